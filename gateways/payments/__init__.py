@@ -1,0 +1,1 @@
+"""Taking money through a hosted page: `base` is the interface, `errors` how it fails."""
