@@ -1,0 +1,56 @@
+# Lastmile's commands. `make` alone lists them.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv/bin
+LOCK := $(VENV)/python -m piptools compile --quiet --generate-hashes --strip-extras \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock translations clean python venv venv-dev
+
+help: ## list these commands
+	@awk 'BEGIN {FS = ":.*## "; print "make COMMAND, one of:"} \
+		/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: venv ## start the portal with its demo; PORT=8000 and LASTMILE_DATA=instance can be set
+	@LASTMILE_DEMO=1 exec $(VENV)/python app.py
+
+test: venv-dev ## run every test in parallel; ARGS='-k billing -x' is passed on to pytest
+	@exec $(VENV)/python -m pytest --numprocesses=auto --dist=loadgroup $(ARGS)
+
+check: venv-dev ## lint, formatting, types, translations, vendored files
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/python scripts/translations.py check
+	@$(VENV)/python scripts/vendored.py check
+
+format: venv-dev ## put the code into the form that `make check` asks for
+	@$(VENV)/ruff check --fix .
+	@$(VENV)/ruff format .
+
+lock: venv-dev ## write requirements*.txt from the .in files; ARGS=--upgrade takes the newest versions
+	@$(VENV)/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5'
+	@CUSTOM_COMPILE_COMMAND='make lock' $(LOCK) --output-file=requirements.txt requirements.in
+	@CUSTOM_COMPILE_COMMAND='make lock' $(LOCK) --output-file=requirements-dev.txt requirements-dev.in
+
+translations: venv-dev ## collect the strings to translate and compile what is translated
+	@$(VENV)/python scripts/translations.py update
+
+clean: ## remove .venv and what tools keep; instance/ stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build
+	@find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# Says in one line what is missing, before anything is made.
+python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || \
+		{ echo "Lastmile needs Python 3.11 or newer, and there is no $(PYTHON) on this machine." >&2; exit 1; }
+	@$(PYTHON) scripts/preflight.py
+
+venv: python
+	@$(PYTHON) scripts/environment.py run
+
+venv-dev: python
+	@$(PYTHON) scripts/environment.py dev
