@@ -1,0 +1,205 @@
+"""The database: reads in autocommit through `db.session`, writes through `unit_of_work` alone.
+
+On SQLite all writers of all processes stand in one queue (a pair of lock files) before BEGIN
+IMMEDIATE, because SQLite's own busy handler is not fair; on PostgreSQL the accounts that a unit
+touches are locked first, in ascending id, under READ COMMITTED.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from core.settings import Settings
+from models import Account, Base
+
+T = TypeVar("T")
+
+db = SQLAlchemy(metadata=Base.metadata, session_options={"autoflush": False})
+
+ATTEMPTS = 5
+QUEUE_SECONDS = 5.0
+_RETRIED_SQLSTATES = ("40001", "40P01")
+
+
+class DatabaseBusy(Exception):
+    """The turn to write did not come within five seconds. Nothing was written."""
+
+
+def configure(app_config: dict[str, Any], settings: Settings) -> None:
+    """Put the engine's options for `settings` into a Flask configuration."""
+    app_config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
+    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}
+    if settings.is_sqlite:
+        options |= {"pool_size": 20, "max_overflow": 20, "connect_args": {"timeout": 5.0}}
+    else:
+        options |= {
+            "pool_size": 10,
+            "max_overflow": 20,
+            "pool_pre_ping": True,
+            "connect_args": {"connect_timeout": 5},
+        }
+    app_config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+
+
+@event.listens_for(Engine, "connect")
+def _prepare_connection(connection: Any, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "recursive_triggers = ON",
+            "busy_timeout = 5000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+
+class WriterQueue:
+    """One queue for the writers of all processes: the next in line holds the first lock and waits
+    for the second, so that whoever has just written cannot overtake those who wait."""
+
+    def __init__(self, folder: Path, wait_seconds: float = QUEUE_SECONDS) -> None:
+        self._paths = (folder / "writers-next.lock", folder / "writers-now.lock")
+        self._wait_seconds = wait_seconds
+        self._local = threading.local()
+
+    def _descriptors(self) -> tuple[int, int]:
+        # flock() belongs to the open file: each thread opens its own. A fork must not share them.
+        pair, pid = getattr(self._local, "pair", None), getattr(self._local, "pid", None)
+        if pair is None or pid != os.getpid():
+            pair = tuple(os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for path in self._paths)
+            self._local.pair, self._local.pid = pair, os.getpid()
+        return pair[0], pair[1]
+
+    def _lock(self, descriptor: int, deadline: float) -> None:
+        pause = 0.0005
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise DatabaseBusy from None
+                time.sleep(pause)
+                pause = min(pause * 1.3, 0.004)
+            else:
+                return
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the only right to write. Raises DatabaseBusy when the turn does not come in time."""
+        following, writing = self._descriptors()
+        deadline = time.monotonic() + self._wait_seconds
+        self._lock(following, deadline)
+        try:
+            self._lock(writing, deadline)
+        finally:
+            fcntl.flock(following, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(writing, fcntl.LOCK_UN)
+
+
+_queues: dict[str, WriterQueue] = {}
+
+
+def writer_queue(engine: Engine) -> WriterQueue:
+    """The queue of the SQLite file behind `engine`; its lock files lie beside it."""
+    path = str(engine.url.database)
+    if path not in _queues:
+        _queues[path] = WriterQueue(Path(path).resolve().parent)
+    return _queues[path]
+
+
+def _is_transient(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return "locked" in str(error.orig) or "busy" in str(error.orig)
+    if isinstance(error, IntegrityError):
+        # Two units inserted the same unique key: the second, tried again, finds the first's row.
+        return True
+    return getattr(error.orig, "sqlstate", None) in _RETRIED_SQLSTATES
+
+
+def _lock_accounts(connection: Connection, account_ids: tuple[int, ...]) -> None:
+    if account_ids:
+        connection.execute(
+            select(Account.id)
+            .where(Account.id.in_(sorted(set(account_ids))))
+            .order_by(Account.id)
+            .with_for_update()
+        )
+
+
+def _once(engine: Engine, work: Callable[[Session], T], account_ids: tuple[int, ...]) -> T:
+    is_sqlite = engine.dialect.name == "sqlite"
+    with engine.connect() as connection:
+        if not is_sqlite:
+            connection = connection.execution_options(isolation_level="READ COMMITTED")
+        try:
+            if is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                _lock_accounts(connection, account_ids)
+            with Session(connection, autoflush=False, expire_on_commit=False) as session:
+                result = work(session)
+                session.flush()
+                connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+    return result
+
+
+def unit_of_work(work: Callable[[Session], T], *account_ids: int) -> T:
+    """Run `work(session)` in one writing transaction over `account_ids` and return its result.
+
+    The whole of `work` runs again, up to five times with jitter, after a serialization failure, a
+    deadlock or a unique key that another unit has just inserted; so it reads what it needs from
+    the session it is given, takes ids and not objects, and does no hashing, rendering or network.
+    Raises DatabaseBusy when the writers' queue does not move.
+    """
+    engine = db.engine
+    for attempt in range(ATTEMPTS):
+        try:
+            if engine.dialect.name == "sqlite":
+                with writer_queue(engine).turn():
+                    return _once(engine, work, account_ids)
+            return _once(engine, work, account_ids)
+        except (OperationalError, IntegrityError) as error:
+            last = ATTEMPTS - 1 if not isinstance(error, IntegrityError) else 1
+            if not _is_transient(error) or attempt >= last:
+                raise
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+    raise AssertionError("unreachable")  # pragma: no cover
+
+
+def check_engine() -> None:
+    """Check what every SQLite connection promises (bar 67). Raises RuntimeError when it is not so."""
+    if db.engine.dialect.name != "sqlite":
+        return
+    wanted = {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "recursive_triggers": 1,
+        "busy_timeout": 5000,
+    }
+    with db.engine.connect() as connection:
+        for pragma, value in wanted.items():
+            found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
+            if found != value:
+                raise RuntimeError(f"SQLite {pragma} is {found!r}, it must be {value!r}")

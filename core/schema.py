@@ -1,0 +1,96 @@
+"""The triggers that no table definition can hold, one list for both engines.
+
+They make postings and issued invoices append-only and complete: each line's position must lie
+within its header's `line_count`, and with the last line the whole must add up. Lines are therefore
+inserted in the order of their positions. Migrations create the triggers again from this list,
+since rebuilding a table on SQLite drops them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+APPEND_ONLY = (
+    "journal_entries",
+    "journal_lines",
+    "invoices",
+    "invoice_lines",
+    "allocations",
+    "gateway_notices",
+)
+
+# header table, line table, the header's column in the line table, what the lines must sum to
+_COUNTED = (
+    ("journal_entries", "journal_lines", "entry_id", "0"),
+    ("invoices", "invoice_lines", "invoice_id", "(SELECT total_minor FROM invoices WHERE id = NEW.invoice_id)"),
+)
+
+
+def _sqlite_triggers() -> dict[str, str]:
+    triggers = {}
+    for table in APPEND_ONLY:
+        for action in ("update", "delete"):
+            name = f"{table}_no_{action}"
+            triggers[name] = (
+                f"CREATE TRIGGER {name} BEFORE {action.upper()} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+    for header, lines, column, total in _COUNTED:
+        count = f"(SELECT line_count FROM {header} WHERE id = NEW.{column})"
+        triggers[f"{lines}_within"] = (
+            f"CREATE TRIGGER {lines}_within BEFORE INSERT ON {lines} "
+            f"WHEN NEW.position < 1 OR NEW.position > {count} "
+            f"BEGIN SELECT RAISE(ABORT, '{lines}: position outside the header''s line_count'); END"
+        )
+        triggers[f"{lines}_complete"] = (
+            f"CREATE TRIGGER {lines}_complete AFTER INSERT ON {lines} "
+            f"WHEN NEW.position = {count} AND ("
+            f"(SELECT count(*) FROM {lines} WHERE {column} = NEW.{column}) <> NEW.position OR "
+            f"(SELECT sum(amount_minor) FROM {lines} WHERE {column} = NEW.{column}) <> {total}) "
+            f"BEGIN SELECT RAISE(ABORT, '{lines} do not add up'); END"
+        )
+    return triggers
+
+
+def _postgresql_statements() -> list[str]:
+    statements = [
+        "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'check_violation'; "
+        "END $$"
+    ]
+    for table in APPEND_ONLY:
+        statements += [
+            f"CREATE OR REPLACE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+            f"CREATE OR REPLACE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+        ]
+    for header, lines, column, total in _COUNTED:
+        statements += [
+            f"CREATE OR REPLACE FUNCTION {lines}_check() RETURNS trigger LANGUAGE plpgsql AS $$ "
+            "DECLARE wanted integer; found integer; total bigint; BEGIN "
+            f"SELECT line_count INTO wanted FROM {header} WHERE id = NEW.{column}; "
+            "IF NEW.position < 1 OR NEW.position > wanted THEN "
+            f"RAISE EXCEPTION '{lines}: position outside the header''s line_count' "
+            "USING ERRCODE = 'check_violation'; END IF; "
+            "IF NEW.position = wanted THEN "
+            f"SELECT count(*), sum(amount_minor) INTO found, total FROM {lines} "
+            f"WHERE {column} = NEW.{column}; "
+            f"IF found <> wanted OR total <> {total} THEN "
+            f"RAISE EXCEPTION '{lines} do not add up' USING ERRCODE = 'check_violation'; "
+            "END IF; END IF; RETURN NULL; END $$",
+            f"CREATE OR REPLACE TRIGGER {lines}_complete AFTER INSERT ON {lines} "
+            f"FOR EACH ROW EXECUTE FUNCTION {lines}_check()",
+        ]
+    return statements
+
+
+def create_triggers(connection: Connection) -> None:
+    """Create every trigger, replacing those that exist. The tables must exist."""
+    if connection.dialect.name == "sqlite":
+        for name, statement in _sqlite_triggers().items():
+            connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
+            connection.exec_driver_sql(statement)
+    else:
+        for statement in _postgresql_statements():
+            connection.exec_driver_sql(statement.replace("%", "%%"))

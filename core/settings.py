@@ -1,0 +1,190 @@
+"""What the environment says, read once at start, typed and checked.
+
+A value that makes no sense stops the program with its name (SettingsError).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+SAMPLE_SECRETS = ("change-me", "changeme", "secret", "dev", "password", "example")
+MIN_SECRET_BYTES = 32
+
+
+class SettingsError(Exception):
+    """The environment holds a value the portal cannot run with; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the environment decides. `public_url` has no trailing slash."""
+
+    data: Path
+    database_url: str
+    secret: bytes
+    is_demo: bool
+    host: str
+    port: int
+    public_url: str
+    processes: int
+    proxy_count: int
+    shared_networks: tuple[IPv4Network | IPv6Network, ...]
+    payment_gateway: str
+    smtp_url: str
+    mail_from: str
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def is_https(self) -> bool:
+        return self.public_url.startswith("https://")
+
+    @property
+    def public_host(self) -> str:
+        return urlsplit(self.public_url).netloc
+
+    @property
+    def sandbox_port(self) -> int:
+        return self.port + 1
+
+    @property
+    def sandbox_origin(self) -> str:
+        return f"http://localhost:{self.sandbox_port}"
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise SettingsError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
+    return int(text)
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "").strip().lower()
+    if text in ("", "0", "no", "false"):
+        return False
+    if text in ("1", "yes", "true"):
+        return True
+    raise SettingsError(f"{name} must be 1 or 0, not {text!r}")
+
+
+def _public_url(env: Mapping[str, str], port: int, *, is_demo: bool) -> str:
+    url = env.get("LASTMILE_PUBLIC_URL", f"http://127.0.0.1:{port}").strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path:
+        raise SettingsError(
+            f"LASTMILE_PUBLIC_URL must look like https://my.example.net, not {url!r}"
+        )
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+        raise SettingsError("LASTMILE_PUBLIC_URL must be https:// unless the portal is on loopback")
+    if is_demo and parts.hostname not in LOOPBACK_HOSTS:
+        raise SettingsError("LASTMILE_DEMO=1 runs on this machine only: unset LASTMILE_PUBLIC_URL")
+    return url
+
+
+def _database_url(env: Mapping[str, str], data: Path) -> str:
+    url = env.get("DATABASE_URL", "").strip()
+    if not url:
+        return f"sqlite:///{data / 'lastmile.db'}"
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise SettingsError("DATABASE_URL must start with postgresql:// or sqlite:///")
+    return url
+
+
+def _networks(env: Mapping[str, str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    text = env.get("LASTMILE_SHARED_NETWORKS", "")
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise SettingsError(f"LASTMILE_SHARED_NETWORKS: {error}") from None
+
+
+def prepare_data_folder(data: Path) -> None:
+    """Make the data folder, for its owner alone. Raises SettingsError when it cannot be written."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = data / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"the folder {data} cannot be written ({error.strerror}): "
+            "set LASTMILE_DATA to one that can"
+        ) from None
+
+
+def _secret(env: Mapping[str, str], data: Path) -> bytes:
+    """The secret of this deployment: LASTMILE_SECRET, or a file in the data folder made once."""
+    text = env.get("LASTMILE_SECRET", "").strip()
+    if not text:
+        path = data / "secret"
+        if not path.exists():
+            temporary = data / f".secret-{os.getpid()}"
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+            try:
+                # link() fails if another process was first, so both end with the same secret.
+                os.link(temporary, path)
+            except FileExistsError:
+                pass
+            finally:
+                temporary.unlink()
+        text = path.read_text().strip()
+    if len(text) < MIN_SECRET_BYTES or any(word in text.lower() for word in SAMPLE_SECRETS):
+        raise SettingsError(
+            "LASTMILE_SECRET is too short or a sample: make one with "
+            "python3 -c 'import secrets; print(secrets.token_hex(32))'"
+        )
+    return text.encode()
+
+
+def read_settings(env: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process. Makes the data folder and the secret when they are missing.
+
+    Raises SettingsError with one line that names the variable.
+    """
+    env = os.environ if env is None else env
+    is_demo = _flag(env, "LASTMILE_DEMO")
+    port = _whole(env, "PORT", 8000, 1, 65_534)
+    data = Path(env.get("LASTMILE_DATA", "") or ROOT / "instance").expanduser().resolve()
+    host = env.get("LASTMILE_HOST", "127.0.0.1").strip()
+    if is_demo and host not in LOOPBACK_HOSTS:
+        raise SettingsError("LASTMILE_DEMO=1 listens on loopback only: unset LASTMILE_HOST")
+    gateway = env.get("LASTMILE_PAYMENT_GATEWAY", "sandbox" if is_demo else "").strip()
+    if gateway == "sandbox" and not is_demo:
+        raise SettingsError("LASTMILE_PAYMENT_GATEWAY=sandbox moves no money: it needs LASTMILE_DEMO=1")
+    if gateway not in ("", "sandbox"):
+        raise SettingsError(f"LASTMILE_PAYMENT_GATEWAY: there is no gateway named {gateway!r}")
+    public_url = _public_url(env, port, is_demo=is_demo)
+    prepare_data_folder(data)
+    return Settings(
+        data=data,
+        database_url=_database_url(env, data),
+        secret=_secret(env, data),
+        is_demo=is_demo,
+        host=host,
+        port=port,
+        public_url=public_url,
+        processes=_whole(env, "LASTMILE_PROCESSES", 2, 1, 32),
+        proxy_count=_whole(env, "LASTMILE_PROXY_COUNT", 0, 0, 5),
+        shared_networks=_networks(env),
+        payment_gateway=gateway,
+        smtp_url=env.get("LASTMILE_SMTP_URL", "").strip(),
+        mail_from=env.get("LASTMILE_MAIL_FROM", "").strip(),
+    )

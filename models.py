@@ -1,0 +1,767 @@
+"""Every table of the portal: columns, constraints and enums; nothing of a request.
+
+Conventions: amounts end in `_minor` (integer minor units, currency beside them), instants end in
+`_at` and are aware UTC, calendar days end in `_on`. `public_id` is random and stands in URLs.
+`info={"privacy": …}` on a column says whose data it holds: `person`, `contact`, `secret`; a column
+without it holds none.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Date,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+PERSON = {"privacy": "person"}
+CONTACT = {"privacy": "contact"}
+SECRET = {"privacy": "secret"}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware instant in UTC; SQLite stores it without its zone, PostgreSQL as timestamptz."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant must carry its time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """The one declarative base; its constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        int: BigId,
+        datetime: UtcDateTime,
+        date: Date,
+        bool: Boolean,
+    }
+
+
+def one_of(column: str, enum: type[StrEnum], name: str | None = None) -> CheckConstraint:
+    """A check that `column` holds a value of `enum` (an enum type of PostgreSQL cannot shrink)."""
+    values = ", ".join(f"'{member.value}'" for member in enum)
+    return CheckConstraint(f"{column} IN ({values})", name=name or column)
+
+
+def primary_key() -> Mapped[int]:
+    return mapped_column(BigId, primary_key=True, autoincrement=True)
+
+
+def public_id_column() -> Mapped[str]:
+    return mapped_column(String(24), unique=True)
+
+
+# The ISP and what it sells ------------------------------------------------------------------
+
+
+class Isp(Base):
+    """The one row about the ISP that runs this portal; `revision` rises with every change."""
+
+    __tablename__ = "isp"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    revision: Mapped[int] = mapped_column(default=1)
+    name: Mapped[str] = mapped_column(String(120))
+    id_name: Mapped[str] = mapped_column(String(60))
+    currency: Mapped[str] = mapped_column(String(3))
+    timezone: Mapped[str] = mapped_column(String(60))
+    languages: Mapped[list[str]] = mapped_column(JSON)
+    support_phone: Mapped[str] = mapped_column(String(30), default="")
+    support_email: Mapped[str] = mapped_column(String(254), default="")
+    accent: Mapped[str] = mapped_column(String(7), default="#0b6e4f")
+    accent_dark: Mapped[str] = mapped_column(String(7), default="#5cd6a9")
+    logo_svg: Mapped[str | None] = mapped_column(Text)
+    terms_days: Mapped[int] = mapped_column(Integer, default=14)
+    frn: Mapped[str] = mapped_column(String(10), default="")
+    pay_how: Mapped[str] = mapped_column(Text, default="")
+    is_demo: Mapped[bool] = mapped_column(default=False)
+
+
+class Area(Base):
+    __tablename__ = "areas"
+
+    code: Mapped[str] = mapped_column(String(20), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+
+
+class Tax(Base):
+    """A tax by rate (basis points of the price) or a flat fee per subscription and month."""
+
+    __tablename__ = "taxes"
+    __table_args__ = (
+        CheckConstraint("(rate_bp IS NULL) <> (flat_minor IS NULL)", name="rate_or_flat"),
+    )
+
+    code: Mapped[str] = mapped_column(String(20), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    rate_bp: Mapped[int | None] = mapped_column(Integer)
+    flat_minor: Mapped[int | None]
+    applies_to: Mapped[list[str]] = mapped_column(JSON)
+    from_on: Mapped[date | None]
+    to_on: Mapped[date | None]
+
+
+class PlanKind(StrEnum):
+    INTERNET = "internet"
+    TV = "tv"
+    PHONE = "phone"
+    EQUIPMENT = "equipment"
+    OPTION = "option"
+
+
+class Plan(Base):
+    __tablename__ = "plans"
+    __table_args__ = (
+        one_of("kind", PlanKind),
+        CheckConstraint("price_minor >= 0", name="price"),
+    )
+
+    id: Mapped[int] = primary_key()
+    code: Mapped[str] = mapped_column(String(40), unique=True)
+    kind: Mapped[str] = mapped_column(String(12))
+    name: Mapped[str] = mapped_column(String(120))
+    is_offered: Mapped[bool] = mapped_column(default=True)
+    technology: Mapped[str] = mapped_column(String(40), default="")
+    price_minor: Mapped[int]
+    intro_price_minor: Mapped[int | None]
+    intro_months: Mapped[int | None] = mapped_column(Integer)
+    setup_minor: Mapped[int] = mapped_column(default=0)
+    contract_months: Mapped[int | None] = mapped_column(Integer)
+    early_termination_minor: Mapped[int | None]
+    down_kbps: Mapped[int | None]
+    up_kbps: Mapped[int | None]
+    typical_down_kbps: Mapped[int | None]
+    typical_up_kbps: Mapped[int | None]
+    typical_latency_ms: Mapped[int | None] = mapped_column(Integer)
+    data_included_bytes: Mapped[int | None]
+    overage_minor: Mapped[int | None]
+    overage_bytes: Mapped[int | None]
+    plan_id_suffix: Mapped[str | None] = mapped_column(String(15), unique=True)
+    changes_to: Mapped[list[str]] = mapped_column(JSON, default=list)
+    requires: Mapped[list[str]] = mapped_column(JSON, default=list)
+    requires_kind: Mapped[str | None] = mapped_column(String(12))
+    channels: Mapped[list[str]] = mapped_column(JSON, default=list)
+    streaming: Mapped[list[str]] = mapped_column(JSON, default=list)
+    features: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+
+# Accounts -----------------------------------------------------------------------------------
+
+
+class AccountStatus(StrEnum):
+    ACTIVE = "active"
+    CLOSED = "closed"
+
+
+class Account(Base):
+    """The contract. `balance_minor` (positive: owed) equals the sum of its receivable lines."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        one_of("status", AccountStatus),
+        CheckConstraint("bill_day BETWEEN 1 AND 31", name="bill_day"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    number: Mapped[str] = mapped_column(String(40), unique=True)
+    name: Mapped[str] = mapped_column(String(200), info=PERSON)
+    status: Mapped[str] = mapped_column(String(10), default=AccountStatus.ACTIVE)
+    area_code: Mapped[str | None] = mapped_column(ForeignKey("areas.code"))
+    language: Mapped[str] = mapped_column(String(10), default="en")
+    bill_day: Mapped[int] = mapped_column(Integer)
+    opened_on: Mapped[date]
+    billed_through_on: Mapped[date | None]
+    currency: Mapped[str] = mapped_column(String(3))
+    balance_minor: Mapped[int] = mapped_column(default=0)
+    revision: Mapped[int] = mapped_column(default=1)
+
+
+class ContactKind(StrEnum):
+    EMAIL = "email"
+    PHONE = "phone"
+    POSTAL = "postal"
+
+
+class Contact(Base):
+    """A way to reach the account's holder, with the day since when it is on file (bar 17).
+
+    A postal contact keeps its parts in `address` (street, city, region, postcode, country) and
+    their one-line form in `value`.
+    """
+
+    __tablename__ = "contacts"
+    __table_args__ = (
+        one_of("kind", ContactKind),
+        UniqueConstraint("account_id", "kind", "value"),
+        Index(None, "kind", "value"),
+    )
+
+    id: Mapped[int] = primary_key()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    kind: Mapped[str] = mapped_column(String(10))
+    value: Mapped[str] = mapped_column(String(400), info=CONTACT)
+    address: Mapped[dict[str, str] | None] = mapped_column(JSON, info=CONTACT)
+    since_on: Mapped[date]
+
+
+class Line(Base):
+    """One connection, known to the network by its line username, with its wanted speeds."""
+
+    __tablename__ = "lines"
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    username: Mapped[str] = mapped_column(String(120), unique=True, info=PERSON)
+    is_closed: Mapped[bool] = mapped_column(default=False)
+    down_kbps: Mapped[int | None]
+    up_kbps: Mapped[int | None]
+
+
+class HoldReason(StrEnum):
+    UNPAID = "unpaid"
+    STAFF = "staff"
+    PAUSE = "pause"
+    ABUSE = "abuse"
+    IMPORTED = "imported"
+
+
+class LineHold(Base):
+    """A reason why a line is held; it holds while `released_at` is empty."""
+
+    __tablename__ = "line_holds"
+    __table_args__ = (
+        one_of("reason", HoldReason),
+        Index(
+            "uq_line_holds_standing",
+            "line_id",
+            "reason",
+            unique=True,
+            sqlite_where=text("released_at IS NULL"),
+            postgresql_where=text("released_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"))
+    reason: Mapped[str] = mapped_column(String(12))
+    since_at: Mapped[datetime]
+    released_at: Mapped[datetime | None]
+
+
+class Subscription(Base):
+    """A plan in use on an account from `started_on` until the day before `ended_on`."""
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (
+        CheckConstraint("ended_on IS NULL OR ended_on >= started_on", name="span"),
+        Index(
+            "uq_subscriptions_standing",
+            "account_id",
+            "plan_id",
+            unique=True,
+            sqlite_where=text("ended_on IS NULL"),
+            postgresql_where=text("ended_on IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    plan_id: Mapped[int] = mapped_column(ForeignKey("plans.id"))
+    line_id: Mapped[int | None] = mapped_column(ForeignKey("lines.id"))
+    started_on: Mapped[date]
+    ended_on: Mapped[date | None]
+
+
+# Customers, sessions ------------------------------------------------------------------------
+
+
+class Customer(Base):
+    """A person who signs in. `sign_in_key` and `email_key` are the case-folded forms looked up."""
+
+    __tablename__ = "customers"
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    sign_in_id: Mapped[str] = mapped_column(String(64), info=PERSON)
+    sign_in_key: Mapped[str] = mapped_column(String(64), unique=True, info=PERSON)
+    email_key: Mapped[str | None] = mapped_column(String(254), unique=True, info=CONTACT)
+    name: Mapped[str] = mapped_column(String(200), info=PERSON)
+    language: Mapped[str] = mapped_column(String(10), default="en")
+    password_hash: Mapped[str] = mapped_column(String(200), info=SECRET)
+    is_disabled: Mapped[bool] = mapped_column(default=False)
+    session_generation: Mapped[int] = mapped_column(default=1)
+    revision: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime]
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+    PAYER = "payer"
+    VIEWER = "viewer"
+    TECHNICAL = "technical"
+
+
+class Membership(Base):
+    """That a customer may use an account, and in which role; at most one owner invites others."""
+
+    __tablename__ = "memberships"
+    __table_args__ = (one_of("role", Role),)
+
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True, index=True)
+    role: Mapped[str] = mapped_column(String(12))
+
+
+class SignInSession(Base):
+    """A signed-in session. The cookie holds a random id of which only the hash is stored.
+
+    `kept_form` holds, encrypted and for one hour, the values posted after the session went idle.
+    """
+
+    __tablename__ = "sessions"
+
+    id: Mapped[int] = primary_key()
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True, info=SECRET)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    csrf_secret: Mapped[bytes] = mapped_column(LargeBinary(32), info=SECRET)
+    generation: Mapped[int]
+    is_own_device: Mapped[bool] = mapped_column(default=False)
+    address: Mapped[str] = mapped_column(String(45), info=PERSON)
+    user_agent: Mapped[str] = mapped_column(String(200), info=PERSON)
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    password_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    kept_form: Mapped[bytes | None] = mapped_column(LargeBinary, info=SECRET)
+    kept_until_at: Mapped[datetime | None]
+
+
+class Device(Base):
+    """A browser from which a customer has signed in before (bar 5), known by a cookie's hash."""
+
+    __tablename__ = "devices"
+
+    id: Mapped[int] = primary_key()
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True, info=SECRET)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    first_seen_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class OneTimeLink(Base):
+    """A link sent or printed once; the token's hash is stored. Used, expired or replaced: dead."""
+
+    __tablename__ = "one_time_links"
+
+    id: Mapped[int] = primary_key()
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True, info=SECRET)
+    purpose: Mapped[str] = mapped_column(String(20))
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"), index=True)
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ended_at: Mapped[datetime | None]
+
+
+class AttemptState(StrEnum):
+    PENDING = "pending"
+    FAILED = "failed"
+    PASSED = "passed"
+
+
+class SignInAttempt(Base):
+    """One try at a password, counted before the hash is verified (bars 5 and 7).
+
+    `subject` is a keyed hash of what was typed, so that the table names nobody.
+    """
+
+    __tablename__ = "sign_in_attempts"
+    __table_args__ = (
+        one_of("state", AttemptState),
+        Index(None, "subject", "tried_at"),
+        Index(None, "network", "tried_at"),
+        Index(None, "tried_at"),
+    )
+
+    id: Mapped[int] = primary_key()
+    subject: Mapped[bytes] = mapped_column(LargeBinary(32), info=PERSON)
+    network: Mapped[str] = mapped_column(String(45), info=PERSON)
+    state: Mapped[str] = mapped_column(String(8))
+    tried_at: Mapped[datetime]
+
+
+class FormKey(Base):
+    """A one-time key that has arrived; `result` is the path where the thing stands now."""
+
+    __tablename__ = "form_keys"
+
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(60))
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    result: Mapped[str] = mapped_column(String(300))
+    arrived_at: Mapped[datetime] = mapped_column(index=True)
+
+
+# The ledger ---------------------------------------------------------------------------------
+
+
+class EntryKind(StrEnum):
+    OPENING = "opening"
+    INVOICE = "invoice"
+    PAYMENT = "payment"
+    ADJUSTMENT = "adjustment"
+    REVERSAL = "reversal"
+
+
+class JournalEntry(Base):
+    """One posting: `line_count` lines that sum to zero. Never changed, never deleted.
+
+    `key` is made from the intent ("payment:<public id>"), so that a posting happens once.
+    """
+
+    __tablename__ = "journal_entries"
+    __table_args__ = (
+        one_of("kind", EntryKind),
+        CheckConstraint("line_count >= 2", name="line_count"),
+    )
+
+    id: Mapped[int] = primary_key()
+    key: Mapped[str] = mapped_column(String(120), unique=True)
+    kind: Mapped[str] = mapped_column(String(12))
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    booked_on: Mapped[date]
+    description: Mapped[str] = mapped_column(String(200))
+    line_count: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime]
+
+
+class JournalLine(Base):
+    """`ledger` names the account of the books: `receivable`, `gateway:sandbox`, `revenue:tv` …
+
+    Positive is debit. Lines of `receivable` carry the account they belong to, others do not.
+    """
+
+    __tablename__ = "journal_lines"
+    __table_args__ = (
+        CheckConstraint("amount_minor <> 0", name="amount"),
+        CheckConstraint(
+            "(ledger = 'receivable') = (account_id IS NOT NULL)", name="receivable_has_account"
+        ),
+        Index(
+            "ix_journal_lines_receivable",
+            "account_id",
+            sqlite_where=text("account_id IS NOT NULL"),
+            postgresql_where=text("account_id IS NOT NULL"),
+        ),
+    )
+
+    entry_id: Mapped[int] = mapped_column(ForeignKey("journal_entries.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    ledger: Mapped[str] = mapped_column(String(40))
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    amount_minor: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+
+
+class InvoiceKind(StrEnum):
+    INVOICE = "invoice"
+    OPENING = "opening"
+
+
+class Invoice(Base):
+    """An issued invoice or an opening item, frozen: names, prices and rates are copies."""
+
+    __tablename__ = "invoices"
+    __table_args__ = (
+        one_of("kind", InvoiceKind),
+        CheckConstraint("total_minor >= 0", name="total"),
+        UniqueConstraint("account_id", "kind", "period_from"),
+        Index(None, "account_id", "issued_on"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    number: Mapped[str] = mapped_column(String(60), unique=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    entry_id: Mapped[int | None] = mapped_column(ForeignKey("journal_entries.id"), unique=True)
+    issued_on: Mapped[date]
+    due_on: Mapped[date]
+    period_from: Mapped[date]
+    period_to: Mapped[date]
+    bill_name: Mapped[str] = mapped_column(String(200), info=PERSON)
+    bill_address: Mapped[list[str]] = mapped_column(JSON, info=CONTACT)
+    total_minor: Mapped[int]
+    tax_minor: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    line_count: Mapped[int] = mapped_column(Integer)
+
+
+class InvoiceLineKind(StrEnum):
+    CHARGE = "charge"
+    CREDIT = "credit"
+    TAX = "tax"
+    OPENING = "opening"
+
+
+class InvoiceLine(Base):
+    __tablename__ = "invoice_lines"
+    __table_args__ = (one_of("kind", InvoiceLineKind),)
+
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    ledger: Mapped[str] = mapped_column(String(40))
+    description: Mapped[str] = mapped_column(String(200))
+    subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"))
+    quantity: Mapped[int] = mapped_column(Integer, default=1)
+    rate_bp: Mapped[int | None] = mapped_column(Integer)
+    amount_minor: Mapped[int]
+    period_from: Mapped[date | None]
+    period_to: Mapped[date | None]
+
+
+class Allocation(Base):
+    """That a part of a credit entry (payment, opening credit) settles a part of an invoice."""
+
+    __tablename__ = "allocations"
+    __table_args__ = (
+        CheckConstraint("amount_minor <> 0", name="amount"),
+        Index(None, "invoice_id"),
+        Index(None, "entry_id"),
+    )
+
+    id: Mapped[int] = primary_key()
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"))
+    entry_id: Mapped[int] = mapped_column(ForeignKey("journal_entries.id"))
+    amount_minor: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class InvoiceBalance(Base):
+    """Derived: what is still open of an invoice; `flask ledger verify` computes it again."""
+
+    __tablename__ = "invoice_balances"
+    __table_args__ = (
+        CheckConstraint("open_minor >= 0", name="open"),
+        CheckConstraint("(open_minor = 0) = (settled_at IS NOT NULL)", name="settled"),
+        Index(
+            "ix_invoice_balances_open",
+            "account_id",
+            sqlite_where=text("settled_at IS NULL"),
+            postgresql_where=text("settled_at IS NULL"),
+        ),
+    )
+
+    invoice_id: Mapped[int] = mapped_column(
+        ForeignKey("invoices.id"), primary_key=True, autoincrement=False
+    )
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    open_minor: Mapped[int]
+    settled_at: Mapped[datetime | None]
+
+
+class Counter(Base):
+    """A shared counter such as the invoice number of a year; locked last (DESIGN §3)."""
+
+    __tablename__ = "counters"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    next_value: Mapped[int]
+
+
+class PaymentState(StrEnum):
+    CREATED = "created"
+    SENT = "sent"
+    UNKNOWN = "unknown"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+UNDER_WAY = (PaymentState.CREATED, PaymentState.SENT, PaymentState.UNKNOWN)
+ENDED = (
+    PaymentState.SUCCEEDED,
+    PaymentState.DECLINED,
+    PaymentState.EXPIRED,
+    PaymentState.CANCELLED,
+)
+_UNDER_WAY_SQL = text("state IN ('created', 'sent', 'unknown')")
+
+
+class Payment(Base):
+    """One intent to pay, committed under its key before the gateway hears of it."""
+
+    __tablename__ = "payments"
+    __table_args__ = (
+        one_of("state", PaymentState),
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("(state = 'succeeded') = (entry_id IS NOT NULL)", name="entry"),
+        Index(
+            "uq_payments_one_under_way",
+            "account_id",
+            unique=True,
+            sqlite_where=_UNDER_WAY_SQL,
+            postgresql_where=_UNDER_WAY_SQL,
+        ),
+        Index(None, "account_id", "created_at"),
+        Index(
+            "ix_payments_due",
+            "ask_at",
+            sqlite_where=text("ask_at IS NOT NULL"),
+            postgresql_where=text("ask_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
+    amount_minor: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    state: Mapped[str] = mapped_column(String(12))
+    revision: Mapped[int] = mapped_column(default=1)
+    gateway: Mapped[str] = mapped_column(String(20))
+    gateway_reference: Mapped[str | None] = mapped_column(String(120))
+    hosted_url: Mapped[str | None] = mapped_column(String(500))
+    method: Mapped[str] = mapped_column(String(120), default="")
+    decline_reason: Mapped[str] = mapped_column(String(300), default="")
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    entry_id: Mapped[int | None] = mapped_column(ForeignKey("journal_entries.id"), unique=True)
+    ask_at: Mapped[datetime | None]
+    ask_count: Mapped[int] = mapped_column(Integer, default=0)
+    claimed_until_at: Mapped[datetime | None]
+
+
+class GatewayNotice(Base):
+    """An event of a gateway that has taken effect, kept for good, so that it counts once."""
+
+    __tablename__ = "gateway_notices"
+
+    gateway: Mapped[str] = mapped_column(String(20), primary_key=True)
+    event_id: Mapped[str] = mapped_column(String(120), primary_key=True)
+    received_at: Mapped[datetime]
+
+
+# Messages, activity, worker -----------------------------------------------------------------
+
+
+class MessageState(StrEnum):
+    QUEUED = "queued"
+    SENT = "sent"
+    UNCERTAIN = "uncertain"
+    FAILED = "failed"
+
+
+class Message(Base):
+    """A message to send, written in the transaction of what it tells; the worker sends it."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        one_of("state", MessageState),
+        Index(
+            "ix_messages_due",
+            "try_at",
+            sqlite_where=text("try_at IS NOT NULL"),
+            postgresql_where=text("try_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"), index=True)
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    channel: Mapped[str] = mapped_column(String(10))
+    kind: Mapped[str] = mapped_column(String(40))
+    recipient: Mapped[str] = mapped_column(String(254), info=CONTACT)
+    language: Mapped[str] = mapped_column(String(10))
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON, info=PERSON)
+    state: Mapped[str] = mapped_column(String(10), default=MessageState.QUEUED)
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    try_at: Mapped[datetime | None]
+    try_count: Mapped[int] = mapped_column(Integer, default=0)
+    claimed_until_at: Mapped[datetime | None]
+
+
+class Activity(Base):
+    """One security or money event the customer can read; `digest` proves `facts` once sealed."""
+
+    __tablename__ = "activity"
+    __table_args__ = (
+        Index(None, "account_id", "happened_at"),
+        Index(None, "customer_id", "happened_at"),
+    )
+
+    id: Mapped[int] = primary_key()
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    kind: Mapped[str] = mapped_column(String(40))
+    facts: Mapped[dict[str, Any] | None] = mapped_column(JSON, info=PERSON)
+    happened_at: Mapped[datetime]
+    salt: Mapped[bytes] = mapped_column(LargeBinary(16))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class WorkerBeat(Base):
+    """When a worker was last alive."""
+
+    __tablename__ = "worker_beats"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    beat_at: Mapped[datetime]
