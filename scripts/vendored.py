@@ -1,7 +1,7 @@
 """Third-party files kept in the repository, each known by its SHA-256.
 
-`vendored.py check` compares them with `scripts/vendored.sha256` and fails on a changed, a missing or
-an unlisted file. `vendored.py write` lists what is there, after a file was replaced on purpose.
+`vendored.py check` compares them with `scripts/vendored.sha256` and fails on a changed, a missing
+or an unlisted file. `vendored.py write` lists what is there, after one was replaced on purpose.
 """
 
 import hashlib
