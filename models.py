@@ -525,7 +525,14 @@ class Invoice(Base):
     __table_args__ = (
         one_of("kind", InvoiceKind),
         CheckConstraint("total_minor >= 0", name="total"),
-        UniqueConstraint("account_id", "kind", "period_from"),
+        Index(
+            "uq_invoices_month",
+            "account_id",
+            "period_from",
+            unique=True,
+            sqlite_where=text("kind = 'invoice'"),
+            postgresql_where=text("kind = 'invoice'"),
+        ),
         Index(None, "account_id", "issued_on"),
     )
 

@@ -1,0 +1,75 @@
+"""The ways billing can fail. `customer_message` is safe to show and says what to do."""
+
+from __future__ import annotations
+
+from flask_babel import gettext as _
+
+from core.errors import NotFound, Refusal
+
+
+class InvoiceNotFound(NotFound):
+    """There is no such invoice on this account."""
+
+
+class PaymentNotFound(NotFound):
+    """There is no such payment on this account."""
+
+
+class PaymentRefused(Refusal):
+    """The payment cannot be started; nothing was stored."""
+
+
+class AmountOutOfBounds(PaymentRefused):
+    """The amount is under `minimum` or over `maximum` (both formatted)."""
+
+    def __init__(self, minimum: str, maximum: str) -> None:
+        super().__init__()
+        self.minimum, self.maximum = minimum, maximum
+
+    @property
+    def customer_message(self) -> str:
+        return _(
+            "Enter an amount from %(minimum)s to %(maximum)s.",
+            minimum=self.minimum,
+            maximum=self.maximum,
+        )
+
+
+class NothingToPay(PaymentRefused):
+    """The invoice or the balance is already paid, or a payment for it is under way at the bank."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("This is already paid. To pay ahead, choose another amount.")
+
+
+class NoGateway(PaymentRefused):
+    """This ISP takes no online payments."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("Paying online is not available here. The help page says how to pay.")
+
+
+class PaymentUnderWay(PaymentRefused):
+    """Another payment of the account is created, sent or unknown: show it instead."""
+
+    def __init__(self, public_id: str) -> None:
+        super().__init__()
+        self.public_id = public_id
+
+    @property
+    def customer_message(self) -> str:
+        return _("A payment is already under way. Continue with it or cancel it first.")
+
+
+class GatewaySilent(PaymentRefused):
+    """The gateway did not answer; the payment is kept as unknown and asked about."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("The payment service did not answer. We are asking it where your payment stands.")
+
+
+class TruthMismatch(Exception):
+    """The gateway's amount, currency or customer is not what we asked for (bar 57)."""

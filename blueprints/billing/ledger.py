@@ -1,0 +1,201 @@
+"""The double-entry ledger: posting, and settling invoices with what was paid.
+
+Everything here runs inside a `unit_of_work` over the accounts concerned and takes whole batches;
+one payment is a batch of one. Positive amounts on `receivable` are owed by the account.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from core import clock
+from models import (
+    Account,
+    Allocation,
+    EntryKind,
+    Invoice,
+    InvoiceBalance,
+    JournalEntry,
+    JournalLine,
+)
+
+RECEIVABLE = "receivable"
+
+
+class UnbalancedPosting(ValueError):
+    """The lines of a posting do not sum to zero: a fault of the caller, nothing is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One entry to write. `lines` are (ledger, amount in minor units), the receivable one among
+    them; `key` is made from the intent and is unique for good."""
+
+    key: str
+    kind: EntryKind
+    account_id: int
+    booked_on: date
+    description: str
+    lines: tuple[tuple[str, int], ...]
+
+    @property
+    def receivable_minor(self) -> int:
+        return sum(amount for ledger, amount in self.lines if ledger == RECEIVABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """A credit entry and how much of it may settle invoices; `first_invoice_id` comes first."""
+
+    account_id: int
+    entry_id: int
+    amount_minor: int
+    first_invoice_id: int | None = None
+
+
+def post(session: Session, postings: Sequence[Posting], currency: str) -> list[int]:
+    """Write the postings and move the accounts' balances; returns the entry ids in order.
+
+    Raises UnbalancedPosting; a key used before raises IntegrityError from the unique key.
+    """
+    if not postings:
+        return []
+    for posting in postings:
+        if sum(amount for _, amount in posting.lines) or len(posting.lines) < 2:
+            raise UnbalancedPosting(posting.key)
+    created_at = clock.now()
+    entry_ids = list(
+        session.scalars(
+            insert(JournalEntry).returning(JournalEntry.id, sort_by_parameter_order=True),
+            [
+                {
+                    "key": posting.key,
+                    "kind": posting.kind.value,
+                    "account_id": posting.account_id,
+                    "booked_on": posting.booked_on,
+                    "description": posting.description,
+                    "line_count": len(posting.lines),
+                    "created_at": created_at,
+                }
+                for posting in postings
+            ],
+        )
+    )
+    session.execute(
+        insert(JournalLine),
+        [
+            {
+                "entry_id": entry_id,
+                "position": position,
+                "ledger": ledger,
+                "account_id": posting.account_id if ledger == RECEIVABLE else None,
+                "amount_minor": amount,
+                "currency": currency,
+            }
+            for entry_id, posting in zip(entry_ids, postings, strict=True)
+            for position, (ledger, amount) in enumerate(posting.lines, start=1)
+        ],
+    )
+    moved: defaultdict[int, int] = defaultdict(int)
+    for posting in postings:
+        moved[posting.account_id] += posting.receivable_minor
+    session.connection().execute(
+        update(Account)
+        .where(Account.id == bindparam("moved_account"))
+        .values(
+            balance_minor=Account.balance_minor + bindparam("moved_minor"),
+            revision=Account.revision + 1,
+        ),
+        [{"moved_account": account, "moved_minor": minor} for account, minor in moved.items()],
+    )
+    return entry_ids
+
+
+def list_open_invoices(
+    session: Session, account_ids: Iterable[int]
+) -> dict[int, list[tuple[int, int]]]:
+    """For each account its unsettled invoices as (invoice id, open minor units), oldest due first."""
+    rows = session.execute(
+        select(InvoiceBalance.account_id, InvoiceBalance.invoice_id, InvoiceBalance.open_minor)
+        .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
+        .where(
+            InvoiceBalance.account_id.in_(list(account_ids)), InvoiceBalance.settled_at.is_(None)
+        )
+        .order_by(InvoiceBalance.account_id, Invoice.due_on, Invoice.id)
+    )
+    found: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+    for account_id, invoice_id, open_minor in rows:
+        found[account_id].append((invoice_id, open_minor))
+    return found
+
+
+def list_unused_credits(session: Session, account_ids: Iterable[int]) -> list[Credit]:
+    """Credit entries of the accounts that have not settled anything with all of their amount."""
+    used = (
+        select(Allocation.entry_id, func.sum(Allocation.amount_minor).label("used_minor"))
+        .group_by(Allocation.entry_id)
+        .subquery()
+    )
+    amount = -func.sum(JournalLine.amount_minor)
+    left = amount - func.coalesce(func.max(used.c.used_minor), 0)
+    rows = session.execute(
+        select(JournalLine.account_id, JournalLine.entry_id, left)
+        .outerjoin(used, used.c.entry_id == JournalLine.entry_id)
+        .where(JournalLine.account_id.in_(list(account_ids)))
+        .group_by(JournalLine.account_id, JournalLine.entry_id)
+        .having(left > 0)
+        .order_by(JournalLine.entry_id)
+    )
+    return [Credit(account_id, entry_id, minor) for account_id, entry_id, minor in rows]
+
+
+def allocate(session: Session, credits_: Sequence[Credit], settled_at: datetime) -> None:
+    """Settle open invoices with `credits_`: the named invoice first, then the oldest due.
+
+    What finds no open invoice stays credit on the account. Writes allocations and the derived
+    open amounts.
+    """
+    open_by_account = list_open_invoices(session, {credit.account_id for credit in credits_})
+    allocations: list[Mapping[str, object]] = []
+    left_open: dict[int, int] = {}
+    for credit in credits_:
+        invoices = open_by_account.get(credit.account_id, [])
+        order = sorted(invoices, key=lambda pair: pair[0] != credit.first_invoice_id)
+        rest_minor = credit.amount_minor
+        for invoice_id, open_minor in order:
+            still_open = left_open.get(invoice_id, open_minor)
+            part = min(rest_minor, still_open)
+            if part <= 0:
+                continue
+            left_open[invoice_id] = still_open - part
+            rest_minor -= part
+            allocations.append(
+                {
+                    "invoice_id": invoice_id,
+                    "entry_id": credit.entry_id,
+                    "amount_minor": part,
+                    "created_at": settled_at,
+                }
+            )
+    if not allocations:
+        return
+    session.execute(insert(Allocation), allocations)
+    session.connection().execute(
+        update(InvoiceBalance)
+        .where(InvoiceBalance.invoice_id == bindparam("settled_invoice"))
+        .values(open_minor=bindparam("new_open"), settled_at=bindparam("new_settled_at")),
+        [
+            {
+                "settled_invoice": invoice_id,
+                "new_open": open_minor,
+                "new_settled_at": settled_at if open_minor == 0 else None,
+            }
+            for invoice_id, open_minor in left_open.items()
+        ],
+    )

@@ -1,0 +1,662 @@
+"""Payments: from the button to the ledger, exactly once.
+
+The row with its key is committed before the gateway hears of it. Afterwards the return page, the
+gateway's notice and the worker all come to `settle`, which asks the gateway for the truth and
+writes one entry. A time-out is `unknown`, never `declined`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import case, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from blueprints.billing import ledger
+from blueprints.billing.errors import (
+    AmountOutOfBounds,
+    GatewaySilent,
+    InvoiceNotFound,
+    NoGateway,
+    NothingToPay,
+    PaymentNotFound,
+    PaymentRefused,
+    PaymentUnderWay,
+    TruthMismatch,
+)
+from core import activity, clock, form_keys, ids, outbox
+from core.db import db, unit_of_work
+from core.form_keys import ArrivedKey
+from core.isp import current_isp
+from core.money import Money, format_money
+from gateways.payments.base import GatewayState, PaymentGateway, StartOrder, Truth
+from gateways.payments.errors import GatewayRefused, GatewayTimeout, GatewayUnknownKey
+from models import (
+    ENDED,
+    UNDER_WAY,
+    Account,
+    Contact,
+    ContactKind,
+    Customer,
+    EntryKind,
+    GatewayNotice,
+    HoldReason,
+    Invoice,
+    InvoiceBalance,
+    Line,
+    LineHold,
+    Payment,
+    PaymentState,
+)
+
+log = logging.getLogger("lastmile.payments")
+
+MINIMUM_MINOR = 100
+MAXIMUM_MINOR = 1_000_000
+
+# When the worker asks the gateway about a payment that has not ended (bar 54): soon while somebody
+# may be looking, then at 5 minutes, 1 hour, and daily. One whose customer is at the gateway's page
+# is left alone for the first five minutes.
+_ASK_UNKNOWN = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 60, 300, 3600))
+_ASK_SENT = tuple(timedelta(seconds=seconds) for seconds in (300, 1800, 3600))
+_ASK_PROCESSING = tuple(timedelta(seconds=seconds) for seconds in (15, 60, 300, 3600))
+_DAILY = timedelta(days=1)
+_START_GRACE = timedelta(seconds=60)
+
+_ENDS = {
+    GatewayState.DECLINED: PaymentState.DECLINED,
+    GatewayState.EXPIRED: PaymentState.EXPIRED,
+    GatewayState.CANCELLED: PaymentState.CANCELLED,
+}
+
+
+class Choice(StrEnum):
+    """What the customer chose to pay."""
+
+    BALANCE = "balance"
+    INVOICE = "invoice"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A wish to pay. `amount_minor` counts for `Choice.OTHER`, `invoice_public_id` for INVOICE."""
+
+    account_id: int
+    customer_id: int | None
+    choice: Choice
+    amount_minor: int | None = None
+    invoice_public_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """A payment row to create; `key` is unique for good and is the gateway's key too."""
+
+    key: str
+    account_id: int
+    customer_id: int | None
+    invoice_id: int | None
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnItsWay:
+    """A payment as the start leaves it: where its page is and, when known, the hosted page."""
+
+    payment_id: int
+    public_id: str
+    hosted_url: str | None
+
+
+def ask_after(state: PaymentState, ask_count: int) -> timedelta | None:
+    """How long to wait before the gateway is asked again; None when there is nothing to ask."""
+    if state in ENDED:
+        return None
+    steps = {PaymentState.SENT: _ASK_SENT, PaymentState.PROCESSING: _ASK_PROCESSING}.get(
+        state, _ASK_UNKNOWN
+    )
+    return steps[ask_count] if ask_count < len(steps) else _DAILY
+
+
+# Starting -----------------------------------------------------------------------------------
+
+
+def start(
+    order: Order, key: ArrivedKey, path_of_payment: str, gateway: PaymentGateway | None,
+    return_url: str,
+) -> OnItsWay:
+    """Start the payment, or find the one that an earlier arrival of `key` started.
+
+    `path_of_payment` and `return_url` contain `{id}` for the payment's public id. Raises
+    PaymentUnderWay, AmountOutOfBounds, NothingToPay, InvoiceNotFound, NoGateway, KeyReused before
+    anything is stored; PaymentRefused when the gateway refuses and GatewaySilent when it does not
+    answer, both with the payment stored.
+    """
+    if gateway is None:
+        raise NoGateway
+
+    def work(session: Session) -> int:
+        if form_keys.find_result(session, key) is not None:
+            return session.execute(select(Payment.id).where(Payment.key == key.intent)).scalar_one()
+        amount_minor, invoice_id = _amount_of(session, order)
+        under_way = session.scalar(
+            select(Payment.public_id).where(
+                Payment.account_id == order.account_id, Payment.state.in_(UNDER_WAY)
+            )
+        )
+        if under_way is not None:
+            raise PaymentUnderWay(under_way)
+        new = NewPayment(key.intent, order.account_id, order.customer_id, invoice_id, amount_minor)
+        [(payment_id, public_id)] = create(session, [new], gateway.name)
+        form_keys.consume(session, key, path_of_payment.format(id=public_id))
+        return payment_id
+
+    return send(unit_of_work(work, order.account_id), gateway, return_url)
+
+
+def _amount_of(session: Session, order: Order) -> tuple[int, int | None]:
+    account = session.execute(
+        select(Account.balance_minor, Account.currency).where(Account.id == order.account_id)
+    ).one()
+    if order.choice is Choice.OTHER:
+        amount_minor = order.amount_minor or 0
+        if not MINIMUM_MINOR <= amount_minor <= MAXIMUM_MINOR:
+            language = current_isp().language
+            raise AmountOutOfBounds(
+                format_money(Money(MINIMUM_MINOR, account.currency), language),
+                format_money(Money(MAXIMUM_MINOR, account.currency), language),
+            )
+        return amount_minor, None
+    if order.choice is Choice.BALANCE:
+        due_minor = account.balance_minor - processing_minor(session, order.account_id)
+        if due_minor <= 0:
+            raise NothingToPay
+        return due_minor, None
+    invoice = session.execute(
+        select(Invoice.id, InvoiceBalance.open_minor)
+        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .where(
+            Invoice.account_id == order.account_id, Invoice.public_id == order.invoice_public_id
+        )
+    ).one_or_none()
+    if invoice is None:
+        raise InvoiceNotFound
+    open_minor = min(
+        invoice.open_minor, account.balance_minor - processing_minor(session, order.account_id)
+    )
+    if open_minor <= 0:
+        raise NothingToPay
+    return open_minor, invoice.id
+
+
+def processing_minor(session: Session, account_id: int) -> int:
+    """What bank debits of the account have under way, in minor units."""
+    total = session.scalar(
+        select(func.coalesce(func.sum(Payment.amount_minor), 0)).where(
+            Payment.account_id == account_id, Payment.state == PaymentState.PROCESSING
+        )
+    )
+    return int(total or 0)
+
+
+def create(
+    session: Session, payments: Sequence[NewPayment], gateway_name: str
+) -> list[tuple[int, str]]:
+    """Write payments in state `created`; returns (id, public id) in order.
+
+    A second payment under way on an account, or a key used before, raises IntegrityError.
+    """
+    now = clock.now()
+    currency = current_isp().currency
+    rows = session.execute(
+        insert(Payment).returning(Payment.id, Payment.public_id, sort_by_parameter_order=True),
+        [
+            {
+                "public_id": ids.public_id(),
+                "key": payment.key,
+                "account_id": payment.account_id,
+                "customer_id": payment.customer_id,
+                "invoice_id": payment.invoice_id,
+                "amount_minor": payment.amount_minor,
+                "currency": currency,
+                "state": PaymentState.CREATED.value,
+                "gateway": gateway_name,
+                "created_at": now,
+                "ask_at": now + _START_GRACE,
+            }
+            for payment in payments
+        ],
+    )
+    return [(row.id, row.public_id) for row in rows]
+
+
+def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
+    """Ask the gateway for the hosted page of a payment that may already have one.
+
+    Idempotent by the payment's key, so any number of copies end at the same page. Raises
+    PaymentRefused when the gateway refuses, GatewaySilent when it does not answer.
+    """
+    payment = db.session.execute(
+        select(
+            Payment.public_id,
+            Payment.state,
+            Payment.hosted_url,
+            Payment.key,
+            Payment.amount_minor,
+            Payment.currency,
+            Account.public_id.label("account_public_id"),
+            Account.number,
+            Account.language,
+        )
+        .join(Account, Account.id == Payment.account_id)
+        .where(Payment.id == payment_id)
+    ).one()
+    if payment.hosted_url is not None or payment.state not in UNDER_WAY:
+        is_open = payment.state in UNDER_WAY
+        return OnItsWay(payment_id, payment.public_id, payment.hosted_url if is_open else None)
+    order = StartOrder(
+        key=payment.key,
+        amount_minor=payment.amount_minor,
+        currency=payment.currency,
+        description=f"{current_isp().name} {payment.number}",
+        return_url=return_url.format(id=payment.public_id),
+        customer_reference=payment.account_public_id,
+        language=payment.language,
+    )
+    try:
+        started = gateway.start(order)
+    except GatewayTimeout:
+        _mark_unknown(payment_id)
+        raise GatewaySilent from None
+    except GatewayRefused as refusal:
+        _end(payment_id, PaymentState.DECLINED, refusal.reason)
+        raise PaymentRefused from refusal
+
+    def work(session: Session) -> str | None:
+        session.execute(
+            update(Payment)
+            .where(
+                Payment.id == payment_id,
+                Payment.state.in_((PaymentState.CREATED, PaymentState.UNKNOWN)),
+            )
+            .values(
+                state=PaymentState.SENT.value,
+                revision=Payment.revision + 1,
+                gateway_reference=started.reference,
+                hosted_url=started.hosted_url,
+                ask_count=0,
+                ask_at=clock.now() + _ASK_SENT[0],
+            )
+        )
+        return session.scalar(
+            select(Payment.hosted_url).where(
+                Payment.id == payment_id, Payment.state.in_(UNDER_WAY)
+            )
+        )
+
+    return OnItsWay(payment_id, payment.public_id, unit_of_work(work))
+
+
+def _mark_unknown(payment_id: int) -> None:
+    def work(session: Session) -> None:
+        session.execute(
+            update(Payment)
+            .where(
+                Payment.id == payment_id,
+                Payment.state.in_((PaymentState.CREATED, PaymentState.SENT)),
+            )
+            .values(
+                state=PaymentState.UNKNOWN.value,
+                revision=Payment.revision + 1,
+                ask_count=0,
+                ask_at=clock.now() + _ASK_UNKNOWN[0],
+            )
+        )
+
+    unit_of_work(work)
+
+
+def _end(payment_id: int, state: PaymentState, reason: str = "") -> None:
+    """End a payment that is known to have moved no money."""
+
+    def work(session: Session) -> None:
+        session.execute(
+            update(Payment)
+            .where(Payment.id == payment_id, Payment.state.in_(UNDER_WAY))
+            .values(
+                state=state.value,
+                revision=Payment.revision + 1,
+                decline_reason=reason[:300],
+                ended_at=clock.now(),
+                ask_at=None,
+            )
+        )
+
+    unit_of_work(work)
+
+
+# Learning the truth -------------------------------------------------------------------------
+
+
+def settle(payment_id: int, gateway: PaymentGateway, notice_id: str | None = None) -> PaymentState:
+    """Ask the gateway where the payment stands and make our books say the same, once.
+
+    `notice_id` is stored in the same transaction as its effect. When the gateway does not answer,
+    the payment becomes or stays unknown and is asked about later. Returns the state afterwards.
+    """
+    row = db.session.execute(
+        select(Payment.key, Payment.account_id, Payment.state, Payment.created_at).where(
+            Payment.id == payment_id
+        )
+    ).one()
+    if row.state == PaymentState.SUCCEEDED and notice_id is None:
+        return PaymentState.SUCCEEDED
+    try:
+        truth = gateway.ask(row.key)
+    except GatewayTimeout:
+        return _ask_later(payment_id)
+    except GatewayUnknownKey:
+        return _never_arrived(payment_id, row.created_at)
+    return _apply_one(payment_id, row.account_id, truth, gateway.name, notice_id)
+
+
+def cancel(account_id: int, public_id: str, gateway: PaymentGateway) -> PaymentState:
+    """Cancel a payment under way; the gateway's answer decides, "already paid" included.
+
+    Raises PaymentNotFound. Returns the state afterwards.
+    """
+    row = db.session.execute(
+        select(Payment.id, Payment.key, Payment.state).where(
+            Payment.account_id == account_id, Payment.public_id == public_id
+        )
+    ).one_or_none()
+    if row is None:
+        raise PaymentNotFound
+    if row.state not in UNDER_WAY:
+        return PaymentState(row.state)
+    try:
+        truth = gateway.cancel(row.key)
+    except GatewayTimeout:
+        _mark_unknown(row.id)
+        return PaymentState.UNKNOWN
+    except GatewayUnknownKey:
+        _end(row.id, PaymentState.CANCELLED)
+        return PaymentState.CANCELLED
+    return _apply_one(row.id, account_id, truth, gateway.name, None)
+
+
+def _apply_one(
+    payment_id: int, account_id: int, truth: Truth, gateway_name: str, notice_id: str | None
+) -> PaymentState:
+    def work(session: Session) -> PaymentState:
+        if notice_id is not None:
+            seen = session.get(GatewayNotice, (gateway_name, notice_id))
+            if seen is None:
+                session.add(
+                    GatewayNotice(
+                        gateway=gateway_name, event_id=notice_id, received_at=clock.now()
+                    )
+                )
+                session.flush()
+        return apply(session, [(payment_id, truth)])[0]
+
+    try:
+        return unit_of_work(work, account_id)
+    except TruthMismatch as mismatch:
+        log.critical("gateway truth differs from our intent", extra={"payment": str(mismatch)})
+        return _ask_later(payment_id)
+
+
+def _ask_later(payment_id: int) -> PaymentState:
+    def work(session: Session) -> PaymentState:
+        payment = session.get_one(Payment, payment_id)
+        state = PaymentState(payment.state)
+        if state in (PaymentState.CREATED, PaymentState.SENT):
+            payment.state = PaymentState.UNKNOWN.value
+            payment.revision += 1
+            payment.ask_count = 0
+        _schedule(payment)
+        return PaymentState(payment.state)
+
+    return unit_of_work(work)
+
+
+def _never_arrived(payment_id: int, created_at: datetime) -> PaymentState:
+    """The gateway has never heard of it: it expires once no start of ours can still be on its way."""
+    if clock.now() - created_at < _START_GRACE:
+        return _ask_later(payment_id)
+    _end(payment_id, PaymentState.EXPIRED)
+    return PaymentState(
+        db.session.execute(select(Payment.state).where(Payment.id == payment_id)).scalar_one()
+    )
+
+
+def _schedule(payment: Payment) -> None:
+    wait = ask_after(PaymentState(payment.state), payment.ask_count)
+    payment.ask_at = None if wait is None else clock.now() + wait
+    payment.ask_count += 1
+    payment.claimed_until_at = None
+
+
+def apply(session: Session, truths: Sequence[tuple[int, Truth]]) -> list[PaymentState]:
+    """Make our payments say what the gateway says, within the running unit of work.
+
+    Money that arrived is booked whatever we believed before; everything else ends only a payment
+    that has not ended. Raises TruthMismatch when amount, currency or customer is not our own
+    intent. Returns the states afterwards, in order.
+    """
+    rows = {
+        payment.id: (payment, account_public_id)
+        for payment, account_public_id in session.execute(
+            select(Payment, Account.public_id)
+            .join(Account, Account.id == Payment.account_id)
+            .where(Payment.id.in_([payment_id for payment_id, _ in truths]))
+        )
+    }
+    received: list[tuple[Payment, Truth]] = []
+    for payment_id, truth in truths:
+        payment, account_public_id = rows[payment_id]
+        ours = (payment.amount_minor, payment.currency, account_public_id)
+        if ours != (truth.amount_minor, truth.currency, truth.customer_reference):
+            raise TruthMismatch(payment.public_id)
+        _take_over(payment, truth, received)
+    if received:
+        _book(session, received)
+    session.flush()
+    return [PaymentState(rows[payment_id][0].state) for payment_id, _ in truths]
+
+
+def _take_over(payment: Payment, truth: Truth, received: list[tuple[Payment, Truth]]) -> None:
+    state = PaymentState(payment.state)
+    if truth.state is GatewayState.SUCCEEDED:
+        if state is not PaymentState.SUCCEEDED and all(payment is not seen for seen, _ in received):
+            received.append((payment, truth))
+        return
+    if state in ENDED:
+        return
+    wanted = _ENDS.get(truth.state)
+    if wanted is None:
+        wanted = (
+            PaymentState.PROCESSING
+            if truth.state is GatewayState.PROCESSING
+            else PaymentState.SENT
+        )
+    if wanted is not state:
+        payment.revision += 1
+        payment.ask_count = 0
+    payment.state = wanted.value
+    payment.gateway_reference = truth.reference or payment.gateway_reference
+    payment.method = truth.method or payment.method
+    payment.decline_reason = truth.decline_reason[:300]
+    if wanted in ENDED:
+        payment.ended_at = clock.now()
+    _schedule(payment)
+
+
+def _book(session: Session, received: Sequence[tuple[Payment, Truth]]) -> None:
+    """Post the entries of payments that have arrived, settle invoices, lift holds, tell people."""
+    now = clock.now()
+    isp = current_isp()
+    today = clock.today(isp.timezone)
+    entry_ids = ledger.post(
+        session,
+        [
+            ledger.Posting(
+                key=f"payment:{payment.public_id}",
+                kind=EntryKind.PAYMENT,
+                account_id=payment.account_id,
+                booked_on=today,
+                description="Payment",
+                lines=(
+                    (f"gateway:{payment.gateway}", payment.amount_minor),
+                    (ledger.RECEIVABLE, -payment.amount_minor),
+                ),
+            )
+            for payment, _ in received
+        ],
+        isp.currency,
+    )
+    for (payment, truth), entry_id in zip(received, entry_ids, strict=True):
+        payment.state = PaymentState.SUCCEEDED.value
+        payment.entry_id = entry_id
+        payment.revision += 1
+        payment.gateway_reference = truth.reference or payment.gateway_reference
+        payment.method = truth.method
+        payment.decline_reason = ""
+        payment.ended_at = now
+        payment.ask_at = None
+        payment.claimed_until_at = None
+    session.flush()
+    ledger.allocate(
+        session,
+        [
+            ledger.Credit(payment.account_id, entry_id, payment.amount_minor, payment.invoice_id)
+            for (payment, _), entry_id in zip(received, entry_ids, strict=True)
+        ],
+        now,
+    )
+    account_ids = sorted({payment.account_id for payment, _ in received})
+    _lift_unpaid_holds(session, account_ids, today, now)
+    activity.record(
+        session,
+        [
+            activity.Event(
+                "payment_received",
+                now,
+                account_id=payment.account_id,
+                customer_id=payment.customer_id,
+                facts={
+                    "amount_minor": payment.amount_minor,
+                    "currency": payment.currency,
+                    "payment": payment.public_id,
+                },
+            )
+            for payment, _ in received
+        ],
+    )
+    _queue_receipts(session, [payment for payment, _ in received])
+
+
+def _lift_unpaid_holds(
+    session: Session, account_ids: Sequence[int], today: Any, now: datetime
+) -> None:
+    """Release holds for `unpaid` of accounts that owe nothing overdue any more (DESIGN §3)."""
+    overdue = (
+        select(InvoiceBalance.account_id)
+        .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
+        .where(
+            InvoiceBalance.account_id.in_(account_ids),
+            InvoiceBalance.settled_at.is_(None),
+            Invoice.due_on < today,
+        )
+    )
+    lines = select(Line.id).where(
+        Line.account_id.in_(account_ids), Line.account_id.not_in(overdue)
+    )
+    session.connection().execute(
+        update(LineHold)
+        .where(
+            LineHold.line_id.in_(lines),
+            LineHold.reason == HoldReason.UNPAID.value,
+            LineHold.released_at.is_(None),
+        )
+        .values(released_at=now)
+    )
+
+
+def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
+    """One receipt by e-mail for each payment somebody made while signed in."""
+    with_customer = [payment for payment in payments if payment.customer_id is not None]
+    if not with_customer:
+        return
+    on_file = (
+        select(Contact.account_id, func.min(Contact.value).label("value"))
+        .where(
+            Contact.account_id.in_([payment.account_id for payment in with_customer]),
+            Contact.kind == ContactKind.EMAIL,
+        )
+        .group_by(Contact.account_id)
+        .subquery()
+    )
+    addressees = {
+        row.id: row
+        for row in session.execute(
+            select(
+                Payment.id,
+                case((on_file.c.value.is_not(None), on_file.c.value), else_=Customer.email_key).label(
+                    "address"
+                ),
+                Customer.language,
+                Account.number,
+            )
+            .join(Customer, Customer.id == Payment.customer_id)
+            .join(Account, Account.id == Payment.account_id)
+            .outerjoin(on_file, on_file.c.account_id == Payment.account_id)
+            .where(Payment.id.in_([payment.id for payment in with_customer]))
+        )
+    }
+    outbox.queue(
+        session,
+        [
+            outbox.Letter(
+                "receipt",
+                addressees[payment.id].address,
+                addressees[payment.id].language,
+                account_id=payment.account_id,
+                customer_id=payment.customer_id,
+                facts={
+                    "amount_minor": payment.amount_minor,
+                    "currency": payment.currency,
+                    "payment": payment.public_id,
+                    "account_number": addressees[payment.id].number,
+                },
+            )
+            for payment in with_customer
+            if addressees[payment.id].address
+        ],
+    )
+
+
+def take_notice(gateway: PaymentGateway, event_id: str, key: str | None) -> bool:
+    """Let a believed notice have its effect, once. False when it names no payment of ours."""
+    if db.session.get(GatewayNotice, (gateway.name, event_id)) is not None:
+        return True
+    payment_id = db.session.scalar(
+        select(Payment.id).where(Payment.key == key, Payment.gateway == gateway.name)
+    )
+    if payment_id is None:
+        return False
+    try:
+        settle(payment_id, gateway, event_id)
+    except IntegrityError:
+        # A copy of the notice was faster with the event id; its effect is ours.
+        if db.session.get(GatewayNotice, (gateway.name, event_id)) is None:
+            raise
+    return True
