@@ -1,0 +1,229 @@
+"""The sandbox as the portal sees it: over HTTP, or in process for building a demo's history."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from gateways.outbound import (
+    AllowedOrigin,
+    OutboundAnswer,
+    OutboundClient,
+    OutboundError,
+    OutboundForbidden,
+    OutboundUnreachable,
+)
+from gateways.payments.base import (
+    GatewayState,
+    Notice,
+    PaymentGateway,
+    RefundTruth,
+    Started,
+    StartOrder,
+    Truth,
+)
+from gateways.payments.errors import (
+    GatewayRefused,
+    GatewayTimeout,
+    GatewayUnknownKey,
+    NoticeRejected,
+)
+from gateways.payments.sandbox.notices import SIGNATURE_HEADER
+from gateways.payments.sandbox.secrets import SandboxSecrets
+from gateways.payments.sandbox.store import SandboxStore
+from gateways.payments.signatures import check_signature
+
+# Only an answer that says one of these is a definite no. Any other failure leaves it open what
+# happened, a 409 for a call under way and an answer from something in between among them.
+_REFUSALS = frozenset({"bad request", "key reused", "not paid", "too much"})
+
+
+class SandboxGateway(PaymentGateway):
+    """The sandbox server at `base_url`, such as "http://localhost:8001"; safe to share."""
+
+    name = "sandbox"
+
+    def __init__(
+        self,
+        base_url: str,
+        secrets: SandboxSecrets,
+        *,
+        outbound: OutboundClient | None = None,
+    ) -> None:
+        self.origin = base_url.rstrip("/")
+        self._secrets = secrets
+        self._outbound = outbound or OutboundClient(
+            [AllowedOrigin.from_url(self.origin, is_loopback_demo=True)]
+        )
+
+    def start(self, order: StartOrder) -> Started:
+        """See PaymentGateway."""
+        fields = {
+            "amount_minor": order.amount_minor,
+            "currency": order.currency,
+            "description": order.description,
+            "return_url": order.return_url,
+            "customer_reference": order.customer_reference,
+            "language": order.language,
+        }
+        answer = self._call("POST", "/v1/payments", order.key, fields, idempotency_key=order.key)
+        hosted_url = _text(answer, "hosted_url")
+        if not hosted_url.startswith(f"{self.origin}/"):
+            raise GatewayTimeout("the hosted page is not at the gateway's own origin")
+        return Started(_text(answer, "reference"), hosted_url)
+
+    def ask(self, key: str) -> Truth:
+        """See PaymentGateway."""
+        return _truth(self._call("GET", f"/v1/payments?key={quote(key, safe='')}", key))
+
+    def cancel(self, key: str) -> Truth:
+        """See PaymentGateway."""
+        return _truth(self._call("POST", "/v1/payments/cancel", key, {"key": key}))
+
+    def refund(self, key: str, refund_key: str, amount_minor: int) -> RefundTruth:
+        """See PaymentGateway."""
+        fields = {"key": key, "amount_minor": amount_minor}
+        answer = self._call("POST", "/v1/refunds", key, fields, idempotency_key=refund_key)
+        return RefundTruth(
+            reference=_text(answer, "reference"),
+            state=_state(answer),
+            amount_minor=_whole(answer, "amount_minor"),
+            currency=_text(answer, "currency"),
+            decline_reason=_text(answer, "decline_reason"),
+        )
+
+    def read_notice(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Notice:
+        """See PaymentGateway."""
+        return read_sandbox_notice(body, headers, now, self._secrets.notice_secrets)
+
+    def _call(
+        self,
+        method: str,
+        target: str,
+        key: str,
+        fields: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._secrets.api_keys[0]}"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        body = None
+        if fields is not None:
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(fields).encode()
+        try:
+            answer = self._outbound.request(
+                method, self.origin + target, headers=headers, body=body
+            )
+        except OutboundError as failure:
+            was_sent = not isinstance(failure, OutboundForbidden | OutboundUnreachable)
+            raise GatewayTimeout(str(failure), was_sent=was_sent) from failure
+        return _read(answer, key)
+
+
+class SandboxInProcess(PaymentGateway):
+    """The same gateway straight over a store, without HTTP and without notices on the wire."""
+
+    name = "sandbox"
+
+    def __init__(self, store: SandboxStore, secrets: SandboxSecrets | None = None) -> None:
+        self.origin = store.hosted_base
+        self._store = store
+        self._notice_secrets = secrets.notice_secrets if secrets else ()
+
+    def start(self, order: StartOrder) -> Started:
+        """See PaymentGateway."""
+        return self._store.start(order)
+
+    def ask(self, key: str) -> Truth:
+        """See PaymentGateway."""
+        return self._store.ask(key)
+
+    def cancel(self, key: str) -> Truth:
+        """See PaymentGateway."""
+        return self._store.cancel(key)
+
+    def refund(self, key: str, refund_key: str, amount_minor: int) -> RefundTruth:
+        """See PaymentGateway."""
+        return self._store.refund(key, refund_key, amount_minor)
+
+    def read_notice(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Notice:
+        """See PaymentGateway."""
+        return read_sandbox_notice(body, headers, now, self._notice_secrets)
+
+
+def read_sandbox_notice(
+    body: bytes, headers: Mapping[str, str], now: datetime, secrets: Sequence[str]
+) -> Notice:
+    """The notice in a signed body. Raises NoticeRejected."""
+    lowered = {name.lower(): value for name, value in headers.items()}
+    check_signature(body, lowered.get(SIGNATURE_HEADER.lower()), secrets, now)
+    fields = _json(body)
+    event_id = fields.get("id") if isinstance(fields, dict) else None
+    if not isinstance(fields, dict) or not isinstance(event_id, str) or not event_id:
+        raise NoticeRejected("unreadable")
+    reference, key = fields.get("reference"), fields.get("key")
+    if not isinstance(reference, str | None) or not isinstance(key, str | None):
+        raise NoticeRejected("unreadable")
+    if max(len(event_id), len(reference or ""), len(key or "")) > 200:
+        raise NoticeRejected("unreadable")
+    return Notice(event_id, reference, key)
+
+
+def _read(answer: OutboundAnswer, key: str) -> dict[str, Any]:
+    """The fields of a good answer; anything else becomes the exception that it means."""
+    fields = _json(answer.body)
+    if answer.status == 200 and isinstance(fields, dict):
+        return fields
+    error = fields.get("error") if isinstance(fields, dict) else None
+    if isinstance(error, dict) and 400 <= answer.status < 500:
+        code = error.get("code")
+        if code == "unknown key" and answer.status == 404:
+            raise GatewayUnknownKey(key)
+        if code in _REFUSALS:
+            raise GatewayRefused(code, _text(error, "message"))
+    raise GatewayTimeout(f"the gateway answered {answer.status} without a clear word")
+
+
+def _json(body: bytes) -> object:
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _truth(fields: dict[str, Any]) -> Truth:
+    fee_minor = None if fields.get("fee_minor") is None else _whole(fields, "fee_minor")
+    return Truth(
+        reference=_text(fields, "reference"),
+        state=_state(fields),
+        amount_minor=_whole(fields, "amount_minor"),
+        currency=_text(fields, "currency"),
+        customer_reference=_text(fields, "customer_reference"),
+        method=_text(fields, "method"),
+        decline_reason=_text(fields, "decline_reason"),
+        gateway_fee_minor=fee_minor,
+    )
+
+
+def _state(fields: dict[str, Any]) -> GatewayState:
+    try:
+        return GatewayState(_text(fields, "state"))
+    except ValueError as error:
+        raise GatewayTimeout("the gateway named a state that is not known") from error
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise GatewayTimeout(f"the gateway's answer has no readable {name}")
+    return value
+
+
+def _whole(fields: Mapping[str, Any], name: str) -> int:
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise GatewayTimeout(f"the gateway's answer has no readable {name}")
+    return value
