@@ -1,0 +1,28 @@
+/* Two small kindnesses; every page stands without them. */
+(() => {
+  // A password field: a button that shows what was typed, and a word when Caps Lock is on.
+  for (const box of document.querySelectorAll("[data-show]")) {
+    const input = box.querySelector("input"), words = box.dataset;
+    const button = document.createElement("button"), caps = document.createElement("p");
+    button.type = "button";
+    button.className = "link";
+    button.textContent = words.show;
+    button.setAttribute("aria-controls", input.id);
+    button.onclick = () => {
+      const hidden = input.type == "password";
+      input.type = hidden ? "text" : "password";
+      button.textContent = hidden ? words.hide : words.show;
+    };
+    caps.className = "field__hint";
+    caps.role = "status";
+    input.onkeyup = (event) => {
+      caps.textContent = event.getModifierState?.("CapsLock") ? words.caps : "";
+    };
+    box.append(caps, button);
+  }
+  // A link that failed on the way is followed plainly: the browser then says what is wrong.
+  document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
+    const link = ctx?.sourceElement;
+    if (link?.href) location = link.href;
+  });
+})();
