@@ -417,6 +417,10 @@ class _QuietHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
 
+    def connection_dropped(self, *_args: object, **_kwargs: object) -> None:
+        """Hang up, also when the break was one of ours: it would wait for a further request."""
+        self.close_connection = True
+
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing for each request."""
 
@@ -461,8 +465,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         server.serve_forever(poll_interval=0.2)
     finally:
+        # The store stays open: threads may still be inside it, and what they answered is committed.
         sender.stop()
-        store.close()
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

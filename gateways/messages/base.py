@@ -1,0 +1,33 @@
+"""The interface between the portal and whatever delivers its messages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+class MessageUncertain(Exception):
+    """It is not known whether the message left: a notice is sent again under the same id."""
+
+
+class MessageRefused(Exception):
+    """The message will never be delivered, for the reason in the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """One message, ready to go. `message_id` is the same each time it is sent."""
+
+    message_id: str
+    recipient: str
+    subject: str
+    text: str
+    html: str
+
+
+class MessageGateway(ABC):
+    """Delivers messages of one channel."""
+
+    @abstractmethod
+    def send(self, message: OutgoingMessage) -> None:
+        """Deliver the message or hand it on. Raises MessageUncertain, MessageRefused."""

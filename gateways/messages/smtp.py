@@ -1,0 +1,61 @@
+"""E-mail through the ISP's own SMTP server."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from urllib.parse import unquote, urlsplit
+
+from gateways.messages.base import (
+    MessageGateway,
+    MessageRefused,
+    MessageUncertain,
+    OutgoingMessage,
+)
+from gateways.messages.envelope import compose
+
+TIMEOUT_SECONDS = 20
+
+
+class SmtpGateway(MessageGateway):
+    """`url` is `smtp://host:25`, `smtp+starttls://user:password@host:587` or `smtps://…:465`.
+
+    Raises ValueError for any other.
+    """
+
+    def __init__(self, url: str, sender: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtp+starttls", "smtps") or not parts.hostname:
+            raise ValueError("the SMTP address must look like smtp+starttls://user:pass@host:587")
+        self._scheme, self._host = parts.scheme, parts.hostname
+        self._port = parts.port or {"smtp": 25, "smtp+starttls": 587, "smtps": 465}[parts.scheme]
+        self._user = unquote(parts.username or "")
+        self._password = unquote(parts.password or "")
+        self._sender = sender
+
+    def send(self, message: OutgoingMessage) -> None:
+        mail = compose(message, self._sender)
+        try:
+            with self._connect() as server:
+                server.send_message(mail)
+        except smtplib.SMTPRecipientsRefused as error:
+            code = next(iter(error.recipients.values()))[0]
+            if code >= 500:
+                raise MessageRefused(str(code)) from error
+            raise MessageUncertain(str(code)) from error
+        except (smtplib.SMTPException, OSError) as error:
+            raise MessageUncertain(type(error).__name__) from error
+
+    def _connect(self) -> smtplib.SMTP:
+        context = ssl.create_default_context()
+        if self._scheme == "smtps":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(
+                self._host, self._port, timeout=TIMEOUT_SECONDS, context=context
+            )
+        else:
+            server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
+            if self._scheme == "smtp+starttls":
+                server.starttls(context=context)
+        if self._user:
+            server.login(self._user, self._password)
+        return server
