@@ -93,8 +93,9 @@ class Notice:
 class PaymentGateway(ABC):
     """One provider that takes payments on its own hosted page.
 
-    `name` is the word in the notice address, `title` what customers call it; `origin` is the origin of the hosted page, such as
-    "https://pay.example", for the Content-Security-Policy and for the one outward redirect.
+    `name` is the word in the notice address, `title` what customers call it; `origin` is the origin
+    of the hosted page, such as "https://pay.example", for the Content-Security-Policy and for the
+    one outward redirect.
     """
 
     name: str

@@ -43,6 +43,7 @@ class SandboxGateway(PaymentGateway):
     """The sandbox server at `base_url`, such as "http://localhost:8001"; safe to share."""
 
     name = "sandbox"
+    title = "Sandbox Bank"
 
     def __init__(
         self,
@@ -126,6 +127,7 @@ class SandboxInProcess(PaymentGateway):
     """The same gateway straight over a store, without HTTP and without notices on the wire."""
 
     name = "sandbox"
+    title = "Sandbox Bank"
 
     def __init__(self, store: SandboxStore, secrets: SandboxSecrets | None = None) -> None:
         self.origin = store.hosted_base
