@@ -203,3 +203,23 @@ def check_engine() -> None:
             found = connection.exec_driver_sql(f"PRAGMA {pragma}").scalar()
             if found != value:
                 raise RuntimeError(f"SQLite {pragma} is {found!r}, it must be {value!r}")
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """One unchanging view of the whole database, for checks and exports that read all of it.
+
+    On SQLite a read transaction of WAL mode, on PostgreSQL REPEATABLE READ; neither holds up
+    writers.
+    """
+    engine = db.engine
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN")
+        else:
+            connection = connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        with Session(connection, autoflush=False) as session:
+            yield session
+        connection.rollback()

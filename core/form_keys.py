@@ -60,8 +60,13 @@ def mint(secret: bytes, subject: str) -> str:
     return base64.urlsafe_b64encode(body + _mac(secret, subject, body)).decode()
 
 
-def check(secret: bytes, subject: str, value: str, content: Mapping[str, str]) -> ArrivedKey:
-    """The key as it arrived with `content` (the form's values). Raises FormExpired."""
+def check(
+    secret: bytes, subject: str, value: str, path: str, content: Mapping[str, str]
+) -> ArrivedKey:
+    """The key as it arrived at `path` with `content` (the form's values). Raises FormExpired.
+
+    Every form of a page carries the same value; the path it is posted to makes the keys differ.
+    """
     try:
         raw = base64.b64decode(value.encode(), altchars=b"-_", validate=True)
     except ValueError:
@@ -76,7 +81,9 @@ def check(secret: bytes, subject: str, value: str, content: Mapping[str, str]) -
         raise FormExpired
     canonical = "\0".join(f"{name}\1{content[name]}" for name in sorted(content))
     return ArrivedKey(
-        hashlib.sha256(body).digest(), subject, hashlib.sha256(canonical.encode()).digest()
+        hashlib.sha256(body + path.encode()).digest(),
+        subject,
+        hashlib.sha256(canonical.encode()).digest(),
     )
 
 

@@ -43,6 +43,18 @@ class NothingToPay(PaymentRefused):
         return _("This is already paid. To pay ahead, choose another amount.")
 
 
+class GatewaySaysNo(PaymentRefused):
+    """The gateway refused to start; `reason` is its sentence, safe to show."""
+
+    def __init__(self, reason: str, payment_public_id: str) -> None:
+        super().__init__()
+        self.reason, self.payment_public_id = reason, payment_public_id
+
+    @property
+    def customer_message(self) -> str:
+        return self.reason
+
+
 class NoGateway(PaymentRefused):
     """This ISP takes no online payments."""
 
@@ -65,6 +77,10 @@ class PaymentUnderWay(PaymentRefused):
 
 class GatewaySilent(PaymentRefused):
     """The gateway did not answer; the payment is kept as unknown and asked about."""
+
+    def __init__(self, payment_public_id: str) -> None:
+        super().__init__()
+        self.payment_public_id = payment_public_id
 
     @property
     def customer_message(self) -> str:

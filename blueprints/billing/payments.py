@@ -21,16 +21,16 @@ from sqlalchemy.orm import Session
 from blueprints.billing import ledger
 from blueprints.billing.errors import (
     AmountOutOfBounds,
+    GatewaySaysNo,
     GatewaySilent,
     InvoiceNotFound,
     NoGateway,
     NothingToPay,
     PaymentNotFound,
-    PaymentRefused,
     PaymentUnderWay,
     TruthMismatch,
 )
-from core import activity, clock, form_keys, ids, outbox
+from core import activity, clock, due_work, form_keys, ids, outbox
 from core.db import db, unit_of_work
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
@@ -51,8 +51,10 @@ from models import (
     InvoiceBalance,
     Line,
     LineHold,
+    Membership,
     Payment,
     PaymentState,
+    Role,
 )
 
 log = logging.getLogger("lastmile.payments")
@@ -136,7 +138,7 @@ def start(
 
     `path_of_payment` and `return_url` contain `{id}` for the payment's public id. Raises
     PaymentUnderWay, AmountOutOfBounds, NothingToPay, InvoiceNotFound, NoGateway, KeyReused before
-    anything is stored; PaymentRefused when the gateway refuses and GatewaySilent when it does not
+    anything is stored; GatewaySaysNo when the gateway refuses and GatewaySilent when it does not
     answer, both with the payment stored.
     """
     if gateway is None:
@@ -234,14 +236,38 @@ def create(
             for payment in payments
         ],
     )
+    _touch(session, [payment.account_id for payment in payments])
     return [(row.id, row.public_id) for row in rows]
+
+
+def _touch(session: Session, account_ids: Sequence[int]) -> None:
+    """Every change of a payment changes its account's pages: kept copies of them are outdated."""
+    session.connection().execute(
+        update(Account)
+        .where(Account.id.in_(account_ids))
+        .values(revision=Account.revision + 1)
+    )
+
+
+def _change_under_way(
+    session: Session, payment_id: int, states: Sequence[PaymentState], **values: Any
+) -> None:
+    """Change a payment that is still in one of `states`."""
+    account_id = session.scalar(
+        update(Payment)
+        .where(Payment.id == payment_id, Payment.state.in_(states))
+        .values(revision=Payment.revision + 1, **values)
+        .returning(Payment.account_id)
+    )
+    if account_id is not None:
+        _touch(session, [account_id])
 
 
 def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
     """Ask the gateway for the hosted page of a payment that may already have one.
 
     Idempotent by the payment's key, so any number of copies end at the same page. Raises
-    PaymentRefused when the gateway refuses, GatewaySilent when it does not answer.
+    GatewaySaysNo when the gateway refuses, GatewaySilent when it does not answer.
     """
     payment = db.session.execute(
         select(
@@ -274,26 +300,21 @@ def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
         started = gateway.start(order)
     except GatewayTimeout:
         _mark_unknown(payment_id)
-        raise GatewaySilent from None
+        raise GatewaySilent(payment.public_id) from None
     except GatewayRefused as refusal:
-        _end(payment_id, PaymentState.DECLINED, refusal.reason)
-        raise PaymentRefused from refusal
+        _end(payment_id, PaymentState.DECLINED, refusal.customer_message)
+        raise GatewaySaysNo(refusal.customer_message, payment.public_id) from refusal
 
     def work(session: Session) -> str | None:
-        session.execute(
-            update(Payment)
-            .where(
-                Payment.id == payment_id,
-                Payment.state.in_((PaymentState.CREATED, PaymentState.UNKNOWN)),
-            )
-            .values(
-                state=PaymentState.SENT.value,
-                revision=Payment.revision + 1,
-                gateway_reference=started.reference,
-                hosted_url=started.hosted_url,
-                ask_count=0,
-                ask_at=clock.now() + _ASK_SENT[0],
-            )
+        _change_under_way(
+            session,
+            payment_id,
+            (PaymentState.CREATED, PaymentState.UNKNOWN),
+            state=PaymentState.SENT.value,
+            gateway_reference=started.reference,
+            hosted_url=started.hosted_url,
+            ask_count=0,
+            ask_at=clock.now() + _ASK_SENT[0],
         )
         return session.scalar(
             select(Payment.hosted_url).where(
@@ -304,20 +325,25 @@ def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
     return OnItsWay(payment_id, payment.public_id, unit_of_work(work))
 
 
+def resume(account_id: int, public_id: str, gateway: PaymentGateway, return_url: str) -> OnItsWay:
+    """Go on with a payment that was started. Raises PaymentNotFound and what `send` raises."""
+    payment_id = db.session.scalar(
+        select(Payment.id).where(Payment.account_id == account_id, Payment.public_id == public_id)
+    )
+    if payment_id is None:
+        raise PaymentNotFound
+    return send(payment_id, gateway, return_url)
+
+
 def _mark_unknown(payment_id: int) -> None:
     def work(session: Session) -> None:
-        session.execute(
-            update(Payment)
-            .where(
-                Payment.id == payment_id,
-                Payment.state.in_((PaymentState.CREATED, PaymentState.SENT)),
-            )
-            .values(
-                state=PaymentState.UNKNOWN.value,
-                revision=Payment.revision + 1,
-                ask_count=0,
-                ask_at=clock.now() + _ASK_UNKNOWN[0],
-            )
+        _change_under_way(
+            session,
+            payment_id,
+            (PaymentState.CREATED, PaymentState.SENT),
+            state=PaymentState.UNKNOWN.value,
+            ask_count=0,
+            ask_at=clock.now() + _ASK_UNKNOWN[0],
         )
 
     unit_of_work(work)
@@ -327,19 +353,66 @@ def _end(payment_id: int, state: PaymentState, reason: str = "") -> None:
     """End a payment that is known to have moved no money."""
 
     def work(session: Session) -> None:
-        session.execute(
-            update(Payment)
-            .where(Payment.id == payment_id, Payment.state.in_(UNDER_WAY))
-            .values(
-                state=state.value,
-                revision=Payment.revision + 1,
-                decline_reason=reason[:300],
-                ended_at=clock.now(),
-                ask_at=None,
-            )
+        _change_under_way(
+            session,
+            payment_id,
+            UNDER_WAY,
+            state=state.value,
+            decline_reason=reason[:300],
+            ended_at=clock.now(),
+            ask_at=None,
         )
 
     unit_of_work(work)
+
+
+# Coming back from the gateway ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A payment whose browser comes back from the gateway."""
+
+    payment_id: int
+    account_id: int
+    account_public_id: str
+    amount: Money
+    state: PaymentState
+
+
+def find_for_return(public_id: str) -> Returned:
+    """The payment of a return address, whoever asks. Raises PaymentNotFound."""
+    row = db.session.execute(
+        select(
+            Payment.id,
+            Payment.account_id,
+            Account.public_id,
+            Payment.amount_minor,
+            Payment.currency,
+            Payment.state,
+        )
+        .join(Account, Account.id == Payment.account_id)
+        .where(Payment.public_id == public_id)
+    ).one_or_none()
+    if row is None:
+        raise PaymentNotFound
+    return Returned(
+        row.id,
+        row.account_id,
+        row.public_id,
+        Money(row.amount_minor, row.currency),
+        PaymentState(row.state),
+    )
+
+
+def may_see(customer_id: int, account_id: int) -> bool:
+    """Whether the customer may see the account's money."""
+    role = db.session.scalar(
+        select(Membership.role).where(
+            Membership.customer_id == customer_id, Membership.account_id == account_id
+        )
+    )
+    return role is not None and role != Role.TECHNICAL
 
 
 # Learning the truth -------------------------------------------------------------------------
@@ -422,6 +495,7 @@ def _ask_later(payment_id: int) -> PaymentState:
             payment.state = PaymentState.UNKNOWN.value
             payment.revision += 1
             payment.ask_count = 0
+            _touch(session, [payment.account_id])
         _schedule(payment)
         return PaymentState(payment.state)
 
@@ -469,7 +543,9 @@ def apply(session: Session, truths: Sequence[tuple[int, Truth]]) -> list[Payment
         _take_over(payment, truth, received)
     if received:
         _book(session, received)
+    changed = [rows[payment_id][0] for payment_id, _ in truths if rows[payment_id][0] in session.dirty]
     session.flush()
+    _touch(session, [payment.account_id for payment in changed])
     return [PaymentState(rows[payment_id][0].state) for payment_id, _ in truths]
 
 
@@ -660,3 +736,23 @@ def take_notice(gateway: PaymentGateway, event_id: str, key: str | None) -> bool
         if db.session.get(GatewayNotice, (gateway.name, event_id)) is None:
             raise
     return True
+
+
+# The worker's part --------------------------------------------------------------------------
+
+_LEASE = timedelta(minutes=2)
+_BATCH = 20
+
+
+def ask_due(gateway: PaymentGateway | None) -> int:
+    """Ask the gateway about payments whose time has come; returns how many."""
+    if gateway is None:
+        return 0
+    claimed = due_work.claim(Payment, Payment.ask_at, _BATCH, _LEASE)
+    for payment_id in claimed:
+        try:
+            settle(payment_id, gateway)
+        except Exception:
+            # The claim runs out by itself; one bad payment must not hold up the others.
+            log.exception("a payment could not be settled", extra={"payment_id": payment_id})
+    return len(claimed)

@@ -1,0 +1,279 @@
+"""The portal: `create_app()` puts it together, `python app.py` serves it with its worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from functools import lru_cache
+from typing import Any
+
+from flask import Flask, Response, current_app, g, request, session, url_for
+from flask_babel import Babel
+from flask_compress import Compress
+from flask_login import LoginManager
+from flask_migrate import Migrate
+from jinja2 import StrictUndefined
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from core import access, assets, cache, csrf, error_pages, form_keys, headers, log, words, worker
+from core.db import check_engine, configure, db
+from core.isp import NotSetUp, current_isp
+from core.passwords import check_cost
+from core.sessions import PortalSession, RowSessions, SignedIn
+from core.settings import ROOT, Settings, read_settings
+from gateways.messages.base import MessageGateway
+from gateways.payments.base import PaymentGateway
+from models import Isp
+
+MAX_BODY_BYTES = 1_000_000
+MAX_FORM_PARTS = 100
+
+
+class WrongDatabase(RuntimeError):
+    """Demo mode found a database that it did not make, or the other way round (bar 12)."""
+
+
+@lru_cache(maxsize=1)
+def build_id() -> str:
+    """Changes with every change of code, templates or styles: kept pages are then made anew."""
+    digest = hashlib.sha256()
+    for folder in ("blueprints", "core", "templates", "static"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and path.suffix in (".py", ".html", ".css", ".js"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application for `settings` (default: from the environment).
+
+    Raises SettingsError, UnlistedRoute or RuntimeError when it could not keep its promises.
+    """
+    settings = settings or read_settings()
+    check_cost()
+    app = Flask("lastmile", root_path=str(ROOT), static_folder=None)
+    app.config.update(
+        PORTAL=settings,
+        SECRET_KEY=settings.secret,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        MAX_FORM_PARTS=MAX_FORM_PARTS,
+        MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
+        TRUSTED_HOSTS=[settings.public_host.split(":")[0]],
+        BABEL_TRANSLATION_DIRECTORIES=str(ROOT / "translations"),
+        COMPRESS_ALGORITHM=["br", "gzip"],
+        COMPRESS_BR_LEVEL=5,
+        COMPRESS_MIN_SIZE=300,
+        COMPRESS_MIMETYPES=["text/html", "application/json", "text/plain"],
+        WTF_CSRF_ENABLED=False,
+    )
+    configure(app.config, settings)
+    if settings.proxy_count:
+        count = settings.proxy_count
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
+    _install_extensions(app, settings)
+    _register(app)
+    access.check_policy(app)
+    access.install(app, settings, build_id())
+    error_pages.install(app)
+    _install_templates(app)
+    return app
+
+
+def create_served_app() -> Flask:
+    """The application of one web process under `python app.py`, which ends with its parent."""
+    log.configure()
+    supervisor = os.environ.get("LASTMILE_SUPERVISOR")
+    worker.end_with_parent(int(supervisor) if supervisor else None)
+    return create_app()
+
+
+def _install_extensions(app: Flask, settings: Settings) -> None:
+    db.init_app(app)
+    Migrate(app, db, directory=str(ROOT / "migrations"))
+    Babel(app, locale_selector=_select_language)
+    app.session_interface = RowSessions(is_https=settings.is_https)
+    login = LoginManager(app)
+    login.session_protection = None
+    login.user_loader(_load_user)
+    app.extensions["payment_gateway"] = _payment_gateway(settings)
+    app.extensions["message_gateway"] = _message_gateway(settings)
+    # Functions after the request run in the opposite order: compression first, then the headers.
+    app.after_request(lambda response: _finish(response, settings))
+    Compress(app)
+
+
+def _load_user(public_id: str) -> SignedIn | None:
+    person = session.signed_in if isinstance(session, PortalSession) else None
+    return person if person is not None and person.public_id == public_id else None
+
+
+def _select_language() -> str | None:
+    try:
+        person = access.find_signed_in() if request else None
+        return words.choose_language(person.language if person is not None else None)
+    except (NotSetUp, SQLAlchemyError):
+        return "en"
+
+
+def _payment_gateway(settings: Settings) -> PaymentGateway | None:
+    if settings.payment_gateway == "sandbox":
+        from gateways.payments.sandbox.client import SandboxGateway  # noqa: PLC0415 - demo only
+        from gateways.payments.sandbox.secrets import SandboxSecrets  # noqa: PLC0415
+
+        secrets = SandboxSecrets.read_or_create(settings.data / "sandbox-secret")
+        return SandboxGateway(settings.sandbox_origin, secrets)
+    return None
+
+
+def _message_gateway(settings: Settings) -> MessageGateway | None:
+    host = settings.public_host.split(":")[0]
+    sender = settings.mail_from or f"no-reply@{host}"
+    if settings.is_demo:
+        from gateways.messages.mailbox import Mailbox  # noqa: PLC0415 - demo only
+
+        return Mailbox(settings.data / "mailbox", sender)
+    if settings.smtp_url:
+        from gateways.messages.smtp import SmtpGateway  # noqa: PLC0415 - only where it is used
+
+        return SmtpGateway(settings.smtp_url, sender)
+    return None
+
+
+def _register(app: Flask) -> None:
+    from blueprints import api, auth, billing, dashboard, demo, support  # noqa: PLC0415
+    from blueprints.auth.cli import customers_cli  # noqa: PLC0415
+    from blueprints.billing.cli import ledger_cli  # noqa: PLC0415
+    from blueprints.billing.views import payment_return  # noqa: PLC0415
+    from blueprints.staff.cli import accounts_cli, catalog_cli, setup_command  # noqa: PLC0415
+
+    app.register_blueprint(auth.bp)
+    app.register_blueprint(dashboard.bp)
+    app.register_blueprint(billing.bp, url_prefix="/a/<account_public_id>/billing")
+    app.register_blueprint(support.bp)
+    app.register_blueprint(api.bp)
+    if app.config["PORTAL"].is_demo:
+        app.register_blueprint(demo.bp)
+    app.add_url_rule(
+        "/pay/<payment_public_id>/return",
+        "billing.payment_return",
+        payment_return,
+        methods=["GET", "POST"],
+    )
+    app.add_url_rule("/static/<path:name>", "static", _static)
+    app.add_url_rule("/health", "health", _health)
+    for command in (customers_cli, ledger_cli, accounts_cli, catalog_cli, setup_command):
+        app.cli.add_command(command)
+
+
+def _static(name: str) -> Response:
+    response = assets.serve(name)
+    if response is None:
+        raise NotFound
+    return response
+
+
+def _health() -> Response:
+    """Answers 200 once pages can be served; says whether a worker is alive."""
+    try:
+        is_set_up = db.session.scalar(select(Isp.id)) is not None
+        body = {"status": "ok" if is_set_up else "not set up", "worker": worker.is_alive()}
+        code = 200 if is_set_up else 503
+    except SQLAlchemyError:
+        body, code = {"status": "database away", "worker": False}, 503
+    response = Response(f"{json.dumps(body)}\n", code, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _install_templates(app: Flask) -> None:
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    words.install_filters(app)
+    ui = app.jinja_env.get_template("components/ui.html")
+
+    @app.context_processor
+    def everywhere() -> dict[str, Any]:
+        isp = current_isp()
+        language = words.language()
+        person = access.find_signed_in() if g.get("is_personal") else None
+        return {
+            "ui": ui.make_module({"csrf_token": _csrf_token, "form_key": _form_key}),
+            "isp": isp,
+            "asset": lambda path: url_for("static", name=assets.find(path, isp).name),
+            "current": _current(person),
+            "csrf_token": _csrf_token,
+            "form_key": _form_key,
+            "lang": language,
+            "text_direction": words.text_direction(language),
+            "inline_css": assets.inline_css(isp),
+        }
+
+
+def _current(person: SignedIn | None) -> dict[str, Any] | None:
+    if person is None:
+        return None
+    return {
+        "customer_name": person.name,
+        "sign_in_id": person.sign_in_id,
+        "account": person.account,
+        "has_several_accounts": person.account_count > 1,
+    }
+
+
+def _csrf_token() -> str:
+    """The same in every form of one answer, masked anew for the next."""
+    if "csrf_token" not in g:
+        g.csrf_token = csrf.mask(access.signed_in().csrf_secret)
+    return str(g.csrf_token)
+
+
+def _form_key() -> str:
+    """The same in every form of one answer: the path it is posted to tells them apart."""
+    if "form_key" not in g:
+        portal: Settings = current_app.config["PORTAL"]
+        g.form_key = form_keys.mint(portal.secret, access.signed_in().subject)
+    return str(g.form_key)
+
+
+def _finish(response: Response, settings: Settings) -> Response:
+    """Headers of every answer: what may be kept, and what protects."""
+    if g.get("is_personal") or g.get("page_tag"):
+        response.vary.add("Cookie")
+        if g.get("page_tag") and response.status_code in (200, 304):
+            cache.mark_kept(response, g.page_tag)
+        else:
+            cache.mark_personal(response)
+    gateway: PaymentGateway | None = current_app.extensions["payment_gateway"]
+    try:
+        style_hash = assets.inline_style_hash(current_isp())
+    except (NotSetUp, SQLAlchemyError):
+        style_hash = "sha256-none"
+    policy = headers.content_security_policy(style_hash, gateway.origin if gateway else None)
+    return headers.protect(response, policy, is_https=settings.is_https)
+
+
+def check_database(settings: Settings) -> None:
+    """Refuse a database that is not of this mode (bar 12) or not as promised (bar 67).
+
+    Raises WrongDatabase, RuntimeError. Needs an application context.
+    """
+    check_engine()
+    is_demo = db.session.scalar(select(Isp.is_demo))
+    if is_demo is not None and is_demo != settings.is_demo:
+        raise WrongDatabase(
+            "this database was not made by the demo: unset LASTMILE_DEMO or set LASTMILE_DATA"
+            if settings.is_demo
+            else "this database belongs to the demo: set LASTMILE_DATA to another folder"
+        )
+
+
+if __name__ == "__main__":
+    from core.serve import main
+
+    main(sys.argv[1:])

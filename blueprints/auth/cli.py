@@ -1,0 +1,28 @@
+"""`flask customers`: letting a subscriber in until self-registration exists."""
+
+from __future__ import annotations
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+
+from blueprints.auth import service
+from blueprints.auth.errors import AccountUnknown, AlreadyRegistered
+
+customers_cli = AppGroup("customers", help="People who sign in.")
+
+
+@customers_cli.command("add")
+@click.argument("account_number")
+def add(account_number: str) -> None:
+    """Print a one-time link with which the subscriber of ACCOUNT_NUMBER chooses ID and password.
+
+    The link is valid for 21 days; printing a new one ends the old one.
+    """
+    try:
+        token = service.invite(account_number)
+    except AccountUnknown:
+        raise click.ClickException(f"There is no account with the number {account_number}.") from None
+    except AlreadyRegistered:
+        raise click.ClickException(f"The account {account_number} already has its owner.") from None
+    click.echo(f"{current_app.config['PORTAL'].public_url}/welcome/{token}")

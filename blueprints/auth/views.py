@@ -1,0 +1,169 @@
+"""The pages of getting in and out."""
+
+from __future__ import annotations
+
+from flask import Response, current_app, request, session
+from flask_login import login_user, logout_user
+from werkzeug.wrappers import Response as BaseResponse
+
+from blueprints.auth import bp, service
+from blueprints.auth.errors import LinkDead, PasswordWeak, SignInIdTaken, SignInRefused
+from blueprints.auth.forms import SignInForm, WelcomeForm
+from core import constant_pages, htmx
+from core.access import find_signed_in
+from core.htmx import go_to, render
+from core.paths import own_path
+from core.sessions import (
+    DEVICE_COOKIE,
+    DEVICE_KEPT,
+    PRE_COOKIE,
+    SESSION_COOKIE,
+    PortalSession,
+    cookie_name,
+)
+from core.throttle import TooManyAttempts
+from demo import DEMO_CUSTOMERS
+
+DONE_WORDS = ("signed-out", "registered", "expired")
+
+
+def set_pre_cookie(response: Response) -> Response:
+    """The cookie that a form posted before sign-in has to bring along (bar 39)."""
+    is_https = current_app.config["PORTAL"].is_https
+    response.set_cookie(
+        cookie_name(PRE_COOKIE, is_https=is_https),
+        "1",
+        path="/",
+        secure=is_https,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
+
+
+def _sign_in_page(form: SignInForm, status: int = 200, **more: object) -> Response:
+    context = {
+        "refusal": None,
+        "retry_after": None,
+        "done": None,
+        "demo_customers": DEMO_CUSTOMERS if current_app.config["PORTAL"].is_demo else (),
+    } | more
+    return set_pre_cookie(render("auth/sign_in.html", None, status, form=form, **context))
+
+
+@bp.get("/sign-in")
+def sign_in() -> Response | BaseResponse:
+    """Constant bytes on the first visit; with `next` or `done` it is made for the visit."""
+    if not request.args and not htmx.is_htmx():
+        return set_pre_cookie(
+            constant_pages.answer("sign-in", lambda: _sign_in_page(SignInForm(formdata=None)))
+        )
+    form = SignInForm(formdata=None)
+    form.next.data = own_path(request.args.get("next")) or ""
+    done = request.args.get("done")
+    return _sign_in_page(form, done=done if done in DONE_WORDS else None)
+
+
+@bp.post("/sign-in")
+def sign_in_post() -> Response | BaseResponse:
+    form = SignInForm()
+    if not form.validate():
+        return _sign_in_page(form, 422)
+    try:
+        opened = service.sign_in(
+            form.sign_in_id.data or "",
+            form.password.data or "",
+            is_own_device=bool(form.own_device.data),
+            browser=_browser(),
+            rules=_rules(),
+        )
+    except SignInRefused as refusal:
+        return _sign_in_page(form, 422, refusal=refusal.customer_message)
+    except TooManyAttempts as refusal:
+        response = set_pre_cookie(
+            render("auth/wait.html", None, 429, retry_after=refusal.retry_after_seconds)
+        )
+        response.headers["Retry-After"] = str(refusal.retry_after_seconds)
+        return response
+    return _let_in(opened, form)
+
+
+def _let_in(opened: service.Opened, form: SignInForm) -> BaseResponse:
+    is_https = current_app.config["PORTAL"].is_https
+    if isinstance(session, PortalSession):
+        session.begin(opened.session_token, is_own_device=bool(form.own_device.data))
+    person = service.find_person(opened.session_token)
+    login_user(person)
+    response = go_to(own_path(form.next.data) or service.home_of(person))
+    response.set_cookie(
+        cookie_name(DEVICE_COOKIE, is_https=is_https),
+        opened.device_token,
+        max_age=DEVICE_KEPT,
+        path="/",
+        secure=is_https,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+@bp.post("/sign-out")
+def sign_out() -> BaseResponse:
+    person = find_signed_in()
+    if person is not None:
+        service.sign_out(person.session_id)
+    logout_user()
+    if isinstance(session, PortalSession):
+        session.finish()
+    response = go_to("/sign-in?done=signed-out")
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return response
+
+
+@bp.get("/welcome/<token>")
+def welcome(token: str) -> Response:
+    try:
+        _, name, _number = service.find_invited_account(token)
+    except LinkDead:
+        return render("auth/welcome_dead.html", None, 410)
+    form = WelcomeForm(formdata=None)
+    return set_pre_cookie(render("auth/welcome.html", form=form, account_name=name, token=token))
+
+
+@bp.post("/welcome/<token>")
+def welcome_post(token: str) -> Response | BaseResponse:
+    form = WelcomeForm()
+    try:
+        if not form.validate():
+            return _welcome_again(form, token)
+        service.register(token, form.sign_in_id.data or "", form.password.data or "", _rules())
+    except SignInIdTaken as refusal:
+        form.sign_in_id.errors = [refusal.customer_message]
+        return _welcome_again(form, token)
+    except PasswordWeak as refusal:
+        form.password.errors = [refusal.customer_message]
+        return _welcome_again(form, token)
+    except LinkDead:
+        return render("auth/welcome_dead.html", None, 410)
+    return go_to("/sign-in?done=registered")
+
+
+def _welcome_again(form: WelcomeForm, token: str) -> Response:
+    _, name, _number = service.find_invited_account(token)
+    page = render("auth/welcome.html", None, 422, form=form, account_name=name, token=token)
+    return set_pre_cookie(page)
+
+
+def _browser() -> service.Browser:
+    is_https = current_app.config["PORTAL"].is_https
+    return service.Browser(
+        address=request.remote_addr or "",
+        user_agent=request.user_agent.string,
+        session_token=request.cookies.get(cookie_name(SESSION_COOKIE, is_https=is_https)),
+        device_token=request.cookies.get(cookie_name(DEVICE_COOKIE, is_https=is_https)),
+    )
+
+
+def _rules() -> service.SignInRules:
+    portal = current_app.config["PORTAL"]
+    return service.SignInRules(portal.secret, portal.data, portal.shared_networks)

@@ -1,0 +1,7 @@
+"""Balance, invoices, payments. Every page lies under an account's address."""
+
+from flask import Blueprint
+
+bp = Blueprint("billing", __name__)
+
+from blueprints.billing import views  # noqa: E402, F401 - the views need `bp`

@@ -1,0 +1,543 @@
+"""What an account owes and what became of it, as its pages show it. Reads only.
+
+Every list takes one query whatever its length; names of columns come with Core selects, since
+these are the pages people open most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from typing import Any
+
+from flask_babel import gettext as _
+from sqlalchemy import Row, and_, case, extract, func, literal, select
+from sqlalchemy.orm import aliased
+
+from blueprints.billing import ledger
+from blueprints.billing.errors import InvoiceNotFound, PaymentNotFound
+from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR
+from core import clock
+from core.db import db
+from core.isp import current_isp
+from core.money import Money
+from models import (
+    UNDER_WAY,
+    Account,
+    Allocation,
+    Invoice,
+    InvoiceBalance,
+    InvoiceLine,
+    InvoiceLineKind,
+    JournalEntry,
+    JournalLine,
+    Payment,
+    PaymentState,
+)
+
+PER_PAGE = 12
+LATEST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPayment:
+    public_id: str
+    amount: Money
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What an account owes now. `due` is what is left to pay after payments on their way."""
+
+    balance: Money
+    due: Money
+    due_on: date | None
+    is_overdue: bool
+    credit: Money | None
+    in_progress: Money | None
+    open_payment: OpenPayment | None
+
+    def as_fields(self) -> dict[str, Any]:
+        """The fields of this class by name, for a page that has more."""
+        return {field.name: getattr(self, field.name) for field in fields(Due)}
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceRow:
+    public_id: str
+    number: str
+    kind: str
+    issued_on: date
+    due_on: date
+    total: Money
+    open: Money
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentRow:
+    public_id: str
+    amount: Money
+    state: str
+    created_at: datetime
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that the balance is made of."""
+
+    label: str
+    amount: Money
+    due_on: date | None
+    invoice_public_id: str | None
+
+
+def find_due(account_id: int) -> Due:
+    """What the account owes, in one query."""
+    oldest_due = (
+        select(func.min(Invoice.due_on))
+        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .where(InvoiceBalance.account_id == account_id, InvoiceBalance.settled_at.is_(None))
+        .scalar_subquery()
+    )
+    debit = aliased(Payment)
+    processing = (
+        select(func.coalesce(func.sum(debit.amount_minor), 0))
+        .where(debit.account_id == account_id, debit.state == PaymentState.PROCESSING.value)
+        .scalar_subquery()
+    )
+    row = db.session.execute(
+        select(
+            Account.balance_minor,
+            Account.currency,
+            oldest_due.label("due_on"),
+            processing.label("processing_minor"),
+            Payment.public_id,
+            Payment.amount_minor,
+            Payment.state,
+        )
+        .outerjoin(
+            Payment,
+            and_(
+                Payment.account_id == Account.id,
+                Payment.state.in_([state.value for state in UNDER_WAY]),
+            ),
+        )
+        .where(Account.id == account_id)
+    ).one()
+    currency = row.currency
+    due_minor = max(row.balance_minor - row.processing_minor, 0)
+    due_on = row.due_on if due_minor else None
+    return Due(
+        balance=Money(row.balance_minor, currency),
+        due=Money(due_minor, currency),
+        due_on=due_on,
+        is_overdue=due_on is not None and due_on < clock.today(current_isp().timezone),
+        credit=Money(-row.balance_minor, currency) if row.balance_minor < 0 else None,
+        in_progress=Money(row.processing_minor, currency) if row.processing_minor else None,
+        open_payment=OpenPayment(row.public_id, Money(row.amount_minor, currency), row.state)
+        if row.public_id
+        else None,
+    )
+
+
+_INVOICE_COLUMNS = (
+    Invoice.public_id,
+    Invoice.number,
+    Invoice.kind,
+    Invoice.issued_on,
+    Invoice.due_on,
+    Invoice.total_minor,
+    Invoice.currency,
+    InvoiceBalance.open_minor,
+)
+
+
+def _invoice_state(open_minor: int, due_on: date, today: date) -> str:
+    if open_minor == 0:
+        return "paid"
+    return "overdue" if due_on < today else "open"
+
+
+def _invoice_rows(rows: Sequence[Row[tuple[str, str, str, date, date, int, str, int]]]) -> list[InvoiceRow]:
+    today = clock.today(current_isp().timezone)
+    return [
+        InvoiceRow(
+            row.public_id,
+            row.number,
+            row.kind,
+            row.issued_on,
+            row.due_on,
+            Money(row.total_minor, row.currency),
+            Money(row.open_minor, row.currency),
+            _invoice_state(row.open_minor, row.due_on, today),
+        )
+        for row in rows
+    ]
+
+
+def list_latest_invoices(account_id: int) -> list[InvoiceRow]:
+    rows = db.session.execute(
+        select(*_INVOICE_COLUMNS)
+        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .where(Invoice.account_id == account_id)
+        .order_by(Invoice.issued_on.desc(), Invoice.id.desc())
+        .limit(LATEST)
+    ).all()
+    return _invoice_rows(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class InvoicePage:
+    invoices: list[InvoiceRow]
+    years: list[int]
+    year: int | None
+    state: str
+    page: int
+    page_count: int
+
+
+def list_invoices(account_id: int, year: int | None, state: str, page: int) -> InvoicePage:
+    """One page of the account's invoices, newest first. `state` is all, open or paid; a page
+    beyond the last gives the last."""
+    year_of = extract("year", Invoice.issued_on)
+    chosen = (
+        select(*_INVOICE_COLUMNS)
+        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .where(Invoice.account_id == account_id)
+    )
+    wanted = []
+    if year is not None:
+        wanted.append(and_(Invoice.issued_on >= date(year, 1, 1), Invoice.issued_on <= date(year, 12, 31)))
+    if state == "open":
+        wanted.append(InvoiceBalance.settled_at.is_(None))
+    elif state == "paid":
+        wanted.append(InvoiceBalance.settled_at.is_not(None))
+    is_wanted = and_(literal(1) == literal(1), *wanted)
+    counts = db.session.execute(
+        select(year_of.label("year"), func.sum(case((is_wanted, 1), else_=0)).label("wanted"))
+        .select_from(Invoice)
+        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .where(Invoice.account_id == account_id)
+        .group_by(year_of)
+        .order_by(year_of.desc())
+    ).all()
+    page_count = max(1, -(-int(sum(row.wanted for row in counts)) // PER_PAGE))
+    page = min(page, page_count)
+    rows = db.session.execute(
+        chosen.where(is_wanted)
+        .order_by(Invoice.issued_on.desc(), Invoice.id.desc())
+        .limit(PER_PAGE)
+        .offset((page - 1) * PER_PAGE)
+    ).all()
+    return InvoicePage(
+        _invoice_rows(rows), [int(row.year) for row in counts], year, state, page, page_count
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLineRow:
+    description: str
+    kind: str
+    quantity: int
+    amount: Money
+    period_from: date | None
+    period_to: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationRow:
+    label: str
+    amount: Money
+    on_day: date
+    payment_public_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceDetail:
+    public_id: str
+    number: str
+    kind: str
+    issued_on: date
+    due_on: date
+    period_from: date
+    period_to: date
+    bill_name: str
+    bill_address: list[str]
+    lines: list[InvoiceLineRow]
+    subtotal: Money
+    tax_total: Money
+    total: Money
+    open: Money
+    state: str
+    allocations: list[AllocationRow]
+
+
+def get_invoice(account_id: int, public_id: str) -> InvoiceDetail:
+    """The invoice with its lines and what was paid on it. Raises InvoiceNotFound."""
+    row = db.session.execute(
+        select(
+            *_INVOICE_COLUMNS,
+            Invoice.id,
+            Invoice.period_from,
+            Invoice.period_to,
+            Invoice.bill_name,
+            Invoice.bill_address,
+            Invoice.tax_minor,
+        )
+        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .where(Invoice.account_id == account_id, Invoice.public_id == public_id)
+    ).one_or_none()
+    if row is None:
+        raise InvoiceNotFound
+    lines = db.session.execute(
+        select(
+            InvoiceLine.description,
+            InvoiceLine.kind,
+            InvoiceLine.quantity,
+            InvoiceLine.amount_minor,
+            InvoiceLine.period_from,
+            InvoiceLine.period_to,
+        )
+        .where(InvoiceLine.invoice_id == row.id)
+        .order_by(InvoiceLine.position)
+    ).all()
+    allocations = db.session.execute(
+        select(
+            Allocation.amount_minor,
+            JournalEntry.booked_on,
+            Payment.public_id,
+            Payment.method,
+        )
+        .join(JournalEntry, JournalEntry.id == Allocation.entry_id)
+        .outerjoin(Payment, Payment.entry_id == JournalEntry.id)
+        .where(Allocation.invoice_id == row.id)
+        .order_by(Allocation.id)
+    ).all()
+    currency = row.currency
+    return InvoiceDetail(
+        public_id=row.public_id,
+        number=row.number,
+        kind=row.kind,
+        issued_on=row.issued_on,
+        due_on=row.due_on,
+        period_from=row.period_from,
+        period_to=row.period_to,
+        bill_name=row.bill_name,
+        bill_address=list(row.bill_address),
+        lines=[
+            InvoiceLineRow(
+                _("Balance brought forward")
+                if line.kind == InvoiceLineKind.OPENING
+                else line.description,
+                line.kind,
+                line.quantity,
+                Money(line.amount_minor, currency),
+                line.period_from,
+                line.period_to,
+            )
+            for line in lines
+        ],
+        subtotal=Money(row.total_minor - row.tax_minor, currency),
+        tax_total=Money(row.tax_minor, currency),
+        total=Money(row.total_minor, currency),
+        open=Money(row.open_minor, currency),
+        state=_invoice_state(row.open_minor, row.due_on, clock.today(current_isp().timezone)),
+        allocations=[
+            AllocationRow(
+                (paid.method or _("Payment")) if paid.public_id else _("Credit"),
+                Money(paid.amount_minor, currency),
+                paid.booked_on,
+                paid.public_id,
+            )
+            for paid in allocations
+        ],
+    )
+
+
+def list_parts(account_id: int, balance: Money) -> list[Part]:
+    """What the balance is made of: open invoices, less credit not used. Sums to `balance`."""
+    rows = db.session.execute(
+        select(Invoice.public_id, Invoice.number, Invoice.kind, Invoice.due_on, InvoiceBalance.open_minor)
+        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .where(InvoiceBalance.account_id == account_id, InvoiceBalance.settled_at.is_(None))
+        .order_by(Invoice.due_on, Invoice.id)
+    ).all()
+    parts = [
+        Part(
+            _("Balance brought forward")
+            if row.kind == "opening"
+            else _("Invoice %(number)s", number=row.number),
+            Money(row.open_minor, balance.currency),
+            row.due_on,
+            row.public_id,
+        )
+        for row in rows
+    ]
+    rest = balance.amount_minor - sum(part.amount.amount_minor for part in parts)
+    if rest:
+        parts.append(Part(_("Credit not used yet"), Money(rest, balance.currency), None, None))
+    return parts
+
+
+def list_payments(account_id: int, page: int, per_page: int = PER_PAGE) -> tuple[list[PaymentRow], int, int]:
+    """One page of the account's payments, newest first, with the page's number and their count."""
+    total = db.session.scalar(
+        select(func.count()).select_from(Payment).where(Payment.account_id == account_id)
+    )
+    page_count = max(1, -(-int(total or 0) // per_page))
+    page = min(page, page_count)
+    return list_some_payments(account_id, per_page, (page - 1) * per_page), page, page_count
+
+
+def list_some_payments(account_id: int, limit: int, offset: int = 0) -> list[PaymentRow]:
+    rows = db.session.execute(
+        select(
+            Payment.public_id,
+            Payment.amount_minor,
+            Payment.currency,
+            Payment.state,
+            Payment.created_at,
+            Payment.method,
+        )
+        .where(Payment.account_id == account_id)
+        .order_by(Payment.created_at.desc(), Payment.id.desc())
+        .limit(limit)
+        .offset(offset)
+    ).all()
+    return [
+        PaymentRow(
+            row.public_id,
+            Money(row.amount_minor, row.currency),
+            row.state,
+            row.created_at,
+            row.method,
+        )
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentDetail:
+    public_id: str
+    amount: Money
+    state: str
+    created_at: datetime
+    ended_at: datetime | None
+    method: str
+    decline_reason: str
+    invoice_number: str | None
+    receipt_number: str | None
+    balance_after: Money | None
+    is_polling: bool
+    revision: int
+    poll_seconds: int
+    can_continue: bool
+    can_cancel: bool
+
+
+_POLLED = (PaymentState.CREATED, PaymentState.SENT, PaymentState.UNKNOWN, PaymentState.PROCESSING)
+
+
+def get_payment(account_id: int, public_id: str, *, can_pay: bool) -> PaymentDetail:
+    """A payment as its own page shows it. Raises PaymentNotFound."""
+    after = (
+        select(func.sum(JournalLine.amount_minor))
+        .where(
+            JournalLine.account_id == account_id,
+            JournalLine.ledger == ledger.RECEIVABLE,
+            JournalLine.entry_id <= Payment.entry_id,
+        )
+        .scalar_subquery()
+    )
+    row = db.session.execute(
+        select(
+            Payment.public_id,
+            Payment.amount_minor,
+            Payment.currency,
+            Payment.state,
+            Payment.created_at,
+            Payment.ended_at,
+            Payment.method,
+            Payment.decline_reason,
+            Payment.revision,
+            Payment.entry_id,
+            Payment.ask_count,
+            Payment.hosted_url,
+            Invoice.number,
+            after.label("after_minor"),
+        )
+        .outerjoin(Invoice, Invoice.id == Payment.invoice_id)
+        .where(Payment.account_id == account_id, Payment.public_id == public_id)
+    ).one_or_none()
+    if row is None:
+        raise PaymentNotFound
+    state = PaymentState(row.state)
+    is_succeeded = state is PaymentState.SUCCEEDED
+    return PaymentDetail(
+        public_id=row.public_id,
+        amount=Money(row.amount_minor, row.currency),
+        state=row.state,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        method=row.method,
+        decline_reason=row.decline_reason,
+        invoice_number=row.number,
+        receipt_number=f"R-{row.entry_id:07d}" if is_succeeded else None,
+        balance_after=Money(row.after_minor, row.currency) if is_succeeded else None,
+        is_polling=state in _POLLED,
+        revision=row.revision,
+        # Quick while an answer is likely, slower when nothing happens (DESIGN §4).
+        poll_seconds=3 if row.ask_count < 3 else 10 if row.ask_count < 5 else 60,
+        can_continue=can_pay and state in (PaymentState.CREATED, PaymentState.SENT),
+        can_cancel=can_pay and state in UNDER_WAY,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PayableInvoice:
+    number: str
+    public_id: str
+    open: Money
+
+
+@dataclass(frozen=True, slots=True)
+class PayPage:
+    due: Money
+    balance: Money
+    invoice: PayableInvoice | None
+    credit_note: bool
+    minimum: Money
+    maximum: Money
+    gateway_name: str
+
+
+def find_pay_page(account_id: int, invoice_public_id: str | None, gateway_name: str) -> PayPage:
+    """What can be paid. Raises InvoiceNotFound for an invoice of somebody else."""
+    due = find_due(account_id)
+    invoice = None
+    if invoice_public_id:
+        row = db.session.execute(
+            select(Invoice.number, Invoice.public_id, InvoiceBalance.open_minor)
+            .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+            .where(Invoice.account_id == account_id, Invoice.public_id == invoice_public_id)
+        ).one_or_none()
+        if row is None:
+            raise InvoiceNotFound
+        if row.open_minor:
+            invoice = PayableInvoice(
+                row.number, row.public_id, Money(row.open_minor, due.due.currency)
+            )
+    currency = due.due.currency
+    return PayPage(
+        due=due.due,
+        balance=due.balance,
+        invoice=invoice,
+        credit_note=True,
+        minimum=Money(MINIMUM_MINOR, currency),
+        maximum=Money(MAXIMUM_MINOR, currency),
+        gateway_name=gateway_name,
+    )

@@ -1,0 +1,172 @@
+"""Checking that the books add up. Reads everything, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import case, func, or_, select
+from sqlalchemy.orm import Session
+
+from blueprints.billing.ledger import RECEIVABLE
+from models import (
+    Account,
+    Allocation,
+    Invoice,
+    InvoiceBalance,
+    InvoiceLine,
+    JournalEntry,
+    JournalLine,
+    Payment,
+    PaymentState,
+)
+
+_SHOWN = 20
+
+
+def find_faults(session: Session) -> Iterator[str]:
+    """A sentence for each row that does not add up, at most twenty of each kind."""
+    for check in (
+        _entries_sum_to_zero,
+        _currencies_sum_to_zero,
+        _balances_equal_lines,
+        _invoices_equal_lines,
+        _open_amounts_equal_allocations,
+        _credits_not_overused,
+        _balance_is_open_less_credit,
+        _payments_have_one_entry,
+    ):
+        yield from check(session)
+
+
+def _entries_sum_to_zero(session: Session) -> Iterator[str]:
+    rows = session.execute(
+        select(
+            JournalEntry.key,
+            func.count(JournalLine.position),
+            func.coalesce(func.sum(JournalLine.amount_minor), 0),
+            JournalEntry.line_count,
+        )
+        .outerjoin(JournalLine, JournalLine.entry_id == JournalEntry.id)
+        .group_by(JournalEntry.id)
+        .having(
+            or_(
+                func.coalesce(func.sum(JournalLine.amount_minor), 0) != 0,
+                func.count(JournalLine.position) != JournalEntry.line_count,
+            )
+        )
+        .limit(_SHOWN)
+    )
+    for key, count, total, wanted in rows:
+        yield f"entry {key}: {count} of {wanted} lines, sum {total}, it must be 0"
+
+
+def _currencies_sum_to_zero(session: Session) -> Iterator[str]:
+    rows = session.execute(
+        select(JournalLine.currency, func.sum(JournalLine.amount_minor))
+        .group_by(JournalLine.currency)
+        .having(func.sum(JournalLine.amount_minor) != 0)
+    )
+    for currency, total in rows:
+        yield f"currency {currency}: all lines sum to {total}, it must be 0"
+
+
+def _balances_equal_lines(session: Session) -> Iterator[str]:
+    total = func.coalesce(func.sum(JournalLine.amount_minor), 0)
+    rows = session.execute(
+        select(Account.number, Account.balance_minor, total)
+        .outerjoin(JournalLine, JournalLine.account_id == Account.id)
+        .group_by(Account.id)
+        .having(Account.balance_minor != total)
+        .limit(_SHOWN)
+    )
+    for number, balance, lines in rows:
+        yield f"account {number}: balance {balance}, its lines sum to {lines}"
+
+
+def _invoices_equal_lines(session: Session) -> Iterator[str]:
+    total = func.coalesce(func.sum(InvoiceLine.amount_minor), 0)
+    rows = session.execute(
+        select(Invoice.number, Invoice.total_minor, total)
+        .outerjoin(InvoiceLine, InvoiceLine.invoice_id == Invoice.id)
+        .group_by(Invoice.id)
+        .having(
+            or_(Invoice.total_minor != total, Invoice.line_count != func.count(InvoiceLine.position))
+        )
+        .limit(_SHOWN)
+    )
+    for number, wanted, lines in rows:
+        yield f"invoice {number}: total {wanted}, its lines sum to {lines}"
+
+
+def _open_amounts_equal_allocations(session: Session) -> Iterator[str]:
+    paid = func.coalesce(func.sum(Allocation.amount_minor), 0)
+    rows = session.execute(
+        select(Invoice.number, InvoiceBalance.open_minor, Invoice.total_minor - paid)
+        .outerjoin(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .outerjoin(Allocation, Allocation.invoice_id == Invoice.id)
+        .group_by(Invoice.id, InvoiceBalance.invoice_id)
+        .having(func.coalesce(InvoiceBalance.open_minor, -1) != Invoice.total_minor - paid)
+        .limit(_SHOWN)
+    )
+    for number, kept, computed in rows:
+        yield f"invoice {number}: open {kept}, computed {computed}"
+
+
+def _credits_not_overused(session: Session) -> Iterator[str]:
+    credit = (
+        select(
+            JournalLine.entry_id, (-func.sum(JournalLine.amount_minor)).label("credit_minor")
+        )
+        .where(JournalLine.ledger == RECEIVABLE)
+        .group_by(JournalLine.entry_id)
+        .subquery()
+    )
+    rows = session.execute(
+        select(JournalEntry.key, func.sum(Allocation.amount_minor), credit.c.credit_minor)
+        .join(JournalEntry, JournalEntry.id == Allocation.entry_id)
+        .join(credit, credit.c.entry_id == Allocation.entry_id)
+        .group_by(JournalEntry.id, credit.c.credit_minor)
+        .having(func.sum(Allocation.amount_minor) > credit.c.credit_minor)
+        .limit(_SHOWN)
+    )
+    for key, used, available in rows:
+        yield f"entry {key}: settles {used}, it is worth {available}"
+
+
+def _balance_is_open_less_credit(session: Session) -> Iterator[str]:
+    """What is owed and credit not used never stand side by side on an account."""
+    open_minor = func.coalesce(func.sum(InvoiceBalance.open_minor), 0)
+    rows = session.execute(
+        select(Account.number, Account.balance_minor, open_minor)
+        .outerjoin(InvoiceBalance, InvoiceBalance.account_id == Account.id)
+        .group_by(Account.id)
+        .having(open_minor != case((Account.balance_minor > 0, Account.balance_minor), else_=0))
+        .limit(_SHOWN)
+    )
+    for number, balance, open_amount in rows:
+        yield f"account {number}: balance {balance}, open invoices {open_amount}"
+
+
+def _payments_have_one_entry(session: Session) -> Iterator[str]:
+    rows = session.execute(
+        select(Payment.public_id, Payment.state, Payment.amount_minor, JournalLine.amount_minor)
+        .outerjoin(JournalEntry, JournalEntry.key == "payment:" + Payment.public_id)
+        .outerjoin(
+            JournalLine,
+            (JournalLine.entry_id == JournalEntry.id) & (JournalLine.ledger == RECEIVABLE),
+        )
+        .where(
+            or_(
+                (Payment.state == PaymentState.SUCCEEDED.value)
+                & or_(
+                    JournalEntry.id.is_(None),
+                    JournalEntry.id != Payment.entry_id,
+                    JournalLine.amount_minor != -Payment.amount_minor,
+                ),
+                (Payment.state != PaymentState.SUCCEEDED.value) & JournalEntry.id.is_not(None),
+            )
+        )
+        .limit(_SHOWN)
+    )
+    for public_id, state, wanted, found in rows:
+        yield f"payment {public_id} ({state}): {wanted}, its entry says {found}"

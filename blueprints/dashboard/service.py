@@ -1,0 +1,299 @@
+"""The account at a glance. Reads only, in a fixed number of queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from flask_babel import gettext as _
+from flask_babel import ngettext
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import aliased
+
+from blueprints.billing.invoicing import BilledSubscription
+from blueprints.billing.overview import Due, find_due
+from core import clock
+from core.activity_words import describe
+from core.db import db
+from core.isp import current_isp
+from core.money import Money
+from core.units import format_speed
+from core.words import language
+from models import (
+    Account,
+    AccountStatus,
+    Activity,
+    Invoice,
+    Line,
+    LineHold,
+    Membership,
+    Payment,
+    PaymentState,
+    Plan,
+    PlanKind,
+    Role,
+    Subscription,
+)
+
+ACTIVITY_SHOWN = 5
+NEW_FOR_DAYS = 31
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChoice:
+    public_id: str
+    number: str
+    name: str
+    role: str
+    balance: Money
+    state_word: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    public_id: str
+    number: str
+    name: str
+    status: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LastPayment:
+    public_id: str
+    amount: Money
+    paid_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionView:
+    name: str
+    kind: str
+    price: Money
+    detail: str
+    since_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    username: str
+    state: str
+    hold_reasons: list[str]
+    down_kbps: int
+    up_kbps: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRow:
+    text: str
+    happened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HomePage(Due):
+    account: AccountView
+    can_pay: bool
+    can_see_money: bool
+    holds: list[str]
+    last_payment: LastPayment | None
+    subscriptions: list[SubscriptionView]
+    line: LineView | None
+    activity: list[ActivityRow]
+
+
+def find_home(account_id: int, customer_id: int, role: Role, *, can_pay: bool) -> HomePage:
+    """Everything the account's first page shows, in five queries."""
+    due = find_due(account_id)
+    account, last_payment = _account_and_last_payment(account_id, due.balance.currency)
+    line = _find_line(account_id, account.status)
+    return HomePage(
+        **due.as_fields(),
+        account=account,
+        can_pay=can_pay,
+        can_see_money=role is not Role.TECHNICAL,
+        holds=line.hold_reasons if line is not None else [],
+        last_payment=last_payment,
+        subscriptions=_list_subscriptions(account_id, due.balance.currency),
+        line=line,
+        activity=_list_activity(account_id, customer_id),
+    )
+
+
+def _account_and_last_payment(
+    account_id: int, currency: str
+) -> tuple[AccountView, LastPayment | None]:
+    paid = aliased(Payment)
+    last = (
+        select(paid.id)
+        .where(paid.account_id == account_id, paid.state == PaymentState.SUCCEEDED.value)
+        .order_by(paid.created_at.desc(), paid.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    has_invoice = select(Invoice.id).where(Invoice.account_id == account_id).exists()
+    row = db.session.execute(
+        select(
+            Account.public_id,
+            Account.number,
+            Account.name,
+            Account.status,
+            Account.opened_on,
+            has_invoice.label("has_invoice"),
+            Payment.public_id.label("payment_public_id"),
+            Payment.amount_minor,
+            Payment.ended_at,
+        )
+        .outerjoin(Payment, Payment.id == last)
+        .where(Account.id == account_id)
+    ).one()
+    age_days = (clock.today(current_isp().timezone) - row.opened_on).days
+    account = AccountView(
+        row.public_id,
+        row.number,
+        row.name,
+        row.status,
+        is_new=not row.has_invoice and age_days < NEW_FOR_DAYS,
+    )
+    if row.payment_public_id is None:
+        return account, None
+    amount = Money(row.amount_minor, currency)
+    return account, LastPayment(row.payment_public_id, amount, row.ended_at)
+
+
+def _find_line(account_id: int, account_status: str) -> LineView | None:
+    """The account's line with the reasons it is held; of several the one that still runs."""
+    rows = db.session.execute(
+        select(Line.id, Line.username, Line.is_closed, Line.down_kbps, Line.up_kbps, LineHold.reason)
+        .outerjoin(LineHold, and_(LineHold.line_id == Line.id, LineHold.released_at.is_(None)))
+        .where(Line.account_id == account_id)
+        .order_by(Line.is_closed, Line.id, LineHold.reason)
+    ).all()
+    if not rows:
+        return None
+    first = rows[0]
+    reasons = [row.reason for row in rows if row.id == first.id and row.reason is not None]
+    if first.is_closed or account_status == AccountStatus.CLOSED:
+        state, reasons = "closed", []
+    else:
+        state = "held" if reasons else "active"
+    return LineView(first.username, state, reasons, first.down_kbps or 0, first.up_kbps or 0)
+
+
+def _list_subscriptions(account_id: int, currency: str) -> list[SubscriptionView]:
+    rows = db.session.execute(
+        select(
+            Plan.name,
+            Plan.kind,
+            Plan.price_minor,
+            Plan.intro_price_minor,
+            Plan.intro_months,
+            Plan.down_kbps,
+            Plan.up_kbps,
+            Plan.channels,
+            Subscription.started_on,
+        )
+        .join(Plan, Plan.id == Subscription.plan_id)
+        .where(
+            Subscription.account_id == account_id,
+            or_(
+                Subscription.ended_on.is_(None),
+                Subscription.ended_on > clock.today(current_isp().timezone),
+            ),
+        )
+        .order_by(Plan.kind, Plan.id)
+    ).all()
+    kinds = list(PlanKind)
+    ordered = sorted(rows, key=lambda row: kinds.index(PlanKind(row.kind)))
+    return [
+        SubscriptionView(
+            row.name,
+            row.kind,
+            Money(_price_today(row), currency),
+            _detail(row.kind, row.down_kbps, row.up_kbps, row.channels),
+            row.started_on,
+        )
+        for row in ordered
+    ]
+
+
+def _price_today(row: Any) -> int:
+    billed = BilledSubscription(
+        0,
+        row.name,
+        row.kind,
+        row.price_minor,
+        row.intro_price_minor,
+        row.intro_months,
+        row.started_on,
+    )
+    return billed.price_on(clock.today(current_isp().timezone))
+
+
+def _detail(kind: str, down_kbps: int | None, up_kbps: int | None, channels: list[str]) -> str:
+    if kind == PlanKind.INTERNET and down_kbps and up_kbps:
+        return _(
+            "%(down)s down · %(up)s up",
+            down=format_speed(down_kbps, language()),
+            up=format_speed(up_kbps, language()),
+        )
+    if kind == PlanKind.TV and channels:
+        return ngettext("%(num)s channel", "%(num)s channels", len(channels))
+    return ""
+
+
+def _list_activity(account_id: int, customer_id: int) -> list[ActivityRow]:
+    """The latest of the account and of the customer's own sign-ins, never of other customers."""
+    rows = db.session.execute(
+        select(Activity.kind, Activity.facts, Activity.happened_at)
+        .where(
+            or_(
+                Activity.account_id == account_id,
+                and_(Activity.account_id.is_(None), Activity.customer_id == customer_id),
+            )
+        )
+        .order_by(Activity.happened_at.desc(), Activity.id.desc())
+        .limit(ACTIVITY_SHOWN)
+    ).all()
+    return [ActivityRow(describe(row.kind, row.facts), row.happened_at) for row in rows]
+
+
+def list_accounts(customer_id: int) -> list[AccountChoice]:
+    """The accounts that the customer may use, by number, in one query."""
+    held = (
+        select(func.count())
+        .select_from(LineHold)
+        .join(Line, Line.id == LineHold.line_id)
+        .where(Line.account_id == Account.id, LineHold.released_at.is_(None))
+        .scalar_subquery()
+    )
+    rows = db.session.execute(
+        select(
+            Account.public_id,
+            Account.number,
+            Account.name,
+            Account.status,
+            Account.balance_minor,
+            Account.currency,
+            Membership.role,
+            held.label("held"),
+        )
+        .join(Membership, Membership.account_id == Account.id)
+        .where(Membership.customer_id == customer_id)
+        .order_by(Account.number)
+    ).all()
+    return [
+        AccountChoice(
+            row.public_id,
+            row.number,
+            row.name,
+            row.role,
+            Money(row.balance_minor, row.currency),
+            _("Closed")
+            if row.status == AccountStatus.CLOSED
+            else _("Switched off")
+            if row.held
+            else _("Active"),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,30 @@
+"""The demo's mailbox."""
+
+from __future__ import annotations
+
+from flask import Response, current_app
+from werkzeug.exceptions import NotFound
+
+from blueprints.demo import bp
+from core.htmx import render
+from gateways.messages.mailbox import Mailbox
+
+
+def _mailbox() -> Mailbox:
+    gateway = current_app.extensions["message_gateway"]
+    if not isinstance(gateway, Mailbox):
+        raise NotFound
+    return gateway
+
+
+@bp.get("/demo/mailbox")
+def mailbox() -> Response:
+    return render("demo/mailbox.html", messages=_mailbox().list_latest())
+
+
+@bp.get("/demo/mailbox/<public_id>")
+def mailbox_message(public_id: str) -> Response:
+    message = _mailbox().find(public_id)
+    if message is None:
+        raise NotFound
+    return render("demo/mailbox_message.html", message=message)

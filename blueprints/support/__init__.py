@@ -1,0 +1,7 @@
+"""Help, open to everyone."""
+
+from flask import Blueprint
+
+bp = Blueprint("support", __name__)
+
+from blueprints.support import views  # noqa: E402, F401 - the views need `bp`

@@ -1,0 +1,17 @@
+"""The help page: the same bytes for everyone, signed in or not."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from blueprints.support import bp
+from core import constant_pages
+from core.htmx import render
+
+
+@bp.get("/help")
+def help() -> Response:  # noqa: A001 - the view is named for its page
+    response = constant_pages.answer("help", lambda: render("support/help.html"))
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag(weak=True)
+    return response

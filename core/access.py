@@ -1,0 +1,207 @@
+"""Who may use which route, in one table, and the gate in front of every view.
+
+A route that is missing from POLICY fails the start of the portal. Roles say what a customer may do
+on an account; anybody else's account looks exactly like one that does not exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlencode
+
+from flask import Flask, Response, g, request, session
+from flask_login import current_user
+from werkzeug.wrappers import Response as BaseResponse
+
+from core import cache, csrf, htmx, kept_forms
+from core.errors import NotFound
+from core.isp import current_isp
+from core.paths import own_path
+from core.sessions import PRE_COOKIE, PortalSession, SignedIn, cookie_name, note_use
+from core.settings import Settings
+from core.words import language
+from models import Role
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class Who(StrEnum):
+    EVERYONE = "everyone"
+    CUSTOMER = "customer"
+    ACCOUNT = "account"
+
+
+class Proof(StrEnum):
+    """What an unsafe request must carry to show that our own page sent it."""
+
+    TOKEN = "token"  # the session's CSRF token
+    STRICT_COOKIE = "strict cookie"  # before sign-in: the cookie every such page sets
+    OWN = "own"  # its own proof: a gateway's signature, or asking the gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may use a route. `roles` count for `Who.ACCOUNT`.
+
+    `is_kept`: an own device may keep the page, which depends on nothing but the revisions of
+    account, customer and ISP. `keeps_form`: the page that shows the form again when the session
+    had expired. `get_writes`: what a GET changes, which is otherwise nothing.
+    """
+
+    who: Who
+    roles: frozenset[Role] = frozenset()
+    proof: Proof = Proof.TOKEN
+    is_kept: bool = False
+    keeps_form: str = ""
+    get_writes: str = ""
+
+
+EVERY_ROLE = frozenset(Role)
+SEES_MONEY = frozenset({Role.OWNER, Role.PAYER, Role.VIEWER})
+PAYS = frozenset({Role.OWNER, Role.PAYER})
+
+_PUBLIC = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE)
+_READS_MONEY = Rule(Who.ACCOUNT, SEES_MONEY, is_kept=True)
+_CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
+
+POLICY: dict[str, Rule] = {
+    "static": _PUBLIC,
+    "health": _PUBLIC,
+    "support.help": _PUBLIC,
+    "auth.sign_in": _PUBLIC,
+    "auth.sign_in_post": _PUBLIC,
+    "auth.welcome": _PUBLIC,
+    "auth.welcome_post": _PUBLIC,
+    "auth.sign_out": Rule(Who.EVERYONE, proof=Proof.TOKEN),
+    "demo.mailbox": _PUBLIC,
+    "demo.mailbox_message": _PUBLIC,
+    "dashboard.index": _PUBLIC,
+    "dashboard.choose_account": Rule(Who.CUSTOMER),
+    "dashboard.home": Rule(Who.ACCOUNT, EVERY_ROLE, is_kept=True),
+    "billing.overview": _READS_MONEY,
+    "billing.invoice_list": _READS_MONEY,
+    "billing.invoice_detail": _READS_MONEY,
+    "billing.payment_list": _READS_MONEY,
+    "billing.payment_detail": Rule(Who.ACCOUNT, SEES_MONEY),
+    "billing.pay": Rule(Who.ACCOUNT, PAYS),
+    "billing.pay_start": Rule(Who.ACCOUNT, PAYS, keeps_form="billing.pay"),
+    "billing.payment_continue": _CHANGES_PAYMENT,
+    "billing.payment_cancel": _CHANGES_PAYMENT,
+    "billing.payment_return": Rule(
+        Who.EVERYONE, proof=Proof.OWN, get_writes="the payment's state, as the gateway tells it"
+    ),
+    "api.payment_notice": Rule(Who.EVERYONE, proof=Proof.OWN),
+}
+# What any signed-in GET may write (bar 40).
+EVERY_GET_WRITES = "sessions.last_used_at"
+
+
+class UnlistedRoute(RuntimeError):
+    """A route has no rule in POLICY."""
+
+
+class RoleForbids(Exception):
+    """The customer may use the account, but not for this."""
+
+
+def check_policy(app: Flask) -> None:
+    """Refuse to start with a route that POLICY does not name (bar 30)."""
+    missing = {rule.endpoint for rule in app.url_map.iter_rules()} - set(POLICY)
+    if missing:
+        raise UnlistedRoute(f"core/access.py has no rule for {', '.join(sorted(missing))}")
+
+
+def signed_in() -> SignedIn:
+    """Who is signed in, on a route that asks for it."""
+    found = find_signed_in()
+    if found is None:
+        raise LookupError("no one is signed in: the route's rule does not ask for it")
+    return found
+
+
+def find_signed_in() -> SignedIn | None:
+    """Who is signed in, or None. Loads the session."""
+    user = current_user._get_current_object()
+    return user if isinstance(user, SignedIn) else None
+
+
+def install(app: Flask, settings: Settings, build: str) -> None:
+    """Put the gate in front of every view of `app`."""
+    pre_cookie = cookie_name(PRE_COOKIE, is_https=settings.is_https)
+
+    @app.url_value_preprocessor
+    def take_account(_endpoint: str | None, values: dict[str, object] | None) -> None:
+        # The account is settled here; views work with `g.account_id`.
+        g.account_path = values.pop("account_public_id", None) if values else None
+
+    @app.before_request
+    def gate() -> Response | BaseResponse | None:
+        rule = POLICY.get(request.endpoint or "")
+        if rule is None:
+            return None  # no such page: Flask answers 404 or 405
+        if request.method not in SAFE_METHODS:
+            answer = _check_proof(rule, settings, pre_cookie)
+            if answer is not None:
+                return answer
+        if rule.who is Who.EVERYONE:
+            return None
+        person = find_signed_in()
+        if person is None:
+            return _ask_to_sign_in(rule)
+        if rule.who is Who.ACCOUNT:
+            if person.account is None:
+                raise NotFound
+            if Role(person.account.role) not in rule.roles:
+                raise RoleForbids
+            g.account_id = person.account.account_id
+        g.is_personal = True
+        if "since" not in request.args:
+            note_use(person)
+        if rule.is_kept and person.is_own_device and request.method == "GET":
+            g.page_tag = cache.page_tag(
+                build, current_isp(), person, language(), fragment=htmx.wants_fragment()
+            )
+            if cache.is_unchanged(g.page_tag):
+                return cache.not_modified(g.page_tag)
+        return None
+
+
+def _check_proof(
+    rule: Rule, settings: Settings, pre_cookie: str
+) -> Response | BaseResponse | None:
+    """Check what an unsafe request must carry; an answer when the session has run out."""
+    if rule.proof is Proof.OWN:
+        return None
+    csrf.check_origin(request, settings.public_url)
+    if rule.proof is Proof.STRICT_COOKIE:
+        if pre_cookie not in request.cookies:
+            raise csrf.NotFromOurPage
+        return None
+    token = request.form.get("csrf_token", "")
+    person = find_signed_in()
+    if person is not None:
+        if not csrf.is_token_of(person.csrf_secret, token):
+            raise csrf.NotFromOurPage
+        return None
+    expired = session.find_expired() if isinstance(session, PortalSession) else None
+    if expired is not None and rule.keeps_form and csrf.is_token_of(expired.csrf_secret, token):
+        kept_forms.keep(settings.secret, expired.session_id, request.path, request.form)
+    return _ask_to_sign_in(rule)
+
+
+def _ask_to_sign_in(rule: Rule) -> Response | BaseResponse:
+    """To sign-in, and afterwards back to what was wanted."""
+    query = {}
+    if request.method in SAFE_METHODS:
+        back = own_path(request.full_path.rstrip("?"))
+    else:
+        back = own_path(request.path) if rule.keeps_form else None
+    if back is not None and back != "/":
+        query["next"] = back
+    if isinstance(session, PortalSession) and session.find_expired() is not None:
+        query["done"] = "expired"
+    path = "/sign-in" + ("?" + urlencode(query) if query else "")
+    if htmx.wants_fragment():
+        return htmx.sign_in_again(path)
+    return htmx.go_to(path)

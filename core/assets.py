@@ -1,0 +1,130 @@
+"""Stylesheets and scripts as they are served: one file each, minified, compressed once, with the
+hash of the content in the name.
+
+The two stylesheets are made from the lists `static/css/plain.list` (inlined in the pages before
+sign-in) and `portal.list`, with the ISP's accent colours at the end, so they change with the brand.
+Everything is kept in memory by its hash; there is no build step.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import brotli
+from flask import Response, request
+
+from core.isp import IspView, current_isp
+from core.settings import ROOT
+
+STATIC = ROOT / "static"
+SCRIPTS = ("vendor/htmx-4.0.1.min.js", "js/portal.js")
+STYLESHEET = "css/portal.css"
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """The bytes of one file, as they are and compressed, under its name with hash."""
+
+    name: str
+    content_type: str
+    plain: bytes
+    brotli: bytes
+    gzip: bytes
+
+
+def minify_css(text: str) -> str:
+    """The stylesheet without comments and needless white space. Strings must not hold either."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s*([{};,>])\s*", r"\1", text)
+    text = re.sub(r":\s+", ":", text)
+    return text.replace(";}", "}").strip()
+
+
+@lru_cache(maxsize=4)
+def _stylesheet_source(list_name: str) -> str:
+    names = (STATIC / "css" / list_name).read_text().split()
+    return minify_css("\n".join((STATIC / "css" / name).read_text() for name in names))
+
+
+@lru_cache(maxsize=8)
+def stylesheet(list_name: str, accent: str, accent_dark: str) -> str:
+    """The whole stylesheet of `list_name` with the brand's accent colours."""
+    return _stylesheet_source(list_name) + f":root{{--accent:{accent};--accent-dark:{accent_dark}}}"
+
+
+@lru_cache(maxsize=32)
+def _asset(path: str, content: bytes) -> Asset:
+    stem, dot, suffix = path.rpartition(".")
+    digest = hashlib.sha256(content).hexdigest()[:10]
+    return Asset(
+        f"{stem}-{digest}{dot}{suffix}",
+        _TYPES[dot + suffix],
+        content,
+        brotli.compress(content, quality=11),
+        gzip.compress(content, 9, mtime=0),
+    )
+
+
+@lru_cache(maxsize=8)
+def _script(path: str) -> Asset:
+    return _asset(path, (STATIC / path).read_bytes())
+
+
+def find(path: str, isp: IspView) -> Asset:
+    """The asset of `path` (as templates name it). Raises KeyError for an unknown one."""
+    if path == STYLESHEET:
+        return _asset(path, stylesheet("portal.list", isp.accent, isp.accent_dark).encode())
+    if path in SCRIPTS:
+        return _script(path)
+    raise KeyError(path)
+
+
+def inline_css(isp: IspView) -> str:
+    """The styles of the pages before sign-in."""
+    return stylesheet("plain.list", isp.accent, isp.accent_dark)
+
+
+@lru_cache(maxsize=8)
+def _style_hash(css: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+
+
+def inline_style_hash(isp: IspView) -> str:
+    """The CSP source that admits exactly the inlined styles."""
+    return _style_hash(inline_css(isp))
+
+
+def serve(name: str) -> Response | None:
+    """The file of a hashed name in the best encoding the browser takes; None when unknown.
+
+    A name with an older hash gets the current file without a long life: the page that asked for
+    it was made before the brand changed.
+    """
+    isp = current_isp()
+    for path in (*SCRIPTS, STYLESHEET):
+        asset = find(path, isp)
+        stem = path.rpartition(".")[0]
+        if not re.fullmatch(re.escape(stem) + r"-[0-9a-f]{10}" + re.escape(Path(path).suffix), name):
+            continue
+        body, encoding = asset.plain, ""
+        if request.accept_encodings.quality("br") > 0 and "br" in request.accept_encodings:
+            body, encoding = asset.brotli, "br"
+        elif request.accept_encodings.quality("gzip") > 0 and "gzip" in request.accept_encodings:
+            body, encoding = asset.gzip, "gzip"
+        response = Response(body, content_type=asset.content_type)
+        if encoding:
+            response.headers["Content-Encoding"] = encoding
+        response.headers["Vary"] = "Accept-Encoding"
+        response.headers["Cache-Control"] = (
+            "public, max-age=31536000, immutable" if asset.name == name else "no-cache"
+        )
+        return response
+    return None

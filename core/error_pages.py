@@ -1,0 +1,159 @@
+"""Pages for everything that goes wrong. They cannot fail themselves: when the template does, a few
+constant bytes answer."""
+
+from __future__ import annotations
+
+import logging
+from html import escape
+
+from flask import Flask, Response
+from flask_babel import gettext as _
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException
+
+from core.access import RoleForbids
+from core.csrf import NotFromOurPage
+from core.db import DatabaseBusy
+from core.errors import NotFound, Refusal
+from core.form_keys import FormExpired, KeyReused
+from core.htmx import ForeignTarget, render
+from core.isp import NotSetUp
+from core.passwords import TooBusy
+
+log = logging.getLogger("lastmile.errors")
+
+RETRY_SECONDS = 10
+
+
+def _words(code: int) -> tuple[str, str, str]:
+    """Title, text and what to do next for a status code."""
+    known = {
+        400: (_("We did not understand this"), _("The address or the form is not complete."), ""),
+        403: (
+            _("This is not yours to open"),
+            _("Your role on this account does not include this page."),
+            _("The owner of the account can change your role."),
+        ),
+        404: (
+            _("Page not found"),
+            _("There is no such page, or it is not on your account."),
+            _("Check the address, or start from your account."),
+        ),
+        405: (
+            _("That does not work here"),
+            _("This page cannot be used in this way."),
+            _("Go back and use the button on the page."),
+        ),
+        413: (_("That is too large"), _("What you sent is larger than we accept."), ""),
+        429: (
+            _("Too many tries"),
+            _("Please wait a little before the next try."),
+            "",
+        ),
+        503: (
+            _("One moment, please"),
+            _("The portal is very busy or being looked after. Nothing was lost."),
+            _("Try again in a few seconds."),
+        ),
+    }
+    return known.get(
+        code,
+        (
+            _("Something went wrong on our side"),
+            _("It is noted, and nothing you paid is lost."),
+            _("Try again in a moment. If it stays, call us."),
+        ),
+    )
+
+
+def _page(code: int, retry_after: int | None = None) -> Response:
+    try:
+        title, text, what_next = _words(code)
+        response = render(
+            "errors/error.html",
+            "alert",
+            code,
+            code=code,
+            title=title,
+            text=text,
+            what_next=what_next,
+        )
+    except Exception:
+        log.exception("the error page failed")
+        response = bare_page(code)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def bare_page(code: int, text: str = "Something went wrong. Please try again in a moment.") -> Response:
+    """A page that needs neither database nor template."""
+    body = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(text)}</title>'
+        '<meta name="viewport" content="width=device-width"></head>'
+        f"<body><h1>{escape(text)}</h1></body></html>"
+    )
+    return Response(body, code, mimetype="text/html")
+
+
+def install(app: Flask) -> None:
+    """Register a page for every kind of failure."""
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        if error.response is not None:
+            return Response(error.response.get_data(), error.response.status_code)
+        response = _page(error.code or 500)
+        if error.code == 405:
+            response.headers["Allow"] = ", ".join(getattr(error, "valid_methods", None) or ())
+        return response
+
+    @app.errorhandler(NotFound)
+    def not_found(_error: NotFound) -> Response:
+        return _page(404)
+
+    @app.errorhandler(RoleForbids)
+    def forbidden(_error: RoleForbids) -> Response:
+        return _page(403)
+
+    @app.errorhandler(NotFromOurPage)
+    @app.errorhandler(FormExpired)
+    @app.errorhandler(KeyReused)
+    def expired_form(_error: Exception) -> Response:
+        return render("errors/expired_form.html", "alert", 403)
+
+    @app.errorhandler(Refusal)
+    def refused(error: Refusal) -> Response:
+        return render(
+            "errors/error.html",
+            "alert",
+            409,
+            code=409,
+            title=_("This did not work"),
+            text=error.customer_message,
+            what_next="",
+        )
+
+    @app.errorhandler(DatabaseBusy)
+    @app.errorhandler(TooBusy)
+    def busy(_error: Exception) -> Response:
+        return _page(503, RETRY_SECONDS)
+
+    @app.errorhandler(DBAPIError)
+    def database_away(error: DBAPIError) -> Response:
+        log.error("database error", exc_info=error)
+        return _page(503, RETRY_SECONDS)
+
+    @app.errorhandler(NotSetUp)
+    def not_set_up(_error: NotSetUp) -> Response:
+        return bare_page(503, "This portal is not set up yet. Run: flask setup")
+
+    @app.errorhandler(ForeignTarget)
+    def foreign_target(error: ForeignTarget) -> Response:
+        log.error("refused to redirect", exc_info=error)
+        return _page(500)
+
+    @app.errorhandler(Exception)
+    def anything(error: Exception) -> Response:
+        log.error("unexpected error", exc_info=error)
+        return _page(500)

@@ -1,0 +1,135 @@
+"""Passwords: Argon2id hashes, at most two computed at once on the machine, and what is refused.
+
+Cost follows OWASP's password storage cheat sheet (19 MiB, t=2, p=1). At most two hashes run at
+once over all processes, because each takes memory and a core; a device that has signed in before
+has a slot of its own, so that somebody guessing cannot keep its owner waiting (bar 5).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+from flask_babel import gettext as _
+from zxcvbn import zxcvbn
+
+MIN_LENGTH = 10
+MAX_LENGTH = 256
+MIN_SCORE = 3
+SLOTS = 2
+WAITING = 16
+WAIT_SECONDS = 5.0
+
+_hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
+# What an unknown sign-in ID is verified against, so that it takes as long as a known one. Made by
+# the same hasher at import, of a password nobody has.
+_NOBODY = _hasher.hash(os.urandom(16))
+_waiting = threading.BoundedSemaphore(WAITING)
+
+
+class TooBusy(Exception):
+    """More people are signing in than the machine can check; try again in a few seconds."""
+
+
+def normalise(password: str) -> str:
+    """NFKC, as NIST SP 800-63B asks, so that one password typed on two keyboards is the same."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def hash_password(password: str) -> str:
+    """The Argon2id hash to store. Never call it inside a unit of work."""
+    return _hasher.hash(normalise(password))
+
+
+@contextmanager
+def _slot(folder: Path, *, is_known_device: bool) -> Iterator[None]:
+    if not _waiting.acquire(blocking=False):
+        raise TooBusy
+    try:
+        names = [f"hash-{number}.lock" for number in range(SLOTS)]
+        if is_known_device:
+            names.append("hash-known.lock")
+        files = [os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in names]
+        try:
+            _take_any(files)
+            yield
+        finally:
+            for descriptor in files:
+                os.close(descriptor)  # closing releases the lock
+    finally:
+        _waiting.release()
+
+
+def _take_any(descriptors: Sequence[int]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        for descriptor in descriptors:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            return
+        time.sleep(0.003)
+    raise TooBusy
+
+
+def verify(
+    folder: Path, password_hash: str | None, password: str, *, is_known_device: bool
+) -> bool:
+    """Whether the password is the one hashed; None hashes all the same and says no.
+
+    `folder` holds the lock files of the hash slots. Raises TooBusy when no slot comes free.
+    """
+    with _slot(folder, is_known_device=is_known_device):
+        try:
+            _hasher.verify(password_hash or _NOBODY, normalise(password))
+        except (VerificationError, InvalidHashError):
+            return False
+    return password_hash is not None
+
+
+def needs_rehash(password_hash: str) -> bool:
+    """Whether the hash was made with less than today's cost; sign-in then replaces it (bar 4)."""
+    return _hasher.check_needs_rehash(password_hash)
+
+
+def check_cost() -> None:
+    """Refuse to start with less than the promised cost (bar 4). Raises RuntimeError."""
+    if _hasher.type is not Type.ID or _hasher.memory_cost < 19_456 or _hasher.time_cost < 2:
+        raise RuntimeError("password hashing is set below Argon2id 19 MiB, t=2")
+
+
+def find_weakness(password: str, context: Sequence[str]) -> str | None:
+    """Why the password is refused, as a sentence that says what to do; None when it is good.
+
+    `context` are words an attacker would try first: the ISP's name, the person's name, ID,
+    e-mail and account number.
+    """
+    normal = normalise(password)
+    if len(normal) < MIN_LENGTH:
+        return _("Use at least %(count)s characters.", count=MIN_LENGTH)
+    if len(normal) > MAX_LENGTH:
+        return _("Use at most %(count)s characters.", count=MAX_LENGTH)
+    words = [word.casefold() for text in context for word in (text, *text.split()) if len(word) > 2]
+    folded = normal.casefold()
+    rest = folded
+    for word in sorted(words, key=len, reverse=True):
+        rest = rest.replace(word, "")
+    if len(rest) < MIN_LENGTH // 2 and rest != folded:
+        return _("Leave out your name, your account number and the name of the company.")
+    # zxcvbn takes quadratic time in the length; 72 characters settle the question.
+    found = zxcvbn(normal[:72], user_inputs=words)
+    if found["score"] < MIN_SCORE:
+        return _(
+            "This is easy to guess. Add words that do not belong together, or mix letters, "
+            "numbers and special characters."
+        )
+    return None

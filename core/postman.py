@@ -1,0 +1,114 @@
+"""Sending what the outbox holds. Text is made here, in the language of the message.
+
+A notice whose end is uncertain is sent again under the same Message-ID; after a day it is given up.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import current_app, render_template
+from flask_babel import force_locale
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from core import clock, due_work
+from core.db import db, unit_of_work
+from core.isp import current_isp
+from core.money import Money, format_money
+from gateways.messages.base import (
+    MessageGateway,
+    MessageRefused,
+    MessageUncertain,
+    OutgoingMessage,
+)
+from models import Message, MessageState
+
+log = logging.getLogger("lastmile.messages")
+
+LEASE = timedelta(minutes=2)
+BATCH = 20
+PAUSES = (
+    timedelta(seconds=30),
+    timedelta(minutes=5),
+    timedelta(hours=1),
+    timedelta(hours=6),
+    timedelta(hours=18),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    message_id: int
+    outgoing: OutgoingMessage
+    try_count: int
+
+
+def send_due(gateway: MessageGateway | None, public_url: str) -> int:
+    """Send what is due and return how many were tried. Without a gateway nothing leaves."""
+    if gateway is None:
+        return 0
+    claimed = due_work.claim(Message, Message.try_at, BATCH, LEASE)
+    for message_id in claimed:
+        _send(message_id, gateway, public_url)
+    return len(claimed)
+
+
+def compose(message: Message, public_url: str) -> OutgoingMessage:
+    """The message in words: subject, text and HTML of its kind."""
+    host = public_url.split("//", 1)[1].split(":", 1)[0]
+    isp = current_isp()
+    with current_app.test_request_context(base_url=public_url), force_locale(message.language):
+        facts = dict(message.facts)
+        if "amount_minor" in facts:
+            facts["amount"] = format_money(
+                Money(facts["amount_minor"], facts["currency"]), message.language
+            )
+        context = {"isp": isp, "facts": facts, "public_url": public_url, "lang": message.language}
+        folder = f"email/{message.kind}"
+        return OutgoingMessage(
+            message_id=f"{message.public_id}@{host}",
+            recipient=message.recipient,
+            subject=" ".join(render_template(f"{folder}.subject.txt", **context).split()),
+            text=render_template(f"{folder}.txt", **context).strip() + "\n",
+            html=render_template(f"{folder}.html", **context),
+        )
+
+
+def _send(message_id: int, gateway: MessageGateway, public_url: str) -> None:
+    message = db.session.execute(select(Message).where(Message.id == message_id)).scalar_one()
+    try:
+        gateway.send(compose(message, public_url))
+    except MessageRefused as refused:
+        log.warning("message refused", extra={"reason": str(refused)})
+        _note(message_id, MessageState.FAILED, None)
+    except MessageUncertain as uncertain:
+        log.warning("message uncertain", extra={"reason": str(uncertain)})
+        wait = PAUSES[message.try_count] if message.try_count < len(PAUSES) else None
+        state = MessageState.UNCERTAIN if wait is not None else MessageState.FAILED
+        _note(message_id, state, wait)
+    else:
+        _note(message_id, MessageState.SENT, None)
+    finally:
+        db.session.expunge_all()
+
+
+def _note(message_id: int, state: MessageState, wait: timedelta | None) -> None:
+    now = clock.now()
+
+    def work(session: Session) -> None:
+        session.execute(
+            update(Message)
+            .where(Message.id == message_id)
+            .values(
+                state=state.value,
+                sent_at=now if state is MessageState.SENT else None,
+                try_at=now + wait if wait is not None else None,
+                try_count=Message.try_count + 1,
+                claimed_until_at=None,
+            )
+        )
+
+    unit_of_work(work)

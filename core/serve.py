@@ -1,0 +1,171 @@
+"""`python app.py`: one command that serves the portal with everything it needs on one machine.
+
+It migrates, builds the demo once in demo mode, then starts the worker (and the demo's sandbox) as
+children and the web processes under granian. Whatever ends it ends them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from core import log
+from core.settings import ROOT, Settings, SettingsError, read_settings
+
+STOP_SECONDS = 5
+
+
+def main(arguments: list[str]) -> None:
+    """Serve, or with the argument `worker` only work. Says in one line what prevents it; exit 1."""
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        give_up(str(error))
+    if arguments == ["worker"]:
+        work(settings)
+    elif arguments:
+        give_up("usage: python app.py [worker]")
+    else:
+        serve(settings)
+
+
+def give_up(reason: str) -> None:
+    """Say why in one line and exit 1."""
+    sys.stderr.write(f"Lastmile: {reason}\n")
+    sys.exit(1)
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            give_up(f"port {port} on {host} is in use: end the other program or set PORT")
+
+
+def prepare(settings: Settings) -> None:
+    """Bring the database to this build's schema; in demo mode build the demo if it is not there."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - starting is quicker when all is done
+
+    from app import WrongDatabase, check_database, create_app  # noqa: PLC0415
+    from core.migrate import upgrade  # noqa: PLC0415
+    from demo.start import ensure_built  # noqa: PLC0415
+
+    app = create_app(settings)
+    with app.app_context():
+        try:
+            upgrade(settings)
+            check_database(settings)
+        except WrongDatabase as error:
+            give_up(str(error))
+        except SQLAlchemyError as error:
+            give_up(f"the database cannot be used: {str(error.args[0]).splitlines()[0]}")
+        if settings.is_demo:
+            ensure_built(settings)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM; then end everything that was started."""
+    _check_port(settings.host, settings.port)
+    if settings.is_demo:
+        _check_port("127.0.0.1", settings.sandbox_port)
+    prepare(settings)
+    os.environ["LASTMILE_SUPERVISOR"] = str(os.getpid())
+    children = [subprocess.Popen([sys.executable, str(ROOT / "app.py"), "worker"])]  # noqa: S603
+    if settings.is_demo:
+        children.append(_start_sandbox(settings))
+    _announce(settings)
+    try:
+        _run_granian(settings)
+    finally:
+        for child in children:
+            child.terminate()
+        for child in children:
+            try:
+                child.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _start_sandbox(settings: Settings) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [
+            sys.executable,
+            "-m",
+            "gateways.payments.sandbox.server",
+            "--port",
+            str(settings.sandbox_port),
+            "--data",
+            str(settings.data / "sandbox.db"),
+            "--portal",
+            f"http://127.0.0.1:{settings.port}",
+            "--secret-file",
+            str(settings.data / "sandbox-secret"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _run_granian(settings: Settings) -> None:
+    from granian import Granian  # noqa: PLC0415 - only the serving process needs it
+    from granian.constants import Interfaces  # noqa: PLC0415
+
+    Granian(
+        "app:create_served_app",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=settings.processes,
+        blocking_threads=8,
+        backlog=1024,
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_SECONDS,
+        log_access=False,
+        log_level="warning",
+        working_dir=Path(ROOT),
+    ).serve()
+
+
+def _announce(settings: Settings) -> None:
+    lines = [f"Lastmile is at {settings.public_url} (Ctrl-C ends it)"]
+    if settings.is_demo:
+        from demo import DEMO_CUSTOMERS  # noqa: PLC0415
+
+        lines.append("Sign in as")
+        lines += [f"  {name:<16} {word:<28} {note}" for name, word, note in DEMO_CUSTOMERS]
+        lines.append(f"The sandbox bank is at {settings.sandbox_origin}, the mailbox at /demo/mailbox")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def work(settings: Settings) -> None:
+    """Be the worker until SIGTERM, SIGINT or the end of the process that started it."""
+    from app import create_app  # noqa: PLC0415
+    from blueprints.billing import payments  # noqa: PLC0415
+    from core import postman, worker  # noqa: PLC0415
+
+    log.configure()
+    supervisor = os.environ.get("LASTMILE_SUPERVISOR")
+    worker.end_with_parent(int(supervisor) if supervisor else None)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    app = create_app(settings)
+    payment_gateway = app.extensions["payment_gateway"]
+    message_gateway = app.extensions["message_gateway"]
+
+    def ask_about_payments() -> int:
+        return payments.ask_due(payment_gateway)
+
+    def send_messages() -> int:
+        return postman.send_due(message_gateway, settings.public_url)
+
+    worker.run(app, (ask_about_payments, send_messages), stop)

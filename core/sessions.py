@@ -1,0 +1,348 @@
+"""Sign-in sessions as rows, reached through a SessionInterface, so that Flask-Login works as
+documented.
+
+The cookie holds a random id whose hash is stored. The row is loaded at first use, after the URL
+has been matched, so that session, customer, account, membership and revisions come in one query
+and a page open to everyone costs none. Nothing is written but by `open_session_row`, `end` and
+the last-use note.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Flask, Request, Response, g
+from flask.sessions import SessionInterface, SessionMixin
+from flask_login import UserMixin
+from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from core import clock, ids
+from core.db import db, unit_of_work
+from models import Account, Customer, Device, Isp, Membership, SignInSession
+
+IDLE = timedelta(hours=1)
+ABSOLUTE = timedelta(hours=24)
+IDLE_OWN_DEVICE = timedelta(days=14)
+ABSOLUTE_OWN_DEVICE = timedelta(days=30)
+NOTE_EVERY = timedelta(minutes=5)
+DEVICE_KEPT = timedelta(days=400)
+FORM_KEPT = timedelta(hours=1)
+
+SESSION_COOKIE = "session"
+DEVICE_COOKIE = "device"
+PRE_COOKIE = "here"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInAccount:
+    """The account that the URL names, as the signed-in customer may use it."""
+
+    account_id: int
+    public_id: str
+    number: str
+    name: str
+    status: str
+    revision: int
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn(UserMixin):
+    """Who is signed in, from the session's query."""
+
+    session_id: int
+    customer_id: int
+    public_id: str
+    name: str
+    sign_in_id: str
+    language: str
+    customer_revision: int
+    account_count: int
+    isp_revision: int
+    csrf_secret: bytes
+    generation: int
+    is_own_device: bool
+    last_used_at: datetime
+    account: SignedInAccount | None
+
+    def get_id(self) -> str:
+        return self.public_id
+
+    @property
+    def subject(self) -> str:
+        """Whom a form key is minted for."""
+        return f"customer:{self.customer_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredSession:
+    """A session that ran out by itself: its form may be kept and offered again (bar 39)."""
+
+    session_id: int
+    customer_id: int
+    csrf_secret: bytes
+
+
+def cookie_name(name: str, *, is_https: bool) -> str:
+    """`__Host-` binds a cookie to this host over TLS; a plain loopback address cannot have it."""
+    return f"__Host-{name}" if is_https else name
+
+
+class PortalSession(SessionMixin, MutableMapping[str, Any]):
+    """What Flask-Login reads and writes, backed by the session row. Loads at first use."""
+
+    def __init__(self, token: str | None, path_account: str | None) -> None:
+        self._token = token
+        self._path_account = path_account
+        self._values: dict[str, Any] | None = None
+        self.signed_in: SignedIn | None = None
+        self.expired: ExpiredSession | None = None
+        self.new_token: str | None = None
+        self.is_new_on_own_device = False
+        self.has_ended = False
+
+    def _load(self) -> dict[str, Any]:
+        if self._values is None:
+            self._values = {}
+            if self._token is not None:
+                self.signed_in, self.expired = find_session(self._token, self._path_account)
+            if self.signed_in is not None:
+                g.isp_revision = self.signed_in.isp_revision
+                self._values = {"_user_id": self.signed_in.public_id, "_fresh": True}
+        return self._values
+
+    def begin(self, token: str, *, is_own_device: bool) -> None:
+        """Let the answer set the cookie of a session row that has just been opened."""
+        self._load()
+        self.new_token, self.is_new_on_own_device = token, is_own_device
+
+    def finish(self) -> None:
+        """Let the answer clear the cookie."""
+        self._values = {}
+        self.signed_in, self.has_ended = None, True
+
+    def find_expired(self) -> ExpiredSession | None:
+        """The session of the cookie when it ran out by itself."""
+        self._load()
+        return self.expired
+
+    def __getitem__(self, key: str) -> Any:
+        return self._load()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._load()[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._load()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load())
+
+    def __len__(self) -> int:
+        return len(self._load())
+
+
+class RowSessions(SessionInterface):
+    """Flask's way in: opens a PortalSession without a query, and sets or clears its cookie."""
+
+    def __init__(self, *, is_https: bool) -> None:
+        self._cookie = cookie_name(SESSION_COOKIE, is_https=is_https)
+        self._is_https = is_https
+
+    def open_session(self, app: Flask, request: Request) -> PortalSession:
+        # Flask opens the session before it matches the URL, so the account is read from the path.
+        parts = request.path.split("/", 3)
+        account = parts[2] if len(parts) > 2 and parts[1] == "a" else None
+        return PortalSession(request.cookies.get(self._cookie), account)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if not isinstance(session, PortalSession):
+            return
+        if session.new_token is not None:
+            response.set_cookie(
+                self._cookie,
+                session.new_token,
+                max_age=ABSOLUTE_OWN_DEVICE if session.is_new_on_own_device else None,
+                path="/",
+                secure=self._is_https,
+                httponly=True,
+                samesite="Lax",
+            )
+        elif session.has_ended:
+            response.delete_cookie(
+                self._cookie, path="/", secure=self._is_https, httponly=True, samesite="Lax"
+            )
+
+
+def find_session(
+    token: str, account_public_id: str | None
+) -> tuple[SignedIn | None, ExpiredSession | None]:
+    """Who the cookie's token belongs to, in one query; an expired session is told apart."""
+    any_membership = aliased(Membership)
+    account_count = (
+        select(func.count(any_membership.account_id))
+        .where(any_membership.customer_id == Customer.id)
+        .scalar_subquery()
+    )
+    row = db.session.execute(
+        select(
+            SignInSession.id,
+            SignInSession.customer_id,
+            SignInSession.csrf_secret,
+            SignInSession.generation,
+            SignInSession.is_own_device,
+            SignInSession.last_used_at,
+            SignInSession.expires_at,
+            SignInSession.ended_at,
+            Customer.public_id,
+            Customer.name,
+            Customer.sign_in_id,
+            Customer.language,
+            Customer.revision,
+            Customer.session_generation,
+            Customer.is_disabled,
+            account_count.label("account_count"),
+            Isp.revision.label("isp_revision"),
+            Membership.role,
+            Account.id.label("account_id"),
+            Account.public_id.label("account_public_id"),
+            Account.number,
+            Account.name.label("account_name"),
+            Account.status,
+            Account.revision.label("account_revision"),
+        )
+        .join(Customer, Customer.id == SignInSession.customer_id)
+        .join(Isp, Isp.id == 1)
+        .outerjoin(Account, Account.public_id == (account_public_id or ""))
+        .outerjoin(
+            Membership,
+            and_(
+                Membership.account_id == Account.id,
+                Membership.customer_id == SignInSession.customer_id,
+            ),
+        )
+        .where(SignInSession.token_hash == ids.hash_token(token))
+    ).one_or_none()
+    if row is None or row.ended_at is not None or row.is_disabled:
+        return None, None
+    if row.generation != row.session_generation:
+        return None, None
+    now = clock.now()
+    idle = IDLE_OWN_DEVICE if row.is_own_device else IDLE
+    if now >= row.expires_at or now - row.last_used_at >= idle:
+        return None, ExpiredSession(row.id, row.customer_id, row.csrf_secret)
+    account = None
+    if row.role is not None:
+        account = SignedInAccount(
+            row.account_id,
+            row.account_public_id,
+            row.number,
+            row.account_name,
+            row.status,
+            row.account_revision,
+            row.role,
+        )
+    return (
+        SignedIn(
+            row.id,
+            row.customer_id,
+            row.public_id,
+            row.name,
+            row.sign_in_id,
+            row.language,
+            row.revision,
+            row.account_count,
+            row.isp_revision,
+            row.csrf_secret,
+            row.generation,
+            row.is_own_device,
+            row.last_used_at,
+            account,
+        ),
+        None,
+    )
+
+
+def open_session_row(
+    session: Session,
+    customer: Customer,
+    *,
+    is_own_device: bool,
+    address: str,
+    user_agent: str,
+    replaces_token: str | None,
+) -> str:
+    """Write a new session within the running unit of work and return the cookie's token.
+
+    A session that the same browser still had is ended (bar 26).
+    """
+    now = clock.now()
+    if replaces_token is not None:
+        session.execute(
+            update(SignInSession)
+            .where(
+                SignInSession.token_hash == ids.hash_token(replaces_token),
+                SignInSession.ended_at.is_(None),
+            )
+            .values(ended_at=now)
+        )
+    token = ids.secret_token()
+    session.add(
+        SignInSession(
+            token_hash=ids.hash_token(token),
+            customer_id=customer.id,
+            csrf_secret=secrets.token_bytes(16),
+            generation=customer.session_generation,
+            is_own_device=is_own_device,
+            address=address[:45],
+            user_agent=user_agent[:200],
+            created_at=now,
+            last_used_at=now,
+            expires_at=now + (ABSOLUTE_OWN_DEVICE if is_own_device else ABSOLUTE),
+            password_at=now,
+        )
+    )
+    return token
+
+
+def note_use(signed_in: SignedIn) -> None:
+    """Write the time of last use, at most every five minutes. Never called for a poll."""
+    now = clock.now()
+    if now - signed_in.last_used_at < NOTE_EVERY:
+        return
+
+    def work(session: Session) -> None:
+        session.execute(
+            update(SignInSession)
+            .where(SignInSession.id == signed_in.session_id)
+            .values(last_used_at=now)
+        )
+
+    unit_of_work(work)
+
+
+def end(session_id: int) -> None:
+    """End a session; its cookie is anonymous from the next request on."""
+
+    def work(session: Session) -> None:
+        session.execute(
+            update(SignInSession)
+            .where(SignInSession.id == session_id, SignInSession.ended_at.is_(None))
+            .values(ended_at=clock.now(), kept_form=None, kept_until_at=None)
+        )
+
+    unit_of_work(work)
+
+
+def delete_old(session: Session, now: datetime) -> int:
+    """Delete sessions a day after they ran out or ended, and devices not seen for over a year."""
+    gone = now - timedelta(days=1)
+    old = or_(SignInSession.expires_at < gone, SignInSession.ended_at < gone)
+    count = session.execute(delete(SignInSession).where(old)).rowcount  # type: ignore[attr-defined]
+    session.execute(delete(Device).where(Device.last_seen_at < now - DEVICE_KEPT))
+    return int(count)

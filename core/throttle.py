@@ -1,0 +1,171 @@
+"""Limits on guessing, kept in the database: right with several processes and after a restart.
+
+Each try is a row, written before the password is checked, so that parallel tries cannot slip
+through together (bars 5 and 7). If the row cannot be written the try is refused, not free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from core import clock
+from core.db import unit_of_work
+from models import AttemptState, SignInAttempt
+
+WINDOW = timedelta(minutes=5)
+PER_SUBJECT = 10
+SUBJECTS_PER_NETWORK = 10
+SUBJECTS_PER_SHARED_NETWORK = 200
+FIRST_DELAY = timedelta(seconds=1)
+LAST_DELAY = timedelta(minutes=15)
+KEPT = timedelta(days=2)
+_COUNTED_FAILURES = 12  # 2^10 s is beyond LAST_DELAY: more failures need not be counted
+
+
+class TooManyAttempts(Exception):
+    """Refused before the password was looked at; `retry_after_seconds` is rounded up."""
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__()
+        self.retry_after_seconds = max(1, -(-int(retry_after.total_seconds() * 1000) // 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    attempt_id: int
+
+
+def subject_of(secret: bytes, typed_id: str) -> bytes:
+    """A keyed hash of a typed sign-in ID or e-mail address: the table names nobody."""
+    return hmac.digest(secret, b"throttle\0" + typed_id.strip().casefold().encode(), hashlib.sha256)
+
+
+def network_of(address: str) -> str:
+    """The network that limits count: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ip_network(f"{parsed}/64", strict=False).network_address) + "/64"
+    return str(parsed)
+
+
+def _delay_after(failures: int) -> timedelta:
+    return min(FIRST_DELAY * 2 ** max(failures - 1, 0), LAST_DELAY) if failures else timedelta(0)
+
+
+def begin(
+    subject: bytes,
+    address: str,
+    shared_networks: Sequence[IPv4Network | IPv6Network],
+    *,
+    is_known_device: bool,
+) -> Attempt:
+    """Count a try before its password is checked. Raises TooManyAttempts.
+
+    A known device brings a subject of its own and is not held up by its network's limit.
+    """
+    network = network_of(address)
+    is_shared = any(
+        network != "unknown" and ip_address(network.removesuffix("/64")) in shared
+        for shared in shared_networks
+    )
+    most_subjects = SUBJECTS_PER_SHARED_NETWORK if is_shared else SUBJECTS_PER_NETWORK
+
+    def work(session: Session) -> Attempt:
+        now = clock.now()
+        _check_subject(session, subject, now)
+        if not is_known_device:
+            _check_network(session, subject, network, most_subjects, now)
+        attempt = SignInAttempt(
+            subject=subject, network=network, state=AttemptState.PENDING.value, tried_at=now
+        )
+        session.add(attempt)
+        session.flush()
+        return Attempt(attempt.id)
+
+    return unit_of_work(_locking(subject, work))
+
+
+def _locking(
+    subject: bytes, work: Callable[[Session], Attempt]
+) -> Callable[[Session], Attempt]:
+    """On PostgreSQL tries for one subject stand in line; on SQLite all writers do already."""
+
+    def locked(session: Session) -> Attempt:
+        if session.connection().dialect.name == "postgresql":
+            number = int.from_bytes(subject[:8], "big", signed=True)
+            session.execute(select(func.pg_advisory_xact_lock(number)))
+        return work(session)
+
+    return locked
+
+
+def _check_subject(session: Session, subject: bytes, now: datetime) -> None:
+    tries = session.execute(
+        select(SignInAttempt.state, SignInAttempt.tried_at)
+        .where(SignInAttempt.subject == subject)
+        .order_by(SignInAttempt.tried_at.desc(), SignInAttempt.id.desc())
+        .limit(_COUNTED_FAILURES)
+    ).all()
+    in_a_row = []
+    for state, tried_at in tries:
+        if state == AttemptState.PASSED:
+            break
+        in_a_row.append((state, tried_at))
+    recent = [tried_at for _, tried_at in in_a_row if tried_at > now - WINDOW]
+    if len(recent) >= PER_SUBJECT:
+        raise TooManyAttempts(recent[PER_SUBJECT - 1] + WINDOW - now)
+    failed = [tried_at for state, tried_at in in_a_row if state == AttemptState.FAILED]
+    if failed:
+        ready_at = failed[0] + _delay_after(len(failed))
+        if ready_at > now:
+            raise TooManyAttempts(ready_at - now)
+
+
+def _check_network(
+    session: Session, subject: bytes, network: str, most_subjects: int, now: datetime
+) -> None:
+    tried = session.execute(
+        select(SignInAttempt.subject, func.max(SignInAttempt.tried_at).label("last_at"))
+        .where(
+            SignInAttempt.network == network,
+            SignInAttempt.tried_at > now - WINDOW,
+            SignInAttempt.state != AttemptState.PASSED.value,
+        )
+        .group_by(SignInAttempt.subject)
+    ).all()
+    others = [row.last_at for row in tried if row.subject != subject]
+    if len(others) >= most_subjects:
+        raise TooManyAttempts(sorted(others)[-most_subjects] + WINDOW - now)
+
+
+def end(attempt: Attempt, *, has_passed: bool) -> None:
+    """Say how a counted try went. A passed one forgives the failures before it."""
+    state = AttemptState.PASSED if has_passed else AttemptState.FAILED
+
+    def work(session: Session) -> None:
+        session.execute(
+            update(SignInAttempt)
+            .where(SignInAttempt.id == attempt.attempt_id)
+            .values(state=state.value)
+        )
+
+    unit_of_work(work)
+
+
+def delete_old(session: Session, now: datetime) -> int:
+    """Delete tries that no limit looks at any more; returns how many."""
+    result = session.execute(delete(SignInAttempt).where(SignInAttempt.tried_at < now - KEPT))
+    return int(result.rowcount)  # type: ignore[attr-defined]

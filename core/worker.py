@@ -1,0 +1,114 @@
+"""The worker: does what is due, again and again, and says that it is alive.
+
+Each duty is a function that does a little due work and returns how many things it did. Duties take
+their work from tables with a claim (`core/due_work.py`), so any number of workers may run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flask import Flask
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from core import clock, form_keys, sessions, throttle
+from core.db import db, unit_of_work
+from models import WorkerBeat
+
+log = logging.getLogger("lastmile.worker")
+
+Duty = Callable[[], int]
+
+BEAT_EVERY = timedelta(seconds=5)
+MISSED_AFTER = timedelta(seconds=30)
+CLEAN_EVERY = timedelta(minutes=10)
+PAUSE_SECONDS = 1.0
+NAME = "worker"
+
+
+@dataclass(slots=True)
+class _Clockwork:
+    beaten_at: datetime
+    cleaned_at: datetime
+
+
+def end_with_parent(parent_pid: int | None = None) -> None:
+    """Have this process ended when its parent dies (Linux: PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
+    if parent_pid is not None and os.getppid() != parent_pid:
+        sys.exit(0)
+
+
+def beat() -> None:
+    """Write that the worker is alive."""
+
+    def work(session: Session) -> None:
+        found = session.scalar(
+            update(WorkerBeat)
+            .where(WorkerBeat.name == NAME)
+            .values(beat_at=clock.now())
+            .returning(WorkerBeat.name)
+        )
+        if found is None:
+            session.add(WorkerBeat(name=NAME, beat_at=clock.now()))
+
+    unit_of_work(work)
+
+
+def is_alive() -> bool:
+    """Whether a worker has said so lately."""
+    beat_at = db.session.scalar(select(WorkerBeat.beat_at).where(WorkerBeat.name == NAME))
+    return beat_at is not None and clock.now() - beat_at < MISSED_AFTER
+
+
+def clean_up() -> None:
+    """Delete sessions, keys and tries that nothing looks at any more."""
+
+    def work(session: Session) -> None:
+        now = clock.now()
+        sessions.delete_old(session, now)
+        form_keys.delete_old(session, now)
+        throttle.delete_old(session, now)
+
+    unit_of_work(work)
+
+
+def run(app: Flask, duties: Sequence[Duty], stop: threading.Event) -> None:
+    """Work until `stop` is set. A duty that fails is logged and tried again with the next round."""
+    start = clock.now()
+    clockwork = _Clockwork(start - BEAT_EVERY, start - CLEAN_EVERY)
+    while not stop.is_set():
+        with app.app_context():
+            done = _round(duties, clockwork)
+        if not done:
+            stop.wait(PAUSE_SECONDS)
+
+
+def _round(duties: Sequence[Duty], clockwork: _Clockwork) -> int:
+    now = clock.now()
+    done = 0
+    try:
+        if now - clockwork.beaten_at >= BEAT_EVERY:
+            beat()
+            clockwork.beaten_at = now
+        if now - clockwork.cleaned_at >= CLEAN_EVERY:
+            clean_up()
+            clockwork.cleaned_at = now
+    except Exception:
+        log.exception("the worker could not write its heartbeat")
+    for duty in duties:
+        try:
+            done += duty()
+        except Exception:
+            log.exception("a duty of the worker failed", extra={"duty": duty.__name__})
+    return done
