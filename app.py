@@ -149,7 +149,8 @@ def _register(app: Flask) -> None:
     from blueprints.auth.cli import customers_cli  # noqa: PLC0415
     from blueprints.billing.cli import ledger_cli  # noqa: PLC0415
     from blueprints.billing.views import payment_return  # noqa: PLC0415
-    from blueprints.staff.cli import accounts_cli, catalog_cli, setup_command  # noqa: PLC0415
+    from blueprints.staff.cli import accounts_cli, catalog_cli  # noqa: PLC0415
+    from blueprints.staff.setup_cli import setup_command  # noqa: PLC0415
 
     app.register_blueprint(auth.bp)
     app.register_blueprint(dashboard.bp)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from wtforms import HiddenField, RadioField, StringField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, ValidationError
 
 from blueprints.billing.payments import Choice
@@ -19,7 +20,7 @@ class PayForm(PortalForm):
 
     choice = RadioField(
         _l("How much?"),
-        choices=[(choice.value, choice.value) for choice in Choice],
+        choices=[SelectChoice(choice.value, choice.value) for choice in Choice],
         validators=[InputRequired(_l("Choose how much to pay."))],
     )
     amount = StringField(_l("Amount"), validators=[Length(max=40)])

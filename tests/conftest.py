@@ -1,0 +1,266 @@
+"""Fixtures: the real application on a real database of each engine, and a small world in it."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from flask import Flask
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.pool import NullPool
+
+from app import create_app
+from blueprints.billing.verify import find_faults
+from core import clock, constant_pages, isp
+from core.db import db, reading
+from core.migrate import upgrade
+from core.settings import Settings
+from gateways.payments.sandbox.client import SandboxInProcess
+from gateways.payments.sandbox.secrets import SandboxSecrets
+from gateways.payments.sandbox.store import SandboxStore
+from tests import outside, pg, world
+from tests.outside import (  # noqa: F401 - pytest finds its hooks here
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
+from tests.page import Visitor
+
+T = TypeVar("T")
+SEED = "tests" + "0" * 60
+
+
+@dataclass
+class Base:
+    """An application with its database, made once for each engine and worker, and reset for each
+    test from a copy that holds the world."""
+
+    app: Flask
+    settings: Settings
+    world: world.World
+    reset: Callable[[], None]
+
+
+@dataclass
+class Portal:
+    """What a test uses: the application with a fresh world and its sandbox bank."""
+
+    app: Flask
+    settings: Settings
+    world: world.World
+    bank: SandboxStore
+    gateway: SandboxInProcess
+    notice_secret: str
+
+    def visitor(self, name: str | None = None, **values: str) -> Visitor:
+        """A browser; with a name it is signed in as that customer."""
+        visitor = Visitor(self.app)
+        if name is not None:
+            assert visitor.sign_in(name, **values).status == 303
+        return visitor
+
+    def path(self, rest: str = "", account: str = "alice") -> str:
+        """A path under an account's address."""
+        return f"/a/{self.world.public_ids[account]}/{rest}"
+
+    def one(self, sql: str, **values: Any) -> Any:
+        """The first column of the only row."""
+        with self.app.app_context(), db.engine.connect() as connection:
+            return connection.execute(text(sql), values).scalar_one()
+
+    def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        with self.app.app_context(), db.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(sql), values)]
+
+    def execute(self, sql: str, **values: Any) -> None:
+        with self.app.app_context(), db.engine.connect() as connection:
+            connection.execute(text(sql), values)
+
+
+def _settings(folder: Path, url: str) -> Settings:
+    return Settings(
+        data=folder,
+        database_url=url,
+        secret=b"k" * 64,
+        is_demo=True,
+        host="127.0.0.1",
+        port=8000,
+        public_url="http://127.0.0.1:8000",
+        processes=1,
+        proxy_count=0,
+        shared_networks=(),
+        payment_gateway="",
+        smtp_url="",
+        mail_from="",
+    )
+
+
+def _make_world(app: Flask, settings: Settings) -> world.World:
+    with app.app_context():
+        upgrade(settings)
+        made = world.build()
+        db.session.remove()
+        db.engine.dispose()
+    return made
+
+
+def _sqlite_base(folder: Path) -> Base:
+    path, copy = folder / "lastmile.db", folder / "world.db"
+    settings = _settings(folder, f"sqlite:///{path}")
+    app = create_app(settings)
+    made = _make_world(app, settings)
+    with create_engine(settings.database_url, poolclass=NullPool).connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copyfile(path, copy)
+
+    def reset() -> None:
+        with app.app_context():
+            db.session.remove()
+            db.engine.dispose()
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        shutil.copyfile(copy, path)
+
+    return Base(app, settings, made, reset)
+
+
+def _postgresql_base(folder: Path) -> Base:
+    outside.need("postgresql")
+    server = pg.server()
+    server.create("world")
+    template = _settings(folder, server.url("world"))
+    made = _make_world(create_app(template), template)
+    settings = _settings(folder, server.url("portal"))
+    app = create_app(settings)
+
+    def reset() -> None:
+        with app.app_context():
+            db.session.remove()
+            db.engine.dispose()
+        server.drop("portal")
+        server.create("portal", template="world")
+
+    server.create("portal", template="world")
+    return Base(app, settings, made, reset)
+
+
+_bases: dict[str, Base] = {}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def base(engine_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    if engine_kind not in _bases:
+        folder = tmp_path_factory.mktemp(engine_kind)
+        make = _sqlite_base if engine_kind == "sqlite" else _postgresql_base
+        _bases[engine_kind] = make(folder)
+    return _bases[engine_kind]
+
+
+@pytest.fixture
+def portal(base: Base) -> Iterator[Portal]:
+    """The portal on a fresh world at `world.NOW`; after the test its books must add up (bar 51)."""
+    base.reset()
+    isp._cached.clear()
+    constant_pages._pages.clear()
+    shutil.rmtree(base.settings.data / "mailbox", ignore_errors=True)
+    (base.settings.data / "mailbox").mkdir()
+    with clock.set_to(world.NOW):
+        bank = SandboxStore(base.settings.data / f"bank-{os.urandom(4).hex()}.db", clock=clock.now)
+        secrets = SandboxSecrets.of([SEED])
+        gateway = SandboxInProcess(bank, secrets)
+        base.app.extensions["payment_gateway"] = gateway
+        yield Portal(
+            base.app, base.settings, base.world, bank, gateway, secrets.notice_secrets[0]
+        )
+        bank.close()
+        with base.app.app_context(), reading() as session:
+            assert list(find_faults(session)) == []
+
+
+@pytest.fixture
+def ctx(portal: Portal) -> Iterator[Portal]:
+    """The portal inside an application context, to call services directly."""
+    with portal.app.app_context():
+        yield portal
+        db.session.remove()
+
+
+@pytest.fixture
+def tick() -> Iterator[Callable[..., None]]:
+    """`tick(minutes=5)` moves the clock of this test on."""
+    stack: list[Any] = []
+
+    def move(**delta: float) -> None:
+        moved = clock.set_to(clock.now() + timedelta(**delta))
+        moved.__enter__()
+        stack.append(moved)
+
+    yield move
+    for moved in reversed(stack):
+        moved.__exit__(None, None, None)
+
+
+class Queries:
+    """The statements that ran inside a `with` block."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self.statements: list[str] = []
+
+    def _note(self, _c: Any, _cur: Any, statement: str, *_rest: Any) -> None:
+        self.statements.append(statement)
+
+    def __enter__(self) -> Queries:
+        with self._app.app_context():
+            self._engine = db.engine
+        event.listen(self._engine, "before_cursor_execute", self._note)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        event.remove(self._engine, "before_cursor_execute", self._note)
+
+    @property
+    def count(self) -> int:
+        return len([text for text in self.statements if not text.startswith(("BEGIN", "PRAGMA"))])
+
+
+@pytest.fixture
+def queries(portal: Portal) -> Queries:
+    return Queries(portal.app)
+
+
+def together(count: int, work: Callable[[int], T]) -> list[T | Exception]:
+    """Run `work(number)` in `count` threads released at one moment, each with this test's clock;
+    the results in order, an exception in place of the result where one was raised."""
+    barrier = threading.Barrier(count)
+    results: list[Any] = [None] * count
+
+    def one(number: int) -> None:
+        barrier.wait()
+        try:
+            results[number] = work(number)
+        except Exception as error:
+            results[number] = error
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(one, number))
+        for number in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
