@@ -1,0 +1,28 @@
+"""The demo ISP, Pinecrest Broadband, and whom to sign in as.
+
+Nothing here is secret: the demo listens on this machine alone and marks its database as its own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class DemoCustomer(NamedTuple):
+    """A customer of the demo: whom to sign in as, and what there is to see."""
+
+    sign_in_id: str
+    password: str
+    note: str
+
+
+DEMO_CUSTOMERS = (
+    DemoCustomer("maria.lopez", "copper-lantern-river-42", "owes this month's bill"),
+    DemoCustomer("tom.becker", "walnut-sparrow-tunnel-17", "line switched off, bills unpaid"),
+    DemoCustomer("grace.kim", "velvet-anchor-meadow-63", "in credit"),
+    DemoCustomer("omar.haddad", "saddle-orchid-comet-88", "owes nothing"),
+    DemoCustomer("nina.petrov", "marble-canyon-fiddle-29", "has two accounts, sees a third"),
+    DemoCustomer("luis.lopez", "cinder-harbor-violet-54", "pays on Maria's account"),
+    DemoCustomer("ed.walker", "timber-saffron-kettle-71", "account closed"),
+    DemoCustomer("sam.rivera", "pebble-gazette-willow-36", "began today, no bill yet"),
+)
