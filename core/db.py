@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, cast, event, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -29,6 +29,11 @@ from models import Account, Base
 T = TypeVar("T")
 
 db = SQLAlchemy(metadata=Base.metadata, session_options={"autoflush": False})
+
+def total(column: Any) -> ColumnElement[int]:
+    """The sum of an integer column as an integer, 0 over no rows (PostgreSQL sums to numeric)."""
+    return func.coalesce(cast(func.sum(column), BigInteger), 0)
+
 
 ATTEMPTS = 5
 QUEUE_SECONDS = 5.0

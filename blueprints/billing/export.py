@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing.ledger import RECEIVABLE
+from core.db import total
 from core.money import Money, format_plain
 from models import Account, JournalEntry, JournalLine
 
@@ -52,7 +53,7 @@ def beancount(session: Session) -> Iterator[str]:
             JournalLine.ledger,
             Account.number,
             JournalLine.currency,
-            func.sum(JournalLine.amount_minor),
+            total(JournalLine.amount_minor),
         )
         .outerjoin(Account, Account.id == JournalLine.account_id)
         .group_by(JournalLine.ledger, Account.number, JournalLine.currency)
@@ -62,7 +63,7 @@ def beancount(session: Session) -> Iterator[str]:
     yield 'option "title" "Lastmile"'
     yield f'option "operating_currency" "{currency}"'
     yield f'option "inferred_tolerance_default" "{currency}:0"'
-    for ledger, number, in_currency, _total in names:
+    for ledger, number, in_currency, _sum in names:
         yield f"{first_on} open {account_name(ledger, number)} {in_currency}"
     yield from _entries(session)
     balances = session.execute(
@@ -70,8 +71,8 @@ def beancount(session: Session) -> Iterator[str]:
     )
     kept = {number: (balance, in_currency) for number, balance, in_currency in balances}
     check_on = last_on + timedelta(days=1)
-    for ledger, number, in_currency, total in names:
-        balance = kept[number][0] if ledger == RECEIVABLE else total
+    for ledger, number, in_currency, sum_minor in names:
+        balance = kept[number][0] if ledger == RECEIVABLE else sum_minor
         yield f"{check_on} balance {account_name(ledger, number)} {_amount(balance, in_currency)}"
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from core import clock
+from core.db import total
 from models import (
     Account,
     Allocation,
@@ -138,11 +139,11 @@ def list_open_invoices(
 def list_unused_credits(session: Session, account_ids: Iterable[int]) -> list[Credit]:
     """Credit entries of the accounts that have not settled anything with all of their amount."""
     used = (
-        select(Allocation.entry_id, func.sum(Allocation.amount_minor).label("used_minor"))
+        select(Allocation.entry_id, total(Allocation.amount_minor).label("used_minor"))
         .group_by(Allocation.entry_id)
         .subquery()
     )
-    amount = -func.sum(JournalLine.amount_minor)
+    amount = -total(JournalLine.amount_minor)
     left = amount - func.coalesce(func.max(used.c.used_minor), 0)
     rows = session.execute(
         select(JournalLine.account_id, JournalLine.entry_id, left)

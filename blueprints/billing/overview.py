@@ -19,7 +19,7 @@ from blueprints.billing import ledger
 from blueprints.billing.errors import InvoiceNotFound, PaymentNotFound
 from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR
 from core import clock
-from core.db import db
+from core.db import db, total
 from core.isp import current_isp
 from core.money import Money
 from models import (
@@ -105,7 +105,7 @@ def find_due(account_id: int) -> Due:
     )
     debit = aliased(Payment)
     processing = (
-        select(func.coalesce(func.sum(debit.amount_minor), 0))
+        select(total(debit.amount_minor))
         .where(debit.account_id == account_id, debit.state == PaymentState.PROCESSING.value)
         .scalar_subquery()
     )
@@ -385,10 +385,10 @@ def list_parts(account_id: int, balance: Money) -> list[Part]:
 
 def list_payments(account_id: int, page: int, per_page: int = PER_PAGE) -> tuple[list[PaymentRow], int, int]:
     """One page of the account's payments, newest first, with the page's number and their count."""
-    total = db.session.scalar(
+    count = db.session.scalar(
         select(func.count()).select_from(Payment).where(Payment.account_id == account_id)
     )
-    page_count = max(1, -(-int(total or 0) // per_page))
+    page_count = max(1, -(-int(count or 0) // per_page))
     page = min(page, page_count)
     return list_some_payments(account_id, per_page, (page - 1) * per_page), page, page_count
 
@@ -445,7 +445,7 @@ _POLLED = (PaymentState.CREATED, PaymentState.SENT, PaymentState.UNKNOWN, Paymen
 def get_payment(account_id: int, public_id: str, *, can_pay: bool) -> PaymentDetail:
     """A payment as its own page shows it. Raises PaymentNotFound."""
     after = (
-        select(func.sum(JournalLine.amount_minor))
+        select(total(JournalLine.amount_minor))
         .where(
             JournalLine.account_id == account_id,
             JournalLine.ledger == ledger.RECEIVABLE,

@@ -31,7 +31,7 @@ from blueprints.billing.errors import (
     TruthMismatch,
 )
 from core import activity, clock, due_work, form_keys, ids, outbox
-from core.db import db, unit_of_work
+from core.db import db, total, unit_of_work
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.money import Money, format_money
@@ -200,12 +200,11 @@ def _amount_of(session: Session, order: Order) -> tuple[int, int | None]:
 
 def processing_minor(session: Session, account_id: int) -> int:
     """What bank debits of the account have under way, in minor units."""
-    total = session.scalar(
-        select(func.coalesce(func.sum(Payment.amount_minor), 0)).where(
+    return session.execute(
+        select(total(Payment.amount_minor)).where(
             Payment.account_id == account_id, Payment.state == PaymentState.PROCESSING
         )
-    )
-    return int(total or 0)
+    ).scalar_one()
 
 
 def create(

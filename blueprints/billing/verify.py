@@ -8,6 +8,7 @@ from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing.ledger import RECEIVABLE
+from core.db import total
 from models import (
     Account,
     Allocation,
@@ -43,40 +44,40 @@ def _entries_sum_to_zero(session: Session) -> Iterator[str]:
         select(
             JournalEntry.key,
             func.count(JournalLine.position),
-            func.coalesce(func.sum(JournalLine.amount_minor), 0),
+            total(JournalLine.amount_minor),
             JournalEntry.line_count,
         )
         .outerjoin(JournalLine, JournalLine.entry_id == JournalEntry.id)
         .group_by(JournalEntry.id)
         .having(
             or_(
-                func.coalesce(func.sum(JournalLine.amount_minor), 0) != 0,
+                total(JournalLine.amount_minor) != 0,
                 func.count(JournalLine.position) != JournalEntry.line_count,
             )
         )
         .limit(_SHOWN)
     )
-    for key, count, total, wanted in rows:
-        yield f"entry {key}: {count} of {wanted} lines, sum {total}, it must be 0"
+    for key, count, sum_minor, wanted in rows:
+        yield f"entry {key}: {count} of {wanted} lines, sum {sum_minor}, it must be 0"
 
 
 def _currencies_sum_to_zero(session: Session) -> Iterator[str]:
     rows = session.execute(
-        select(JournalLine.currency, func.sum(JournalLine.amount_minor))
+        select(JournalLine.currency, total(JournalLine.amount_minor))
         .group_by(JournalLine.currency)
-        .having(func.sum(JournalLine.amount_minor) != 0)
+        .having(total(JournalLine.amount_minor) != 0)
     )
-    for currency, total in rows:
-        yield f"currency {currency}: all lines sum to {total}, it must be 0"
+    for currency, sum_minor in rows:
+        yield f"currency {currency}: all lines sum to {sum_minor}, it must be 0"
 
 
 def _balances_equal_lines(session: Session) -> Iterator[str]:
-    total = func.coalesce(func.sum(JournalLine.amount_minor), 0)
+    lines_minor = total(JournalLine.amount_minor)
     rows = session.execute(
-        select(Account.number, Account.balance_minor, total)
+        select(Account.number, Account.balance_minor, lines_minor)
         .outerjoin(JournalLine, JournalLine.account_id == Account.id)
         .group_by(Account.id)
-        .having(Account.balance_minor != total)
+        .having(Account.balance_minor != lines_minor)
         .limit(_SHOWN)
     )
     for number, balance, lines in rows:
@@ -84,13 +85,13 @@ def _balances_equal_lines(session: Session) -> Iterator[str]:
 
 
 def _invoices_equal_lines(session: Session) -> Iterator[str]:
-    total = func.coalesce(func.sum(InvoiceLine.amount_minor), 0)
+    lines_minor = total(InvoiceLine.amount_minor)
     rows = session.execute(
-        select(Invoice.number, Invoice.total_minor, total)
+        select(Invoice.number, Invoice.total_minor, lines_minor)
         .outerjoin(InvoiceLine, InvoiceLine.invoice_id == Invoice.id)
         .group_by(Invoice.id)
         .having(
-            or_(Invoice.total_minor != total, Invoice.line_count != func.count(InvoiceLine.position))
+            or_(Invoice.total_minor != lines_minor, Invoice.line_count != func.count(InvoiceLine.position))
         )
         .limit(_SHOWN)
     )
@@ -99,7 +100,7 @@ def _invoices_equal_lines(session: Session) -> Iterator[str]:
 
 
 def _open_amounts_equal_allocations(session: Session) -> Iterator[str]:
-    paid = func.coalesce(func.sum(Allocation.amount_minor), 0)
+    paid = total(Allocation.amount_minor)
     rows = session.execute(
         select(Invoice.number, InvoiceBalance.open_minor, Invoice.total_minor - paid)
         .outerjoin(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
@@ -115,18 +116,18 @@ def _open_amounts_equal_allocations(session: Session) -> Iterator[str]:
 def _credits_not_overused(session: Session) -> Iterator[str]:
     credit = (
         select(
-            JournalLine.entry_id, (-func.sum(JournalLine.amount_minor)).label("credit_minor")
+            JournalLine.entry_id, (-total(JournalLine.amount_minor)).label("credit_minor")
         )
         .where(JournalLine.ledger == RECEIVABLE)
         .group_by(JournalLine.entry_id)
         .subquery()
     )
     rows = session.execute(
-        select(JournalEntry.key, func.sum(Allocation.amount_minor), credit.c.credit_minor)
+        select(JournalEntry.key, total(Allocation.amount_minor), credit.c.credit_minor)
         .join(JournalEntry, JournalEntry.id == Allocation.entry_id)
         .join(credit, credit.c.entry_id == Allocation.entry_id)
         .group_by(JournalEntry.id, credit.c.credit_minor)
-        .having(func.sum(Allocation.amount_minor) > credit.c.credit_minor)
+        .having(total(Allocation.amount_minor) > credit.c.credit_minor)
         .limit(_SHOWN)
     )
     for key, used, available in rows:
@@ -135,7 +136,7 @@ def _credits_not_overused(session: Session) -> Iterator[str]:
 
 def _balance_is_open_less_credit(session: Session) -> Iterator[str]:
     """What is owed and credit not used never stand side by side on an account."""
-    open_minor = func.coalesce(func.sum(InvoiceBalance.open_minor), 0)
+    open_minor = total(InvoiceBalance.open_minor)
     rows = session.execute(
         select(Account.number, Account.balance_minor, open_minor)
         .outerjoin(InvoiceBalance, InvoiceBalance.account_id == Account.id)
