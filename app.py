@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request, session, url_for
+from flask import Flask, Response, current_app, g, has_request_context, session, url_for
 from flask_babel import Babel
 from flask_compress import Compress
 from flask_login import LoginManager
@@ -114,7 +114,7 @@ def _load_user(public_id: str) -> SignedIn | None:
 
 def _select_language() -> str | None:
     try:
-        person = access.find_signed_in() if request else None
+        person = access.find_signed_in() if has_request_context() else None
         return words.choose_language(person.language if person is not None else None)
     except (NotSetUp, SQLAlchemyError):
         return "en"
@@ -122,8 +122,8 @@ def _select_language() -> str | None:
 
 def _payment_gateway(settings: Settings) -> PaymentGateway | None:
     if settings.payment_gateway == "sandbox":
-        from gateways.payments.sandbox.client import SandboxGateway  # noqa: PLC0415 - demo only
-        from gateways.payments.sandbox.secrets import SandboxSecrets  # noqa: PLC0415
+        from gateways.payments.sandbox.client import SandboxGateway
+        from gateways.payments.sandbox.secrets import SandboxSecrets
 
         secrets = SandboxSecrets.read_or_create(settings.data / "sandbox-secret")
         return SandboxGateway(settings.sandbox_origin, secrets)
@@ -134,23 +134,23 @@ def _message_gateway(settings: Settings) -> MessageGateway | None:
     host = settings.public_host.split(":")[0]
     sender = settings.mail_from or f"no-reply@{host}"
     if settings.is_demo:
-        from gateways.messages.mailbox import Mailbox  # noqa: PLC0415 - demo only
+        from gateways.messages.mailbox import Mailbox
 
         return Mailbox(settings.data / "mailbox", sender)
     if settings.smtp_url:
-        from gateways.messages.smtp import SmtpGateway  # noqa: PLC0415 - only where it is used
+        from gateways.messages.smtp import SmtpGateway
 
         return SmtpGateway(settings.smtp_url, sender)
     return None
 
 
 def _register(app: Flask) -> None:
-    from blueprints import api, auth, billing, dashboard, demo, support  # noqa: PLC0415
-    from blueprints.auth.cli import customers_cli  # noqa: PLC0415
-    from blueprints.billing.cli import ledger_cli  # noqa: PLC0415
-    from blueprints.billing.views import payment_return  # noqa: PLC0415
-    from blueprints.staff.cli import accounts_cli, catalog_cli  # noqa: PLC0415
-    from blueprints.staff.setup_cli import setup_command  # noqa: PLC0415
+    from blueprints import api, auth, billing, dashboard, demo, support
+    from blueprints.auth.cli import customers_cli
+    from blueprints.billing.cli import ledger_cli
+    from blueprints.billing.views import payment_return
+    from blueprints.staff.cli import accounts_cli, catalog_cli
+    from blueprints.staff.setup_cli import setup_command
 
     app.register_blueprint(auth.bp)
     app.register_blueprint(dashboard.bp)

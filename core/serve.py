@@ -51,11 +51,11 @@ def _check_port(host: str, port: int) -> None:
 
 def prepare(settings: Settings) -> None:
     """Bring the database to this build's schema; in demo mode build the demo if it is not there."""
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - starting is quicker when all is done
+    from sqlalchemy.exc import SQLAlchemyError
 
-    from app import WrongDatabase, check_database, create_app  # noqa: PLC0415
-    from core.migrate import upgrade  # noqa: PLC0415
-    from demo.start import ensure_built  # noqa: PLC0415
+    from app import WrongDatabase, check_database, create_app
+    from core.migrate import upgrade
+    from demo.start import ensure_built
 
     app = create_app(settings)
     with app.app_context():
@@ -65,6 +65,7 @@ def prepare(settings: Settings) -> None:
         except WrongDatabase as error:
             give_up(str(error))
         except SQLAlchemyError as error:
+            # After DatabaseError's own words the driver's text begins a new line.
             give_up(f"the database cannot be used: {str(error.args[0]).splitlines()[0]}")
         if settings.is_demo:
             ensure_built(settings)
@@ -114,8 +115,9 @@ def _start_sandbox(settings: Settings) -> subprocess.Popen[bytes]:
 
 
 def _run_granian(settings: Settings) -> None:
-    from granian import Granian  # noqa: PLC0415 - only the serving process needs it
-    from granian.constants import Interfaces  # noqa: PLC0415
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
 
     Granian(
         "app:create_served_app",
@@ -129,7 +131,7 @@ def _run_granian(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,
         log_access=False,
-        log_level="warning",
+        log_level=LogLevels.warning,
         working_dir=Path(ROOT),
     ).serve()
 
@@ -137,20 +139,22 @@ def _run_granian(settings: Settings) -> None:
 def _announce(settings: Settings) -> None:
     lines = [f"Lastmile is at {settings.public_url} (Ctrl-C ends it)"]
     if settings.is_demo:
-        from demo import DEMO_CUSTOMERS  # noqa: PLC0415
+        from demo import DEMO_CUSTOMERS
 
         lines.append("Sign in as")
         lines += [f"  {name:<16} {word:<28} {note}" for name, word, note in DEMO_CUSTOMERS]
-        lines.append(f"The sandbox bank is at {settings.sandbox_origin}, the mailbox at /demo/mailbox")
+        lines.append(
+            f"The sandbox bank is at {settings.sandbox_origin}, the mailbox at /demo/mailbox"
+        )
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
 
 def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT or the end of the process that started it."""
-    from app import create_app  # noqa: PLC0415
-    from blueprints.billing import payments  # noqa: PLC0415
-    from core import postman, worker  # noqa: PLC0415
+    from app import create_app
+    from blueprints.billing import payments
+    from core import postman, worker
 
     log.configure()
     supervisor = os.environ.get("LASTMILE_SUPERVISOR")

@@ -168,7 +168,9 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError("LASTMILE_DEMO=1 listens on loopback only: unset LASTMILE_HOST")
     gateway = env.get("LASTMILE_PAYMENT_GATEWAY", "sandbox" if is_demo else "").strip()
     if gateway == "sandbox" and not is_demo:
-        raise SettingsError("LASTMILE_PAYMENT_GATEWAY=sandbox moves no money: it needs LASTMILE_DEMO=1")
+        raise SettingsError(
+            "LASTMILE_PAYMENT_GATEWAY=sandbox moves no money: it needs LASTMILE_DEMO=1"
+        )
     if gateway not in ("", "sandbox"):
         raise SettingsError(f"LASTMILE_PAYMENT_GATEWAY: there is no gateway named {gateway!r}")
     public_url = _public_url(env, port, is_demo=is_demo)

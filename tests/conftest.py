@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import pytest
 from flask import Flask
@@ -182,9 +182,7 @@ def portal(base: Base) -> Iterator[Portal]:
         secrets = SandboxSecrets.of([SEED])
         gateway = SandboxInProcess(bank, secrets)
         base.app.extensions["payment_gateway"] = gateway
-        yield Portal(
-            base.app, base.settings, base.world, bank, gateway, secrets.notice_secrets[0]
-        )
+        yield Portal(base.app, base.settings, base.world, bank, gateway, secrets.notice_secrets[0])
         bank.close()
         with base.app.app_context(), reading() as session:
             assert list(find_faults(session)) == []
@@ -223,7 +221,7 @@ class Queries:
     def _note(self, _c: Any, _cur: Any, statement: str, *_rest: Any) -> None:
         self.statements.append(statement)
 
-    def __enter__(self) -> Queries:
+    def __enter__(self) -> Self:
         with self._app.app_context():
             self._engine = db.engine
         event.listen(self._engine, "before_cursor_execute", self._note)
@@ -252,7 +250,7 @@ def together(count: int, work: Callable[[int], T]) -> list[T | Exception]:
         barrier.wait()
         try:
             results[number] = work(number)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed to the test
             results[number] = error
 
     threads = [

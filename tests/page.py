@@ -65,13 +65,17 @@ class Visitor:
 
     def get(self, path: str, *, headers: dict[str, str] | None = None, **query: Any) -> Page:
         response = self.client.get(path, base_url=BASE, headers=headers, query_string=query)
-        return self._page(response, is_fragment=bool(headers and headers.get("HX-Request-Type") == "partial"))
+        return self._page(response, headers)
 
     def post(
-        self, path: str, data: dict[str, Any] | None = None, *, headers: dict[str, str] | None = None
+        self,
+        path: str,
+        data: dict[str, Any] | None = None,
+        *,
+        headers: dict[str, str] | None = None,
     ) -> Page:
         response = self.client.post(path, base_url=BASE, data=data, headers=headers)
-        return self._page(response, is_fragment=bool(headers and headers.get("HX-Request-Type") == "partial"))
+        return self._page(response, headers)
 
     def submit(self, page: Page, action_ends: str, **values: str) -> Page:
         """Fill `values` into the page's form and send it."""
@@ -88,9 +92,10 @@ class Visitor:
         )
 
     def cookies(self) -> dict[str, str]:
-        return {cookie.key: cookie.value for cookie in self.client._cookies.values()}
+        return {cookie.key: cookie.value for cookie in (self.client._cookies or {}).values()}
 
-    def _page(self, response: TestResponse, *, is_fragment: bool) -> Page:
+    def _page(self, response: TestResponse, headers: dict[str, str] | None) -> Page:
+        is_fragment = (headers or {}).get("HX-Request-Type") == "partial"
         if response.mimetype != "text/html" or not response.data:
             return Page(response, None) if not response.data else _parsed(response)
         if not is_fragment and response.status_code not in (301, 302, 303):
@@ -113,8 +118,8 @@ def check_markup(response: TestResponse) -> None:
     parser.parse(source)
     errors = [error for error in parser.errors if error[1] != "expected-doctype-but-got-chars"]
     assert not errors, f"invalid markup: {errors[:3]}"
-    tree = lxml_html.document_fromstring(source)
-    headings = tree.cssselect("h1")
+    tree: Any = lxml_html.document_fromstring(source)
+    headings: list[Any] = tree.cssselect("h1")
     assert len(headings) == 1, f"{len(headings)} h1"
     heading = " ".join(headings[0].text_content().split())
     title = " ".join(tree.cssselect("title")[0].text_content().split())
@@ -123,7 +128,8 @@ def check_markup(response: TestResponse) -> None:
     assert len(ids) == len(set(ids)), f"repeated ids: {[i for i in ids if ids.count(i) > 1]}"
     for element in tree.cssselect("input:not([type=hidden]), select, textarea"):
         name = element.get("id")
-        assert name and tree.cssselect(f"label[for='{name}']"), f"no label for {name}"
+        assert name, "an input without id"
+        assert tree.cssselect(f"label[for='{name}']"), f"no label for {name}"
     is_signed_in = bool(tree.cssselect("form[action='/sign-out']"))
     for form in tree.cssselect("form"):
         assert form.get("action"), "a form without action"
@@ -131,7 +137,8 @@ def check_markup(response: TestResponse) -> None:
             assert form.cssselect("input[name=csrf_token]"), "a form without token"
             assert form.cssselect("input[name=form_key]"), "a form without key"
     for script in tree.cssselect("script"):
-        assert script.get("src") and not (script.text or "").strip(), "an inline script"
+        assert script.get("src"), "a script without src"
+        assert not (script.text or "").strip(), "an inline script"
     assert not tree.cssselect("[style], [onclick], [onload], [onsubmit]"), "inline style or handler"
     policy = response.headers["Content-Security-Policy"]
     for style in tree.cssselect("style"):

@@ -8,7 +8,6 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.message import EmailMessage
 from email.policy import default as default_policy
 from pathlib import Path
 
@@ -53,12 +52,12 @@ class Mailbox(MessageGateway):
 
 
 def _safe(message_id: str) -> str:
-    return re.sub(r"[^a-z0-9-]", "", message_id.split("@")[0].lower())
+    return re.sub(r"[^a-z0-9-]", "", message_id.split("@", maxsplit=1)[0].lower())
 
 
 def _read(path: Path) -> ReceivedMessage:
     parsed = email.message_from_bytes(path.read_bytes(), policy=default_policy)
-    body = parsed.get_body(("plain",)) if isinstance(parsed, EmailMessage) else None
+    body = parsed.get_body(("plain",))
     return ReceivedMessage(
         public_id=path.stem,
         recipient=str(parsed["To"]),
