@@ -77,6 +77,11 @@ def serve(settings: Settings) -> None:
     if settings.is_demo:
         _check_port("127.0.0.1", settings.sandbox_port)
     prepare(settings)
+    run(settings)
+
+
+def run(settings: Settings) -> None:
+    """Serve a database that is ready: the worker and the sandbox as children, then the web."""
     os.environ["LASTMILE_SUPERVISOR"] = str(os.getpid())
     children = [subprocess.Popen([sys.executable, str(ROOT / "app.py"), "worker"])]  # noqa: S603
     if settings.is_demo:
