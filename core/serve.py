@@ -18,6 +18,8 @@ from core import log
 from core.settings import ROOT, Settings, SettingsError, read_settings
 
 STOP_SECONDS = 5
+# A thread waits while a payment gateway answers (20 s at most), so there are more than cores.
+BLOCKING_THREADS = 8
 
 
 def main(arguments: list[str]) -> None:
@@ -131,12 +133,12 @@ def _run_granian(settings: Settings) -> None:
         port=settings.port,
         interface=Interfaces.WSGI,
         workers=settings.processes,
-        blocking_threads=8,
+        blocking_threads=BLOCKING_THREADS,
         backlog=1024,
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,
         log_access=False,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         working_dir=Path(ROOT),
     ).serve()
 

@@ -1,4 +1,4 @@
-"""`flask setup`: the first steps of a real deployment, from an empty folder to an ISP with plans."""
+"""`flask setup`: the first steps of a real deployment: a database, and an ISP with plans."""
 
 from __future__ import annotations
 
