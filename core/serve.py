@@ -57,7 +57,6 @@ def prepare(settings: Settings) -> None:
 
     from app import WrongDatabase, check_database, create_app
     from core.migrate import upgrade
-    from demo.start import ensure_built
 
     app = create_app(settings)
     with app.app_context():
@@ -70,6 +69,8 @@ def prepare(settings: Settings) -> None:
             # After DatabaseError's own words the driver's text begins a new line.
             give_up(f"the database cannot be used: {str(error.args[0]).splitlines()[0]}")
         if settings.is_demo:
+            from demo.start import ensure_built
+
             ensure_built(settings)
 
 
