@@ -293,7 +293,7 @@ def _read_cells(
 def _readable(column: str, text: str) -> str:
     """The text with line breaks and tabs made plain, where they can have been meant."""
     if column == "street":
-        text = "\n".join(line for part in text.splitlines() if (line := " ".join(part.split("\t"))))
+        text = "\n".join(line for part in text.splitlines() if (line := " ".join(part.split())))
     elif column in ("name", "city", "region"):
         text = " ".join(part for part in re.split(r"[\r\n\t]+", text) if part)
     for character in text:

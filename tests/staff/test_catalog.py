@@ -1,0 +1,196 @@
+"""Loading the catalog."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blueprints.staff import catalog
+from blueprints.staff.catalog import contrast
+from blueprints.staff.errors import CatalogInvalid
+from tests.conftest import Portal
+from tests.staff.conftest import DATA, Desk, row
+
+Edit = Callable[..., Path]
+
+
+def test_the_catalog_is_stored_as_it_stands(ctx: Portal) -> None:
+    ctx.execute("UPDATE isp SET revision = 7")
+    summary = catalog.load(DATA / "catalog.toml")
+    # The world has the ISP, an area, three plans and two taxes already.
+    assert summary.added == 4 + 9
+    assert summary.revision == 8
+    assert ctx.rows(
+        "SELECT code, kind, price_minor, intro_price_minor, intro_months, down_kbps, changes_to"
+        " FROM plans WHERE code IN ('FIBER-300', 'TV-KIDS') ORDER BY code"
+    ) == [
+        ("FIBER-300", "internet", 6500, 4900, 6, 300000, _json(ctx, ["FIBER-100", "FIBER-1000"])),
+        ("TV-KIDS", "tv", 700, None, None, None, _json(ctx, [])),
+    ]
+    assert ctx.rows("SELECT rate_bp, flat_minor FROM taxes ORDER BY code") == [
+        (None, 125),
+        (625, None),
+    ]
+    assert ctx.one("SELECT frn FROM isp") == "0031234567"
+
+
+def _json(ctx: Portal, value: list[str]) -> object:
+    return json.dumps(value) if ctx.settings.is_sqlite else value
+
+
+def test_loading_again_changes_nothing(desk: Desk) -> None:
+    revision = desk.portal.one("SELECT revision FROM isp")
+    summary = catalog.load(DATA / "catalog.toml")
+    assert (summary.added, summary.changed, summary.unchanged) == (0, 0, 20)
+    assert desk.portal.one("SELECT revision FROM isp") == revision
+
+
+def test_an_empty_database_gets_its_isp(ctx: Portal, edited: Edit) -> None:
+    ctx.execute("DELETE FROM isp")
+    catalog.load(DATA / "catalog.toml")
+    assert ctx.rows("SELECT name, id_name, revision FROM isp") == [
+        ("Pinecrest Broadband", "Pinecrest ID", 1)
+    ]
+    ctx.execute("DELETE FROM isp")
+    catalog.load(edited(('currency = "USD"', 'currency = "USD"\nid_name = "Pine key"')))
+    assert ctx.one("SELECT id_name FROM isp") == "Pine key"
+
+
+def test_a_plan_that_left_the_file_is_no_longer_offered_and_can_come_back(
+    desk: Desk, edited: Edit
+) -> None:
+    desk.take(row(add_on_codes="ROUTER-RENT"))
+    without = edited(('[[plans]]\ncode = "ROUTER-RENT"', '[[plans]]\ncode = "ROUTER-SALE"'))
+    summary = catalog.load(without)
+    assert summary.withdrawn == ("ROUTER-RENT",)
+    assert not desk.portal.one("SELECT is_offered FROM plans WHERE code = 'ROUTER-RENT'")
+    assert catalog.load(without).withdrawn == ()
+    assert catalog.load(DATA / "catalog.toml").withdrawn == ("ROUTER-SALE",)
+    assert desk.portal.one("SELECT is_offered FROM plans WHERE code = 'ROUTER-RENT'")
+
+
+def test_what_a_plan_leaves_out_is_not_left_as_it_was(desk: Desk, edited: Edit) -> None:
+    summary = catalog.load(edited(("intro_price_minor = 4900\nintro_months = 6\n", "")))
+    assert summary.changed == 1
+    assert desk.portal.rows("SELECT intro_months FROM plans WHERE code = 'FIBER-300'") == [(None,)]
+
+
+def test_what_isp_leaves_out_stays_as_it_was(desk: Desk, edited: Edit) -> None:
+    desk.portal.execute("UPDATE isp SET pay_how = 'At the counter.', id_name = 'Pine key'")
+    summary = catalog.load(edited(("terms_days = 14", "terms_days = 21")))
+    assert summary.changed == 1
+    assert desk.portal.rows("SELECT pay_how, id_name, terms_days FROM isp") == [
+        ("At the counter.", "Pine key", 21)
+    ]
+
+
+def test_a_tax_that_left_the_file_is_pointed_out(desk: Desk, edited: Edit) -> None:
+    [note] = catalog.load(edited(('code = "E911"', 'code = "E912"'))).notes
+    assert "E911" in note
+    assert "to_on" in note
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[isp]", "[isp", "not valid TOML"),
+        ("[isp]", "[company]", "company: is not known"),
+        ('name = "Pinecrest Broadband"\n', "", "isp.name: is missing"),
+        ('currency = "USD"', 'currency = "DOLLAR"', "isp.currency: must be a currency"),
+        ('"America/Los_Angeles"', '"Mars/Olympus"', "isp.timezone: must be a time zone"),
+        ('["en", "es", "fr"]', "[]", "isp.languages: must be a list"),
+        ('["en", "es", "fr"]', '["en", "xx"]', r"isp.languages\[2\]: must be a language"),
+        ("terms_days = 14", "terms_days = true", "isp.terms_days: must be a whole number"),
+        ("terms_days = 14", 'accent = "#9fe8c8"', "isp.accent: .* choose a darker"),
+        ("terms_days = 14", "logo_svg = '<svg onload=\"x\"></svg>'", "isp.logo_svg: .*onload"),
+        ('frn = "0031234567"', 'frn = "31234567"', "isp.frn: must be ten digits"),
+        ('"help@pinecrest.example"', '"help at us"', "isp.support_email: must be an e-mail"),
+        ('"+15415550100"', '"541 555"', "isp.support_phone: must be a phone number"),
+        ('code = "ALDR"', 'code = "PINE"', "areas.PINE: this code stands in the file twice"),
+        ("rate_bp = 625 ", "rate_bp = 6.25 ", "taxes.STATE.rate_bp: must be a whole number"),
+        ("flat_minor = 125 ", "flat_minor = 125\nrate_bp = 1 ", "taxes.E911: give it either"),
+        ("from_on = 2020-01-01", 'from_on = "2020-01-01"', "taxes.STATE.from_on: must be a day"),
+        ('applies_to = ["phone"]', 'applies_to = ["fax"]', r"taxes.E911.applies_to\[1\]: must be"),
+        ("price_minor = 3900", "price_minor = -1", "plans.AIR-25.price_minor: must be a whole"),
+        ("price_minor = 3900", "prize_minor = 3900", "plans.AIR-25.prize_minor: is not known"),
+        ('kind = "internet"', 'kind = "wifi"', "plans.AIR-25.kind: must be one of"),
+        ("down_kbps = 25000\n", "", "plans.AIR-25.down_kbps: is missing"),
+        ("intro_months = 6\n", "", "plans.FIBER-300.intro_months: is missing"),
+        ('changes_to = ["AIR-50"]', 'changes_to = ["AIR-99"]', "plans.AIR-25.changes_to: there is"),
+        ('changes_to = ["AIR-50"]', 'changes_to = ["TV-KIDS"]', "'TV-KIDS' is of another kind"),
+        ('requires = ["TV-BASIC"]', 'requires = ["TV-FAMILY"]', "TV-FAMILY.requires: names the"),
+        ('"AIR25000000000A"', '"AIR25"', "plans.AIR-25.plan_id_suffix: must be 15"),
+        ('"AIR50000000000A"', '"AIR25000000000A"', "AIR-50.plan_id_suffix: AIR-25 has it"),
+        ('code = "AIR-50"', 'code = "AIR-25"', "plans.AIR-25: this code stands in the file twice"),
+        ('code = "AIR-50"', 'code = ""', r"plans\[2\].code: must be a code"),
+        ('requires_kind = "internet"', "requires_kind = 1", "STATIC-IP.requires_kind: must be one"),
+    ],
+)
+def test_a_wrong_catalog_is_one_line_that_names_the_key(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = (DATA / "catalog.toml").read_text()
+    assert old in text
+    with pytest.raises(CatalogInvalid, match=message) as caught:
+        catalog.parse(text.replace(old, new, 1))
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_written_when_anything_is_wrong(ctx: Portal, edited: Edit) -> None:
+    before = ctx.rows("SELECT code, price_minor FROM plans")
+    wrong = edited(("price_minor = 6500", "price_minor = 1"), ("price_minor = 1000", "x = 1"))
+    with pytest.raises(CatalogInvalid, match=r"^catalog.toml: plans.STATIC-IP.x"):
+        catalog.load(wrong)
+    assert ctx.rows("SELECT code, price_minor FROM plans") == before
+
+
+@pytest.mark.parametrize(
+    ("replacements", "message"),
+    [
+        ([('currency = "USD"', 'currency = "EUR"')], "isp.currency: it cannot change"),
+        ([('kind = "option"', 'kind = "equipment"')], "STATIC-IP.kind: it was loaded as option"),
+        (
+            [
+                ('code = "AIR-25"', 'code = "AIR-30"'),
+                ('changes_to = ["AIR-25"]', 'changes_to = ["AIR-30"]'),
+            ],
+            "AIR-30.plan_id_suffix: it was used for AIR-25",
+        ),
+    ],
+)
+def test_what_contradicts_the_database_is_refused(
+    desk: Desk, edited: Edit, replacements: list[tuple[str, str]], message: str
+) -> None:
+    with pytest.raises(CatalogInvalid, match=message):
+        catalog.load(edited(*replacements))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"#" * 1_000_001])
+def test_a_file_that_is_no_text_is_said_so(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_bytes(content)
+    with pytest.raises(CatalogInvalid, match=r"not UTF-8|megabyte"):
+        catalog.read_file(path)
+    with pytest.raises(CatalogInvalid, match="cannot be read"):
+        catalog.read_file(tmp_path / "missing.toml")
+
+
+def test_contrast_is_as_wcag_defines_it() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_the_command_says_what_it_did(desk: Desk, edited: Edit) -> None:
+    run = desk.portal.app.test_cli_runner().invoke
+    done = run(args=["catalog", "load", str(DATA / "catalog.toml")])
+    assert (done.exit_code, done.output) == (
+        0,
+        "Catalog loaded: 0 added, 0 changed, 20 unchanged.\n",
+    )
+    failed = run(args=["catalog", "load", str(edited(('kind = "tv"', 'kind = "radio"')))])
+    assert failed.exit_code == 1
+    assert failed.output.startswith("Error: catalog.toml: plans.TV-BASIC.kind: must be one of")
+    assert failed.output.count("\n") == 1
