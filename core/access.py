@@ -6,15 +6,20 @@ on an account; anybody else's account looks exactly like one that does not exist
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlencode
 
 from flask import Flask, Response, g, request, session
 from flask_login import current_user
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
 from core import cache, csrf, htmx, kept_forms
+from core.db import DatabaseBusy
 from core.errors import NotFound
 from core.isp import current_isp
 from core.paths import own_path
@@ -23,7 +28,10 @@ from core.settings import Settings
 from core.words import language
 from models import Role
 
+log = logging.getLogger("lastmile.access")
+
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+MAX_PARAMETERS = 100
 
 
 class Who(StrEnum):
@@ -35,7 +43,7 @@ class Who(StrEnum):
 class Proof(StrEnum):
     """What an unsafe request must carry to show that our own page sent it."""
 
-    TOKEN = "token"  # the session's CSRF token
+    TOKEN = "token"  # noqa: S105 - the session's CSRF token, not a password
     STRICT_COOKIE = "strict cookie"  # before sign-in: the cookie every such page sets
     OWN = "own"  # its own proof: a gateway's signature, or asking the gateway
 
@@ -129,6 +137,8 @@ def find_signed_in() -> SignedIn | None:
 def install(app: Flask, settings: Settings, build: str) -> None:
     """Put the gate in front of every view of `app`."""
     pre_cookie = cookie_name(PRE_COOKIE, is_https=settings.is_https)
+    # A kept page offers paying or not: it must not outlive a change of the gateway.
+    build = f"{build} {settings.payment_gateway}"
 
     @app.url_value_preprocessor
     def take_account(_endpoint: str | None, values: dict[str, object] | None) -> None:
@@ -137,9 +147,12 @@ def install(app: Flask, settings: Settings, build: str) -> None:
 
     @app.before_request
     def gate() -> Response | BaseResponse | None:
+        _check_size()
         rule = POLICY.get(request.endpoint or "")
         if rule is None:
             return None  # no such page: Flask answers 404 or 405
+        if "\0" in request.path:
+            raise NotFound  # no database takes it, so nothing has such a name
         if request.method not in SAFE_METHODS:
             answer = _check_proof(rule, settings, pre_cookie)
             if answer is not None:
@@ -149,27 +162,66 @@ def install(app: Flask, settings: Settings, build: str) -> None:
         person = find_signed_in()
         if person is None:
             return _ask_to_sign_in(rule)
-        if rule.who is Who.ACCOUNT:
-            if person.account is None:
-                raise NotFound
-            if Role(person.account.role) not in rule.roles:
-                raise RoleForbids
-            g.account_id = person.account.account_id
+        _check_role(rule, person)
         g.is_personal = True
         if "since" not in request.args:
-            note_use(person)
-        if rule.is_kept and person.is_own_device and request.method == "GET":
-            g.page_tag = cache.page_tag(
-                build, current_isp(), person, language(), fragment=htmx.wants_fragment()
-            )
-            if cache.is_unchanged(g.page_tag):
-                return cache.not_modified(g.page_tag)
+            _note_use(person)
+        return _answer_unchanged(rule, person, build)
+
+
+def _check_role(rule: Rule, person: SignedIn) -> None:
+    """Settle which account is meant. Raises NotFound for one that is not the customer's,
+    RoleForbids for one that is, but not for this."""
+    if rule.who is not Who.ACCOUNT:
+        return
+    if person.account is None:
+        raise NotFound
+    if Role(person.account.role) not in rule.roles:
+        raise RoleForbids
+    g.account_id = person.account.account_id
+
+
+def _answer_unchanged(rule: Rule, person: SignedIn, build: str) -> Response | None:
+    """A 304 when the customer's own device holds the page as it still is."""
+    if not (rule.is_kept and person.is_own_device and request.method in ("GET", "HEAD")):
         return None
+    g.page_tag = cache.page_tag(
+        build, current_isp(), person, language(), fragment=htmx.wants_fragment()
+    )
+    return cache.not_modified(g.page_tag) if cache.is_unchanged(g.page_tag) else None
 
 
-def _check_proof(
-    rule: Rule, settings: Settings, pre_cookie: str
-) -> Response | BaseResponse | None:
+def _check_size() -> None:
+    """Refuse a body or more parameters than any form of ours has, before either is used (bar 46),
+    and a NUL in the query."""
+    if (request.content_length or 0) > (request.max_content_length or 0):
+        raise RequestEntityTooLarge
+    if request.query_string.count(b"&") >= MAX_PARAMETERS:
+        raise RequestEntityTooLarge
+    _check_values(request.args.values())
+
+
+def _check_form() -> None:
+    values = [value for _name, value in request.form.items(multi=True)]
+    if len(values) + len(request.files) > MAX_PARAMETERS:
+        raise RequestEntityTooLarge
+    _check_values(values)
+
+
+def _check_values(values: Iterable[str]) -> None:
+    if any("\0" in value for value in values):
+        raise BadRequest
+
+
+def _note_use(person: SignedIn) -> None:
+    """A page can be read also while nobody can write."""
+    try:
+        note_use(person)
+    except (DatabaseBusy, OperationalError):
+        log.warning("the time of last use was not written", exc_info=True)
+
+
+def _check_proof(rule: Rule, settings: Settings, pre_cookie: str) -> Response | BaseResponse | None:
     """Check what an unsafe request must carry; an answer when the session has run out."""
     if rule.proof is Proof.OWN:
         return None
@@ -177,7 +229,9 @@ def _check_proof(
     if rule.proof is Proof.STRICT_COOKIE:
         if pre_cookie not in request.cookies:
             raise csrf.NotFromOurPage
+        _check_form()
         return None
+    _check_form()
     token = request.form.get("csrf_token", "")
     person = find_signed_in()
     if person is not None:

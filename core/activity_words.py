@@ -10,6 +10,9 @@ from flask_babel import gettext as _
 from core.money import Money, format_money
 from core.words import language
 
+ABOUT_MONEY = ("payment_received", "invoice_issued")
+"""Kinds whose sentence names an amount: not for whoever may not see money."""
+
 
 def _amount(facts: Mapping[str, Any]) -> str:
     return format_money(Money(facts["amount_minor"], facts["currency"]), language())

@@ -17,8 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import brotli
-from flask import Response, request
+from flask import Response
 
+from core.constant_pages import best_encoding
 from core.isp import IspView, current_isp
 from core.settings import ROOT
 
@@ -112,15 +113,13 @@ def serve(name: str) -> Response | None:
     for path in (*SCRIPTS, STYLESHEET):
         asset = find(path, isp)
         stem = path.rpartition(".")[0]
-        if not re.fullmatch(re.escape(stem) + r"-[0-9a-f]{10}" + re.escape(Path(path).suffix), name):
+        suffix = Path(path).suffix
+        if not re.fullmatch(re.escape(stem) + r"-[0-9a-f]{10}" + re.escape(suffix), name):
             continue
-        body, encoding = asset.plain, ""
-        if request.accept_encodings.quality("br") > 0 and "br" in request.accept_encodings:
-            body, encoding = asset.brotli, "br"
-        elif request.accept_encodings.quality("gzip") > 0 and "gzip" in request.accept_encodings:
-            body, encoding = asset.gzip, "gzip"
-        response = Response(body, content_type=asset.content_type)
-        if encoding:
+        encoding = best_encoding()
+        bodies = {"br": asset.brotli, "gzip": asset.gzip, None: asset.plain}
+        response = Response(bodies[encoding], content_type=asset.content_type)
+        if encoding is not None:
             response.headers["Content-Encoding"] = encoding
         response.headers["Vary"] = "Accept-Encoding"
         response.headers["Cache-Control"] = (

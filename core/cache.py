@@ -15,10 +15,10 @@ from core import clock
 from core.isp import IspView
 from core.sessions import SignedIn
 
-_TRANSPORT = {"connection", "keep-alive", "date", "server", "transfer-encoding"}
 
-
-def page_tag(build: str, isp: IspView, signed_in: SignedIn, language: str, *, fragment: bool) -> str:
+def page_tag(
+    build: str, isp: IspView, signed_in: SignedIn, language: str, *, fragment: bool
+) -> str:
     """The weak ETag of the page at this URL for this session."""
     account = signed_in.account
     parts = (
@@ -30,6 +30,7 @@ def page_tag(build: str, isp: IspView, signed_in: SignedIn, language: str, *, fr
         account.role if account else "",
         account.revision if account else "",
         signed_in.customer_revision,
+        signed_in.account_count,
         clock.today(isp.timezone),
         request.full_path,
         fragment,
@@ -53,6 +54,7 @@ def not_modified(tag: str) -> Response:
 def mark_kept(response: Response, tag: str) -> None:
     """Allow the device's own browser to keep this page and to ask whether it is still true."""
     response.headers["ETag"] = tag
+    response.vary.add("HX-Request")
     response.headers["Cache-Control"] = "private, no-cache"
 
 

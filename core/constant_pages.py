@@ -1,5 +1,6 @@
 """Pages before sign-in that are the same bytes for everyone: made and compressed once per brand
-and language, then served from memory."""
+and language, then served from memory. Whoever is signed in sees them in the language of their own
+choice, so they vary by cookie too."""
 
 from __future__ import annotations
 
@@ -8,10 +9,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import brotli
-from flask import Response, g, request
+from flask import Response, request
 
 from core.isp import current_isp
 from core.words import language
+
+
+def best_encoding() -> str | None:
+    """`br` or `gzip` when the browser takes it, the better one first."""
+    accepted = request.accept_encodings
+    return next((name for name in ("br", "gzip") if accepted.quality(name) > 0), None)
 
 
 class _Kept(NamedTuple):
@@ -34,16 +41,10 @@ def answer(name: str, make: Callable[[], Response]) -> Response:
         if len(_pages) >= _MOST:
             _pages.clear()
         _pages[key] = kept
-    accepted = request.headers.get("Accept-Encoding", "")
-    if "br" in accepted:
-        response = Response(kept.brotli)
-        response.headers["Content-Encoding"] = "br"
-    elif "gzip" in accepted:
-        response = Response(kept.gzip)
-        response.headers["Content-Encoding"] = "gzip"
-    else:
-        response = Response(kept.plain)
-    response.headers["Vary"] = "Accept-Encoding, Accept-Language"
-    response.content_type = "text/html; charset=utf-8"
-    g.is_constant = True
+    encoding = best_encoding()
+    bodies = {"br": kept.brotli, "gzip": kept.gzip, None: kept.plain}
+    response = Response(bodies[encoding], mimetype="text/html")
+    if encoding is not None:
+        response.headers["Content-Encoding"] = encoding
+    response.headers["Vary"] = "Accept-Encoding, Accept-Language, Cookie"
     return response

@@ -4,6 +4,7 @@ constant bytes answer."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from html import escape
 
 from flask import Flask, Response
@@ -23,6 +24,7 @@ from core.passwords import TooBusy
 log = logging.getLogger("lastmile.errors")
 
 RETRY_SECONDS = 10
+BARE = "Something went wrong. Please try again in a moment."
 
 
 def _words(code: int) -> tuple[str, str, str]:
@@ -67,26 +69,38 @@ def _words(code: int) -> tuple[str, str, str]:
 
 
 def _page(code: int, retry_after: int | None = None) -> Response:
-    try:
+    def make() -> Response:
         title, text, what_next = _words(code)
-        response = render(
-            "errors/error.html",
-            "alert",
-            code,
-            code=code,
-            title=title,
-            text=text,
-            what_next=what_next,
-        )
-    except Exception:
-        log.exception("the error page failed")
-        response = bare_page(code)
+        return _error(code, title, text, what_next)
+
+    response = _or_bare(make, code)
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
 
 
-def bare_page(code: int, text: str = "Something went wrong. Please try again in a moment.") -> Response:
+def _error(code: int, title: str, text: str, what_next: str) -> Response:
+    return render(
+        "errors/error.html",
+        "alert",
+        code,
+        code=code,
+        title=title,
+        text=text,
+        what_next=what_next,
+    )
+
+
+def _or_bare(make: Callable[[], Response], code: int) -> Response:
+    """The page that `make` draws, or constant bytes when it cannot."""
+    try:
+        return make()
+    except Exception:
+        log.exception("the error page failed")
+        return bare_page(code)
+
+
+def bare_page(code: int, text: str = BARE) -> Response:
     """A page that needs neither database nor template."""
     body = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(text)}</title>'
@@ -96,7 +110,7 @@ def bare_page(code: int, text: str = "Something went wrong. Please try again in 
     return Response(body, code, mimetype="text/html")
 
 
-def install(app: Flask) -> None:
+def install(app: Flask) -> None:  # noqa: C901 - one small function for each kind
     """Register a page for every kind of failure."""
 
     @app.errorhandler(HTTPException)
@@ -120,18 +134,12 @@ def install(app: Flask) -> None:
     @app.errorhandler(FormExpired)
     @app.errorhandler(KeyReused)
     def expired_form(_error: Exception) -> Response:
-        return render("errors/expired_form.html", "alert", 403)
+        return _or_bare(lambda: render("errors/expired_form.html", "alert", 403), 403)
 
     @app.errorhandler(Refusal)
     def refused(error: Refusal) -> Response:
-        return render(
-            "errors/error.html",
-            "alert",
-            409,
-            code=409,
-            title=_("This did not work"),
-            text=error.customer_message,
-            what_next="",
+        return _or_bare(
+            lambda: _error(409, _("This did not work"), error.customer_message, ""), 409
         )
 
     @app.errorhandler(DatabaseBusy)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-_OWN_PATH = re.compile(r"/(?:[A-Za-z0-9_.~!$&'()*+,;=:@%-][A-Za-z0-9_.~!$&'()*+,;=:@%/-]*)?(?:\?[A-Za-z0-9_.~!$&'()*+,;=:@%/?-]*)?")
+_SIGNS = r"A-Za-z0-9_.~!$&'()*+,;=:@%-"
+_OWN_PATH = re.compile(rf"/(?:[{_SIGNS}][{_SIGNS}/]*)?(?:\?[{_SIGNS}/?]*)?")
 
 
 def own_path(target: str | None) -> str | None:
@@ -36,4 +37,4 @@ def origin_of(url: str) -> str | None:
         return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = 443 if parts.scheme == "https" else 80
-    return f"{parts.scheme}://{host}" + (f":{port}" if port and port != default else "")
+    return f"{parts.scheme}://{host}" + ("" if port in (None, default) else f":{port}")

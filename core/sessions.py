@@ -157,7 +157,7 @@ class RowSessions(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> PortalSession:
         # Flask opens the session before it matches the URL, so the account is read from the path.
         parts = request.path.split("/", 3)
-        account = parts[2] if len(parts) > 2 and parts[1] == "a" else None
+        account = parts[2] if len(parts) > 2 and parts[1] == "a" and parts[2].isalnum() else None
         return PortalSession(request.cookies.get(self._cookie), account)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:

@@ -34,7 +34,7 @@ def choose_language(preferred: str | None) -> str:
 
 
 def text_direction(of_language: str) -> str:
-    return "rtl" if of_language.split("-")[0] in RIGHT_TO_LEFT else "ltr"
+    return "rtl" if of_language.split("-", maxsplit=1)[0] in RIGHT_TO_LEFT else "ltr"
 
 
 def _day(value: date) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 
-from flask import Response, current_app, request
+from flask import Response, request
 from werkzeug.exceptions import NotFound, RequestEntityTooLarge
 
 from blueprints.api import bp

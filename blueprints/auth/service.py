@@ -127,6 +127,8 @@ def _open(
         customer = session.get_one(Customer, customer_id)
         if better_hash is not None:
             customer.password_hash = better_hash
+        # The customer's pages name this sign-in: a copy kept on another device is outdated.
+        customer.revision += 1
         token = sessions.open_session_row(
             session,
             customer,

@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 from blueprints.billing.invoicing import BilledSubscription
 from blueprints.billing.overview import Due, find_due
 from core import clock
-from core.activity_words import describe
+from core.activity_words import ABOUT_MONEY, describe
 from core.db import db
 from core.isp import current_isp
 from core.money import Money
@@ -32,7 +32,6 @@ from models import (
     PaymentState,
     Plan,
     PlanKind,
-    Role,
     Subscription,
 )
 
@@ -102,8 +101,11 @@ class HomePage(Due):
     activity: list[ActivityRow]
 
 
-def find_home(account_id: int, customer_id: int, role: Role, *, can_pay: bool) -> HomePage:
-    """Everything the account's first page shows, in five queries."""
+def find_home(account_id: int, customer_id: int, *, can_see_money: bool, can_pay: bool) -> HomePage:
+    """Everything the account's first page shows, in five queries.
+
+    Without `can_see_money` there is no activity that names an amount, and the template shows none.
+    """
     due = find_due(account_id)
     account, last_payment = _account_and_last_payment(account_id, due.balance.currency)
     line = _find_line(account_id, account.status)
@@ -111,12 +113,12 @@ def find_home(account_id: int, customer_id: int, role: Role, *, can_pay: bool) -
         **due.as_fields(),
         account=account,
         can_pay=can_pay,
-        can_see_money=role is not Role.TECHNICAL,
+        can_see_money=can_see_money,
         holds=line.hold_reasons if line is not None else [],
         last_payment=last_payment,
         subscriptions=_list_subscriptions(account_id, due.balance.currency),
         line=line,
-        activity=_list_activity(account_id, customer_id),
+        activity=_list_activity(account_id, customer_id, can_see_money=can_see_money),
     )
 
 
@@ -164,7 +166,9 @@ def _account_and_last_payment(
 def _find_line(account_id: int, account_status: str) -> LineView | None:
     """The account's line with the reasons it is held; of several the one that still runs."""
     rows = db.session.execute(
-        select(Line.id, Line.username, Line.is_closed, Line.down_kbps, Line.up_kbps, LineHold.reason)
+        select(
+            Line.id, Line.username, Line.is_closed, Line.down_kbps, Line.up_kbps, LineHold.reason
+        )
         .outerjoin(LineHold, and_(LineHold.line_id == Line.id, LineHold.released_at.is_(None)))
         .where(Line.account_id == account_id)
         .order_by(Line.is_closed, Line.id, LineHold.reason)
@@ -242,7 +246,7 @@ def _detail(kind: str, down_kbps: int | None, up_kbps: int | None, channels: lis
     return ""
 
 
-def _list_activity(account_id: int, customer_id: int) -> list[ActivityRow]:
+def _list_activity(account_id: int, customer_id: int, *, can_see_money: bool) -> list[ActivityRow]:
     """The latest of the account and of the customer's own sign-ins, never of other customers."""
     rows = db.session.execute(
         select(Activity.kind, Activity.facts, Activity.happened_at)
@@ -250,7 +254,8 @@ def _list_activity(account_id: int, customer_id: int) -> list[ActivityRow]:
             or_(
                 Activity.account_id == account_id,
                 and_(Activity.account_id.is_(None), Activity.customer_id == customer_id),
-            )
+            ),
+            Activity.kind.not_in(() if can_see_money else ABOUT_MONEY),
         )
         .order_by(Activity.happened_at.desc(), Activity.id.desc())
         .limit(ACTIVITY_SHOWN)

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from blueprints.auth.service import home_of
 from blueprints.billing.views import can_pay
 from blueprints.dashboard import bp, service
-from core.access import find_signed_in, signed_in
+from core.access import SEES_MONEY, find_signed_in, signed_in
 from core.htmx import go_to, render
 from models import Role
 
@@ -29,5 +29,7 @@ def choose_account() -> Response:
 def home() -> Response:
     person = signed_in()
     role = Role(person.account.role) if person.account is not None else Role.TECHNICAL
-    page = service.find_home(g.account_id, person.customer_id, role, can_pay=can_pay())
+    page = service.find_home(
+        g.account_id, person.customer_id, can_see_money=role in SEES_MONEY, can_pay=can_pay()
+    )
     return render("dashboard/home.html", page=page)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, request
 
 from blueprints.support import bp
 from core import constant_pages
@@ -14,4 +14,5 @@ def help() -> Response:  # noqa: A001 - the view is named for its page
     response = constant_pages.answer("help", lambda: render("support/help.html"))
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag(weak=True)
+    response.make_conditional(request)
     return response
