@@ -40,6 +40,7 @@ from models import Area, Isp, Plan
 
 UNIT_SECONDS = 0.05
 FIRST_BATCH, SMALLEST_BATCH, LARGEST_BATCH = 100, 20, 1000
+QUIET_BATCH = 400  # while nothing is to be written; not more, since the next rows may be new
 
 
 @dataclass(slots=True)
@@ -113,12 +114,14 @@ def run(
     *,
     cut_over: date | None = None,
     is_dry_run: bool = False,
+    fixed_batch: int | None = None,
     on_progress: Callable[[int], None] = lambda _bytes: None,
     on_refusal: Callable[[Record, Refusal], None] = lambda _record, _refusal: None,
 ) -> ImportResult:
     """Import the export at `path`, or with `is_dry_run` only say what would happen.
 
-    `cut_over` is the day from which the portal bills (default: today). `on_progress` hears how
+    `cut_over` is the day from which the portal bills (default: today). Batches follow the speed of
+    the machine unless `fixed_batch` says how many rows each has. `on_progress` hears how
     many bytes of the file are done, `on_refusal` each refused row in the order of the file. Raises
     ImportImpossible when the file as a whole cannot be used; batches before that stay.
     """
@@ -132,7 +135,9 @@ def run(
         export = Export(file, rules)
         rejected = None if is_dry_run else RejectedFile(path, export.columns)
         try:
-            for record, refusal in _run_batches(export, frame, result, on_progress, is_dry_run):
+            for record, refusal in _run_batches(
+                export, frame, result, on_progress, is_dry_run=is_dry_run, fixed_batch=fixed_batch
+            ):
                 result.refused[refusal.reason] += 1
                 on_refusal(record, refusal)
                 if rejected is not None:
@@ -150,12 +155,14 @@ def _run_batches(
     frame: Frame,
     result: ImportResult,
     on_progress: Callable[[int], None],
+    *,
     is_dry_run: bool,
+    fixed_batch: int | None,
 ) -> Iterator[tuple[Record, Refusal]]:
     """Take the records batch by batch; yields the refused ones in order."""
     taken = Taken()
     records = iter(export)
-    size = LARGEST_BATCH if is_dry_run else FIRST_BATCH
+    size = fixed_batch or (LARGEST_BATCH if is_dry_run else FIRST_BATCH)
     while batch := list(itertools.islice(records, size)):
         rows = [
             (record.line, record.outcome)
@@ -177,7 +184,11 @@ def _run_batches(
             refusal = decisions.refused.get(record.line, record.outcome)
             if isinstance(refusal, Refusal):
                 yield record, refusal
-        if seconds:
+        if fixed_batch is not None:
+            pass
+        elif seconds:
             wanted = int(len(batch) * UNIT_SECONDS / seconds)
             size = max(SMALLEST_BATCH, min(LARGEST_BATCH, wanted, size * 2))
+        elif not is_dry_run:
+            size = max(size, QUIET_BATCH)
         on_progress(batch[-1].end_offset)
