@@ -18,11 +18,11 @@ from typing import Any
 from flask import Flask, Request, Response, g
 from flask.sessions import SessionInterface, SessionMixin
 from flask_login import UserMixin
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core import clock, ids
-from core.db import db, unit_of_work
+from core.db import read, unit_of_work
 from models import Account, Customer, Device, Isp, Membership, SignInSession
 
 IDLE = timedelta(hours=1)
@@ -68,6 +68,7 @@ class SignedIn(UserMixin):
     generation: int
     is_own_device: bool
     last_used_at: datetime
+    kept_until_at: datetime | None
     account: SignedInAccount | None
 
     def get_id(self) -> str:
@@ -77,6 +78,11 @@ class SignedIn(UserMixin):
     def subject(self) -> str:
         """Whom a form key is minted for."""
         return f"customer:{self.customer_id}"
+
+    @property
+    def has_kept_form(self) -> bool:
+        """Whether a form posted after an earlier session had run out waits to be shown again."""
+        return self.kept_until_at is not None and self.kept_until_at > clock.now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +122,19 @@ class PortalSession(SessionMixin, MutableMapping[str, Any]):
                 self._values = {"_user_id": self.signed_in.public_id, "_fresh": True}
         return self._values
 
-    def begin(self, token: str, *, is_own_device: bool) -> None:
-        """Let the answer set the cookie of a session row that has just been opened."""
-        self._load()
-        self.new_token, self.is_new_on_own_device = token, is_own_device
+    def begin(self, token: str, person: SignedIn) -> None:
+        """Let the answer set the cookie of a session row that has just been opened for `person`.
+
+        Whoever was signed in before is forgotten.
+        """
+        self._values = {}
+        self.signed_in, self.expired = person, None
+        self.new_token, self.is_new_on_own_device = token, person.is_own_device
 
     def finish(self) -> None:
         """Let the answer clear the cookie."""
         self._values = {}
-        self.signed_in, self.has_ended = None, True
+        self.signed_in, self.expired, self.has_ended = None, None, True
 
     def find_expired(self) -> ExpiredSession | None:
         """The session of the cookie when it ran out by itself."""
@@ -140,6 +150,11 @@ class PortalSession(SessionMixin, MutableMapping[str, Any]):
     def __delitem__(self, key: str) -> None:
         del self._load()[key]
 
+    def __contains__(self, key: object) -> bool:
+        # After each answer Flask-Login looks for its "remember me", which is not used here: that
+        # must not load the session of a page that did not need it.
+        return key != "_remember" and key in self._load()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._load())
 
@@ -154,13 +169,18 @@ class RowSessions(SessionInterface):
         self._cookie = cookie_name(SESSION_COOKIE, is_https=is_https)
         self._is_https = is_https
 
-    def open_session(self, app: Flask, request: Request) -> PortalSession:
+    def open_session(self, app: Flask, request: Request) -> PortalSession:  # noqa: ARG002
         # Flask opens the session before it matches the URL, so the account is read from the path.
         parts = request.path.split("/", 3)
         account = parts[2] if len(parts) > 2 and parts[1] == "a" and parts[2].isalnum() else None
         return PortalSession(request.cookies.get(self._cookie), account)
 
-    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+    def save_session(
+        self,
+        app: Flask,  # noqa: ARG002 - Flask's signature
+        session: SessionMixin,
+        response: Response,
+    ) -> None:
         if not isinstance(session, PortalSession):
             return
         if session.new_token is not None:
@@ -179,17 +199,15 @@ class RowSessions(SessionInterface):
             )
 
 
-def find_session(
-    token: str, account_public_id: str | None
-) -> tuple[SignedIn | None, ExpiredSession | None]:
-    """Who the cookie's token belongs to, in one query; an expired session is told apart."""
+def _session_query() -> Select[*tuple[Any, ...]]:
+    """Session, customer, account, membership and revisions by the cookie's hash and the path."""
     any_membership = aliased(Membership)
     account_count = (
         select(func.count(any_membership.account_id))
         .where(any_membership.customer_id == Customer.id)
         .scalar_subquery()
     )
-    row = db.session.execute(
+    return (
         select(
             SignInSession.id,
             SignInSession.customer_id,
@@ -199,6 +217,7 @@ def find_session(
             SignInSession.last_used_at,
             SignInSession.expires_at,
             SignInSession.ended_at,
+            SignInSession.kept_until_at,
             Customer.public_id,
             Customer.name,
             Customer.sign_in_id,
@@ -218,7 +237,7 @@ def find_session(
         )
         .join(Customer, Customer.id == SignInSession.customer_id)
         .join(Isp, Isp.id == 1)
-        .outerjoin(Account, Account.public_id == (account_public_id or ""))
+        .outerjoin(Account, Account.public_id == bindparam("account"))
         .outerjoin(
             Membership,
             and_(
@@ -226,7 +245,19 @@ def find_session(
                 Membership.customer_id == SignInSession.customer_id,
             ),
         )
-        .where(SignInSession.token_hash == ids.hash_token(token))
+        .where(SignInSession.token_hash == bindparam("token_hash"))
+    )
+
+
+_SESSION_QUERY = _session_query()
+
+
+def find_session(
+    token: str, account_public_id: str | None
+) -> tuple[SignedIn | None, ExpiredSession | None]:
+    """Who the cookie's token belongs to, in one query; an expired session is told apart."""
+    row = read(
+        _SESSION_QUERY, token_hash=ids.hash_token(token), account=account_public_id or ""
     ).one_or_none()
     if row is None or row.ended_at is not None or row.is_disabled:
         return None, None
@@ -262,6 +293,7 @@ def find_session(
             row.generation,
             row.is_own_device,
             row.last_used_at,
+            row.kept_until_at,
             account,
         ),
         None,
@@ -340,9 +372,15 @@ def end(session_id: int) -> None:
 
 
 def delete_old(session: Session, now: datetime) -> int:
-    """Delete sessions a day after they ran out or ended, and devices not seen for over a year."""
+    """Delete sessions a day after they ran out or ended, devices not seen for over a year, and
+    kept forms after their hour; returns how many sessions."""
     gone = now - timedelta(days=1)
     old = or_(SignInSession.expires_at < gone, SignInSession.ended_at < gone)
     count = session.execute(delete(SignInSession).where(old)).rowcount  # type: ignore[attr-defined]
     session.execute(delete(Device).where(Device.last_seen_at < now - DEVICE_KEPT))
+    session.execute(
+        update(SignInSession)
+        .where(SignInSession.kept_until_at <= now)
+        .values(kept_form=None, kept_until_at=None)
+    )
     return int(count)

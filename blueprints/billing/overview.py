@@ -12,14 +12,25 @@ from datetime import date, datetime
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import Row, and_, case, extract, func, literal, select
+from sqlalchemy import (
+    BindParameter,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    extract,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.orm import aliased
 
 from blueprints.billing import ledger
 from blueprints.billing.errors import InvoiceNotFound, PaymentNotFound
 from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR
 from core import clock
-from core.db import db, total
+from core.db import db, read, total
 from core.isp import current_isp
 from core.money import Money
 from models import (
@@ -95,8 +106,8 @@ class Part:
     invoice_public_id: str | None
 
 
-def find_due(account_id: int) -> Due:
-    """What the account owes, in one query."""
+def _due_query() -> Select[*tuple[Any, ...]]:
+    account_id: BindParameter[int] = bindparam("account_id")
     oldest_due = (
         select(func.min(Invoice.due_on))
         .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
@@ -109,7 +120,7 @@ def find_due(account_id: int) -> Due:
         .where(debit.account_id == account_id, debit.state == PaymentState.PROCESSING.value)
         .scalar_subquery()
     )
-    row = db.session.execute(
+    return (
         select(
             Account.balance_minor,
             Account.currency,
@@ -127,7 +138,15 @@ def find_due(account_id: int) -> Due:
             ),
         )
         .where(Account.id == account_id)
-    ).one()
+    )
+
+
+_DUE_QUERY = _due_query()
+
+
+def find_due(account_id: int) -> Due:
+    """What the account owes, in one query."""
+    row = read(_DUE_QUERY, account_id=account_id).one()
     currency = row.currency
     due_minor = max(row.balance_minor - row.processing_minor, 0)
     due_on = row.due_on if due_minor else None
@@ -162,7 +181,9 @@ def _invoice_state(open_minor: int, due_on: date, today: date) -> str:
     return "overdue" if due_on < today else "open"
 
 
-def _invoice_rows(rows: Sequence[Row[tuple[str, str, str, date, date, int, str, int]]]) -> list[InvoiceRow]:
+def _invoice_rows(
+    rows: Sequence[Row[str, str, str, date, date, int, str, int]],
+) -> list[InvoiceRow]:
     today = clock.today(current_isp().timezone)
     return [
         InvoiceRow(
@@ -211,7 +232,9 @@ def list_invoices(account_id: int, year: int | None, state: str, page: int) -> I
     )
     wanted = []
     if year is not None:
-        wanted.append(and_(Invoice.issued_on >= date(year, 1, 1), Invoice.issued_on <= date(year, 12, 31)))
+        wanted.append(
+            and_(Invoice.issued_on >= date(year, 1, 1), Invoice.issued_on <= date(year, 12, 31))
+        )
     if state == "open":
         wanted.append(InvoiceBalance.settled_at.is_(None))
     elif state == "paid":
@@ -361,7 +384,13 @@ def get_invoice(account_id: int, public_id: str) -> InvoiceDetail:
 def list_parts(account_id: int, balance: Money) -> list[Part]:
     """What the balance is made of: open invoices, less credit not used. Sums to `balance`."""
     rows = db.session.execute(
-        select(Invoice.public_id, Invoice.number, Invoice.kind, Invoice.due_on, InvoiceBalance.open_minor)
+        select(
+            Invoice.public_id,
+            Invoice.number,
+            Invoice.kind,
+            Invoice.due_on,
+            InvoiceBalance.open_minor,
+        )
         .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
         .where(InvoiceBalance.account_id == account_id, InvoiceBalance.settled_at.is_(None))
         .order_by(Invoice.due_on, Invoice.id)
@@ -383,7 +412,9 @@ def list_parts(account_id: int, balance: Money) -> list[Part]:
     return parts
 
 
-def list_payments(account_id: int, page: int, per_page: int = PER_PAGE) -> tuple[list[PaymentRow], int, int]:
+def list_payments(
+    account_id: int, page: int, per_page: int = PER_PAGE
+) -> tuple[list[PaymentRow], int, int]:
     """One page of the account's payments, newest first, with the page's number and their count."""
     count = db.session.scalar(
         select(func.count()).select_from(Payment).where(Payment.account_id == account_id)

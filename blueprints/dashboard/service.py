@@ -8,14 +8,14 @@ from typing import Any
 
 from flask_babel import gettext as _
 from flask_babel import ngettext
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import BindParameter, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
 from blueprints.billing.invoicing import BilledSubscription
 from blueprints.billing.overview import Due, find_due
 from core import clock
 from core.activity_words import ABOUT_MONEY, describe
-from core.db import db
+from core.db import db, read
 from core.isp import current_isp
 from core.money import Money
 from core.units import format_speed
@@ -122,9 +122,8 @@ def find_home(account_id: int, customer_id: int, *, can_see_money: bool, can_pay
     )
 
 
-def _account_and_last_payment(
-    account_id: int, currency: str
-) -> tuple[AccountView, LastPayment | None]:
+def _account_query() -> Select[*tuple[Any, ...]]:
+    account_id: BindParameter[int] = bindparam("account_id")
     paid = aliased(Payment)
     last = (
         select(paid.id)
@@ -134,7 +133,7 @@ def _account_and_last_payment(
         .scalar_subquery()
     )
     has_invoice = select(Invoice.id).where(Invoice.account_id == account_id).exists()
-    row = db.session.execute(
+    return (
         select(
             Account.public_id,
             Account.number,
@@ -148,7 +147,16 @@ def _account_and_last_payment(
         )
         .outerjoin(Payment, Payment.id == last)
         .where(Account.id == account_id)
-    ).one()
+    )
+
+
+_ACCOUNT_QUERY = _account_query()
+
+
+def _account_and_last_payment(
+    account_id: int, currency: str
+) -> tuple[AccountView, LastPayment | None]:
+    row = read(_ACCOUNT_QUERY, account_id=account_id).one()
     age_days = (clock.today(current_isp().timezone) - row.opened_on).days
     account = AccountView(
         row.public_id,
@@ -163,16 +171,17 @@ def _account_and_last_payment(
     return account, LastPayment(row.payment_public_id, amount, row.ended_at)
 
 
+_LINE_QUERY = (
+    select(Line.id, Line.username, Line.is_closed, Line.down_kbps, Line.up_kbps, LineHold.reason)
+    .outerjoin(LineHold, and_(LineHold.line_id == Line.id, LineHold.released_at.is_(None)))
+    .where(Line.account_id == bindparam("account_id"))
+    .order_by(Line.is_closed, Line.id, LineHold.reason)
+)
+
+
 def _find_line(account_id: int, account_status: str) -> LineView | None:
     """The account's line with the reasons it is held; of several the one that still runs."""
-    rows = db.session.execute(
-        select(
-            Line.id, Line.username, Line.is_closed, Line.down_kbps, Line.up_kbps, LineHold.reason
-        )
-        .outerjoin(LineHold, and_(LineHold.line_id == Line.id, LineHold.released_at.is_(None)))
-        .where(Line.account_id == account_id)
-        .order_by(Line.is_closed, Line.id, LineHold.reason)
-    ).all()
+    rows = read(_LINE_QUERY, account_id=account_id).all()
     if not rows:
         return None
     first = rows[0]
@@ -184,29 +193,30 @@ def _find_line(account_id: int, account_status: str) -> LineView | None:
     return LineView(first.username, state, reasons, first.down_kbps or 0, first.up_kbps or 0)
 
 
+_SUBSCRIPTIONS_QUERY = (
+    select(
+        Plan.name,
+        Plan.kind,
+        Plan.price_minor,
+        Plan.intro_price_minor,
+        Plan.intro_months,
+        Plan.down_kbps,
+        Plan.up_kbps,
+        Plan.channels,
+        Subscription.started_on,
+    )
+    .join(Plan, Plan.id == Subscription.plan_id)
+    .where(
+        Subscription.account_id == bindparam("account_id"),
+        or_(Subscription.ended_on.is_(None), Subscription.ended_on > bindparam("today")),
+    )
+    .order_by(Plan.id)
+)
+
+
 def _list_subscriptions(account_id: int, currency: str) -> list[SubscriptionView]:
-    rows = db.session.execute(
-        select(
-            Plan.name,
-            Plan.kind,
-            Plan.price_minor,
-            Plan.intro_price_minor,
-            Plan.intro_months,
-            Plan.down_kbps,
-            Plan.up_kbps,
-            Plan.channels,
-            Subscription.started_on,
-        )
-        .join(Plan, Plan.id == Subscription.plan_id)
-        .where(
-            Subscription.account_id == account_id,
-            or_(
-                Subscription.ended_on.is_(None),
-                Subscription.ended_on > clock.today(current_isp().timezone),
-            ),
-        )
-        .order_by(Plan.kind, Plan.id)
-    ).all()
+    today = clock.today(current_isp().timezone)
+    rows = read(_SUBSCRIPTIONS_QUERY, account_id=account_id, today=today).all()
     kinds = list(PlanKind)
     ordered = sorted(rows, key=lambda row: kinds.index(PlanKind(row.kind)))
     return [
@@ -246,19 +256,27 @@ def _detail(kind: str, down_kbps: int | None, up_kbps: int | None, channels: lis
     return ""
 
 
+_ACTIVITY_QUERY = (
+    select(Activity.kind, Activity.facts, Activity.happened_at)
+    .where(
+        or_(
+            Activity.account_id == bindparam("account_id"),
+            and_(Activity.account_id.is_(None), Activity.customer_id == bindparam("customer_id")),
+        ),
+        Activity.kind.not_in(bindparam("left_out", expanding=True)),
+    )
+    .order_by(Activity.happened_at.desc(), Activity.id.desc())
+    .limit(ACTIVITY_SHOWN)
+)
+
+
 def _list_activity(account_id: int, customer_id: int, *, can_see_money: bool) -> list[ActivityRow]:
     """The latest of the account and of the customer's own sign-ins, never of other customers."""
-    rows = db.session.execute(
-        select(Activity.kind, Activity.facts, Activity.happened_at)
-        .where(
-            or_(
-                Activity.account_id == account_id,
-                and_(Activity.account_id.is_(None), Activity.customer_id == customer_id),
-            ),
-            Activity.kind.not_in(() if can_see_money else ABOUT_MONEY),
-        )
-        .order_by(Activity.happened_at.desc(), Activity.id.desc())
-        .limit(ACTIVITY_SHOWN)
+    rows = read(
+        _ACTIVITY_QUERY,
+        account_id=account_id,
+        customer_id=customer_id,
+        left_out=() if can_see_money else tuple(ABOUT_MONEY),
     ).all()
     return [ActivityRow(describe(row.kind, row.facts), row.happened_at) for row in rows]
 
