@@ -237,18 +237,27 @@ def _check_proof(rule: Rule, settings: Settings, pre_cookie: str) -> Response | 
     if person is not None:
         if not csrf.is_token_of(person.csrf_secret, token):
             raise csrf.NotFromOurPage
+        if rule.keeps_form:
+            kept_forms.drop(person)
         return None
     expired = session.find_expired() if isinstance(session, PortalSession) else None
     if expired is not None and rule.keeps_form and csrf.is_token_of(expired.csrf_secret, token):
         kept_forms.keep(settings.secret, expired.session_id, request.path, request.form)
-    return _ask_to_sign_in(rule)
+    # Signing out once more, or of a session that has run out, says the same as the first time.
+    return None if rule.who is Who.EVERYONE else _ask_to_sign_in(rule)
+
+
+def _page_address() -> str:
+    """Path and query of the page asked for; of a poll, those of the page that polls."""
+    wanted = [pair for pair in request.args.items(multi=True) if pair[0] != "since"]
+    return request.path + ("?" + urlencode(wanted) if wanted else "")
 
 
 def _ask_to_sign_in(rule: Rule) -> Response | BaseResponse:
     """To sign-in, and afterwards back to what was wanted."""
     query = {}
     if request.method in SAFE_METHODS:
-        back = own_path(request.full_path.rstrip("?"))
+        back = own_path(_page_address())
     else:
         back = own_path(request.path) if rule.keeps_form else None
     if back is not None and back != "/":

@@ -1,8 +1,9 @@
 """What was typed into a form whose session had expired, kept encrypted for an hour (bar 39).
 
 The values wait in the expired session's row. When the same customer signs in again from the same
-browser they move to the new session, and the form's page shows them again, not submitted.
-Passwords and codes are never kept.
+browser they move to the new session, sign-in leads to the form's page, and that shows them again,
+not submitted, until the form is sent. Another customer's sign-in drops them. Passwords and codes
+are never kept.
 """
 
 from __future__ import annotations
@@ -12,18 +13,24 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from core import clock, ids
 from core.db import db, unit_of_work
-from core.sessions import FORM_KEPT
+from core.sessions import FORM_KEPT, SignedIn
 from models import SignInSession
 
 _NEVER_KEPT = ("csrf_token", "form_key", "password", "code")
 _MAX_CHARACTERS = 20_000
+
+
+class _Kept(NamedTuple):
+    path: str
+    values: dict[str, str]
 
 
 def _cipher(secret: bytes) -> Fernet:
@@ -53,40 +60,60 @@ def keep(secret: bytes, session_id: int, path: str, values: Mapping[str, str]) -
     unit_of_work(work)
 
 
-def move(session: Session, old_token: str, customer_id: int, new_token: str) -> None:
-    """Hand the kept form of the browser's old session to the new one of the same customer."""
+def move(
+    session: Session, secret: bytes, old_token: str, customer_id: int, new_token: str
+) -> str | None:
+    """Hand the kept form of the browser's old session to the new one of the same customer, and
+    return the path of its page; another customer's is dropped."""
     row = session.execute(
-        select(SignInSession.kept_form, SignInSession.kept_until_at).where(
+        select(
+            SignInSession.kept_form, SignInSession.kept_until_at, SignInSession.customer_id
+        ).where(
             SignInSession.token_hash == ids.hash_token(old_token),
-            SignInSession.customer_id == customer_id,
-            SignInSession.kept_until_at > clock.now(),
+            SignInSession.kept_form.is_not(None),
         )
     ).one_or_none()
-    if row is not None:
-        session.flush()
-        session.execute(
-            update(SignInSession)
-            .where(SignInSession.token_hash == ids.hash_token(new_token))
-            .values(kept_form=row.kept_form, kept_until_at=row.kept_until_at)
-        )
-        session.execute(
-            update(SignInSession)
-            .where(SignInSession.token_hash == ids.hash_token(old_token))
-            .values(kept_form=None, kept_until_at=None)
-        )
-
-
-def find(secret: bytes, session_id: int, path: str) -> dict[str, str] | None:
-    """The values kept for the form that posts to `path`, or None."""
-    sealed = db.session.scalar(
-        select(SignInSession.kept_form).where(
-            SignInSession.id == session_id, SignInSession.kept_until_at > clock.now()
-        )
+    if row is None:
+        return None
+    _drop(session, SignInSession.token_hash == ids.hash_token(old_token))
+    kept = _open(secret, row.kept_form)
+    if row.customer_id != customer_id or row.kept_until_at <= clock.now() or kept is None:
+        return None
+    session.flush()
+    session.execute(
+        update(SignInSession)
+        .where(SignInSession.token_hash == ids.hash_token(new_token))
+        .values(kept_form=row.kept_form, kept_until_at=row.kept_until_at)
     )
+    return kept.path
+
+
+def find(secret: bytes, person: SignedIn, path: str) -> dict[str, str] | None:
+    """The values kept for the form that posts to `path`, or None."""
+    if not person.has_kept_form:
+        return None
+    sealed = db.session.scalar(
+        select(SignInSession.kept_form).where(SignInSession.id == person.session_id)
+    )
+    kept = _open(secret, sealed)
+    return kept.values if kept is not None and kept.path == path else None
+
+
+def drop(person: SignedIn) -> None:
+    """Forget the kept form: it has been sent."""
+    if person.has_kept_form:
+        unit_of_work(lambda session: _drop(session, SignInSession.id == person.session_id))
+
+
+def _drop(session: Session, which: ColumnElement[bool]) -> None:
+    session.execute(update(SignInSession).where(which).values(kept_form=None, kept_until_at=None))
+
+
+def _open(secret: bytes, sealed: bytes | None) -> _Kept | None:
     if sealed is None:
         return None
     try:
-        kept = json.loads(_cipher(secret).decrypt(sealed))
+        plain = json.loads(_cipher(secret).decrypt(sealed))
     except InvalidToken:
         return None
-    return kept["values"] if kept["path"] == path else None
+    return _Kept(plain["path"], plain["values"])

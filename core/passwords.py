@@ -1,8 +1,9 @@
 """Passwords: Argon2id hashes, at most two computed at once on the machine, and what is refused.
 
 Cost follows OWASP's password storage cheat sheet (19 MiB, t=2, p=1). At most two hashes run at
-once over all processes, because each takes memory and a core; a device that has signed in before
-has a slot of its own, so that somebody guessing cannot keep its owner waiting (bar 5).
+once over all processes, because each takes memory and a core. One of the two slots is kept for
+devices that have signed in before, so that somebody guessing elsewhere cannot keep their owner
+waiting (bar 5); the other is for everyone.
 """
 
 from __future__ import annotations
@@ -24,15 +25,22 @@ from zxcvbn import zxcvbn
 MIN_LENGTH = 10
 MAX_LENGTH = 256
 MIN_SCORE = 3
-SLOTS = 2
-WAITING = 16
+SLOT = "hash.lock"
+SLOT_OF_KNOWN_DEVICES = "hash-known.lock"
+# How many may wait in one process, each in a thread of its own: together fewer than a web process
+# has threads, so that pages are served while a thousand people sign in at once.
+WAITING = 4
+WAITING_KNOWN_DEVICES = 2
 WAIT_SECONDS = 5.0
+# zxcvbn takes quadratic time in the length; this many characters settle the question.
+JUDGED_LENGTH = 40
 
 _hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
 # What an unknown sign-in ID is verified against, so that it takes as long as a known one. Made by
 # the same hasher at import, of a password nobody has.
 _NOBODY = _hasher.hash(os.urandom(16))
 _waiting = threading.BoundedSemaphore(WAITING)
+_known_waiting = threading.BoundedSemaphore(WAITING_KNOWN_DEVICES)
 
 
 class TooBusy(Exception):
@@ -44,19 +52,22 @@ def normalise(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
-def hash_password(password: str) -> str:
-    """The Argon2id hash to store. Never call it inside a unit of work."""
-    return _hasher.hash(normalise(password))
+def hash_password(folder: Path, password: str, *, is_known_device: bool = False) -> str:
+    """The Argon2id hash to store. Never call it inside a unit of work.
+
+    `folder` holds the lock files of the hash slots. Raises TooBusy when no slot comes free.
+    """
+    with _slot(folder, is_known_device=is_known_device):
+        return _hasher.hash(normalise(password))
 
 
 @contextmanager
 def _slot(folder: Path, *, is_known_device: bool) -> Iterator[None]:
-    if not _waiting.acquire(blocking=False):
+    waiting = _known_waiting if is_known_device else _waiting
+    if not waiting.acquire(blocking=False):
         raise TooBusy
     try:
-        names = [f"hash-{number}.lock" for number in range(SLOTS)]
-        if is_known_device:
-            names.append("hash-known.lock")
+        names = (SLOT_OF_KNOWN_DEVICES, SLOT) if is_known_device else (SLOT,)
         files = [os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in names]
         try:
             _take_any(files)
@@ -65,7 +76,7 @@ def _slot(folder: Path, *, is_known_device: bool) -> Iterator[None]:
             for descriptor in files:
                 os.close(descriptor)  # closing releases the lock
     finally:
-        _waiting.release()
+        waiting.release()
 
 
 def _take_any(descriptors: Sequence[int]) -> None:
@@ -110,8 +121,8 @@ def check_cost() -> None:
 def find_weakness(password: str, context: Sequence[str]) -> str | None:
     """Why the password is refused, as a sentence that says what to do; None when it is good.
 
-    `context` are words an attacker would try first: the ISP's name, the person's name, ID,
-    e-mail and account number.
+    `context` are words an attacker would try first: the ISP's and its plans' names, the person's
+    name, ID, e-mail and account number.
     """
     normal = normalise(password)
     if len(normal) < MIN_LENGTH:
@@ -124,9 +135,8 @@ def find_weakness(password: str, context: Sequence[str]) -> str | None:
     for word in sorted(words, key=len, reverse=True):
         rest = rest.replace(word, "")
     if len(rest) < MIN_LENGTH // 2 and rest != folded:
-        return _("Leave out your name, your account number and the name of the company.")
-    # zxcvbn takes quadratic time in the length; 72 characters settle the question.
-    found = zxcvbn(normal[:72], user_inputs=words)
+        return _("Leave out your name, your account number and the name of the company or a plan.")
+    found = zxcvbn(normal[:JUDGED_LENGTH], user_inputs=words)
     if found["score"] < MIN_SCORE:
         return _(
             "This is easy to guess. Add words that do not belong together, or mix letters, "

@@ -8,15 +8,31 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from core.paths import origin_of
+
 ROOT = Path(__file__).resolve().parent.parent
+SMTP_SCHEMES = ("smtp", "smtp+starttls", "smtps")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
-SAMPLE_SECRETS = ("change-me", "changeme", "secret", "dev", "password", "example")
+SAMPLE_SECRETS = (
+    "change-me",
+    "changeme",
+    "secret",
+    "password",
+    "example",
+    "lastmile",
+    "0123456789",
+)
 MIN_SECRET_BYTES = 32
+MIN_SECRET_SIGNS = 10
+"""How many different characters a secret has at least; 32 random hex digits have more."""
 
 
 class SettingsError(Exception):
@@ -28,8 +44,8 @@ class Settings:
     """Everything the environment decides. `public_url` has no trailing slash."""
 
     data: Path
-    database_url: str
-    secret: bytes
+    database_url: str = field(repr=False)
+    secret: bytes = field(repr=False)
     is_demo: bool
     host: str
     port: int
@@ -38,7 +54,7 @@ class Settings:
     proxy_count: int
     shared_networks: tuple[IPv4Network | IPv6Network, ...]
     payment_gateway: str
-    smtp_url: str
+    smtp_url: str = field(repr=False)
     mail_from: str
 
     @property
@@ -66,7 +82,8 @@ def _whole(env: Mapping[str, str], name: str, default: int, low: int, high: int)
     text = env.get(name, "").strip()
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+    is_number = text.isascii() and text.isdigit() and len(text) < 10
+    if not is_number or not low <= int(text) <= high:
         raise SettingsError(f"{name} must be a whole number from {low} to {high}, not {text!r}")
     return int(text)
 
@@ -81,17 +98,58 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
 
 
 def _public_url(env: Mapping[str, str], port: int, *, is_demo: bool) -> str:
-    url = env.get("LASTMILE_PUBLIC_URL", f"http://127.0.0.1:{port}").strip().rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path:
+    text = env.get("LASTMILE_PUBLIC_URL", "").strip() or f"http://127.0.0.1:{port}"
+    url = text.rstrip("/")
+    # As browsers send it in Origin: lower case, without the port that goes without saying.
+    origin = origin_of(url)
+    if origin is None or not url.isascii() or any(sign in url[8:] for sign in "/?#"):
         raise SettingsError(
-            f"LASTMILE_PUBLIC_URL must look like https://my.example.net, not {url!r}"
+            f"LASTMILE_PUBLIC_URL must look like https://my.example.net, not {text!r}"
         )
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+    host = urlsplit(origin).hostname
+    if not origin.startswith("https://") and host not in LOOPBACK_HOSTS:
         raise SettingsError("LASTMILE_PUBLIC_URL must be https:// unless the portal is on loopback")
-    if is_demo and parts.hostname not in LOOPBACK_HOSTS:
+    if is_demo and host not in LOOPBACK_HOSTS:
         raise SettingsError("LASTMILE_DEMO=1 runs on this machine only: unset LASTMILE_PUBLIC_URL")
-    return url
+    return origin
+
+
+def _host(env: Mapping[str, str], *, is_demo: bool) -> str:
+    host = env.get("LASTMILE_HOST", "").strip() or "127.0.0.1"
+    try:
+        is_address = host == "localhost" or bool(ip_address(host))
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise SettingsError(f"LASTMILE_HOST must be an IP address to listen on, not {host!r}")
+    if is_demo and host not in LOOPBACK_HOSTS:
+        raise SettingsError("LASTMILE_DEMO=1 listens on loopback only: unset LASTMILE_HOST")
+    return host
+
+
+def _smtp_url(env: Mapping[str, str]) -> str:
+    text = env.get("LASTMILE_SMTP_URL", "").strip()
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme in SMTP_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good:
+        # It may hold a password, so it is not repeated.
+        raise SettingsError(
+            "LASTMILE_SMTP_URL must look like smtp+starttls://user:password@mail.example.net:587"
+        )
+    return text
+
+
+def _mail_from(env: Mapping[str, str]) -> str:
+    text = env.get("LASTMILE_MAIL_FROM", "").strip()
+    name, at, domain = text.rpartition("@")
+    if text and not (name and at and domain and text.isprintable() and " " not in domain):
+        raise SettingsError(f"LASTMILE_MAIL_FROM must be an e-mail address, not {text!r}")
+    return text
 
 
 def _database_url(env: Mapping[str, str], data: Path) -> str:
@@ -100,9 +158,16 @@ def _database_url(env: Mapping[str, str], data: Path) -> str:
         return f"sqlite:///{data / 'lastmile.db'}"
     for prefix in ("postgres://", "postgresql://"):
         if url.startswith(prefix):
-            return "postgresql+psycopg://" + url.removeprefix(prefix)
+            url = "postgresql+psycopg://" + url.removeprefix(prefix)
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        # It may hold a password, so it is not repeated.
+        raise SettingsError("DATABASE_URL is not an address of a database") from None
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+        raise SettingsError("DATABASE_URL must give a file's whole path: sqlite:////srv/portal.db")
     if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
-        raise SettingsError("DATABASE_URL must start with postgresql:// or sqlite:///")
+        raise SettingsError("DATABASE_URL must start with postgresql:// or sqlite:////")
     return url
 
 
@@ -146,7 +211,8 @@ def _secret(env: Mapping[str, str], data: Path) -> bytes:
             finally:
                 temporary.unlink()
         text = path.read_text().strip()
-    if len(text) < MIN_SECRET_BYTES or any(word in text.lower() for word in SAMPLE_SECRETS):
+    is_sample = any(word in text.lower() for word in SAMPLE_SECRETS)
+    if is_sample or len(text) < MIN_SECRET_BYTES or len(set(text)) < MIN_SECRET_SIGNS:
         raise SettingsError(
             "LASTMILE_SECRET is too short or a sample: make one with "
             "python3 -c 'import secrets; print(secrets.token_hex(32))'"
@@ -162,10 +228,11 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if env is None else env
     is_demo = _flag(env, "LASTMILE_DEMO")
     port = _whole(env, "PORT", 8000, 1, 65_534)
-    data = Path(env.get("LASTMILE_DATA", "") or ROOT / "instance").expanduser().resolve()
-    host = env.get("LASTMILE_HOST", "127.0.0.1").strip()
-    if is_demo and host not in LOOPBACK_HOSTS:
-        raise SettingsError("LASTMILE_DEMO=1 listens on loopback only: unset LASTMILE_HOST")
+    try:
+        data = Path(env.get("LASTMILE_DATA", "") or ROOT / "instance").expanduser().resolve()
+    except (RuntimeError, OSError):
+        raise SettingsError("LASTMILE_DATA names no folder that can be found") from None
+    host = _host(env, is_demo=is_demo)
     gateway = env.get("LASTMILE_PAYMENT_GATEWAY", "sandbox" if is_demo else "").strip()
     if gateway == "sandbox" and not is_demo:
         raise SettingsError(
@@ -187,6 +254,6 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         proxy_count=_whole(env, "LASTMILE_PROXY_COUNT", 0, 0, 5),
         shared_networks=_networks(env),
         payment_gateway=gateway,
-        smtp_url=env.get("LASTMILE_SMTP_URL", "").strip(),
-        mail_from=env.get("LASTMILE_MAIL_FROM", "").strip(),
+        smtp_url=_smtp_url(env),
+        mail_from=_mail_from(env),
     )

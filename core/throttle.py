@@ -95,18 +95,24 @@ def begin(
         session.flush()
         return Attempt(attempt.id)
 
-    return unit_of_work(_locking(subject, work))
+    queues = [subject] if is_known_device else [subject, network.encode()]
+    return unit_of_work(_in_line(queues, work))
 
 
-def _locking(
-    subject: bytes, work: Callable[[Session], Attempt]
+def _in_line(
+    queues: Sequence[bytes], work: Callable[[Session], Attempt]
 ) -> Callable[[Session], Attempt]:
-    """On PostgreSQL tries for one subject stand in line; on SQLite all writers do already."""
+    """On PostgreSQL tries for one subject, and from one network, stand in line; on SQLite all
+    writers do already."""
+    # In ascending order, so that two tries never wait for each other.
+    numbers = sorted(
+        int.from_bytes(hashlib.sha256(queue).digest()[:8], "big", signed=True) for queue in queues
+    )
 
     def locked(session: Session) -> Attempt:
         if session.connection().dialect.name == "postgresql":
-            number = int.from_bytes(subject[:8], "big", signed=True)
-            session.execute(select(func.pg_advisory_xact_lock(number)))
+            for number in numbers:
+                session.execute(select(func.pg_advisory_xact_lock(number)))
         return work(session)
 
     return locked
@@ -161,6 +167,15 @@ def end(attempt: Attempt, *, has_passed: bool) -> None:
             .where(SignInAttempt.id == attempt.attempt_id)
             .values(state=state.value)
         )
+
+    unit_of_work(work)
+
+
+def withdraw(attempt: Attempt) -> None:
+    """Uncount a try whose password was never looked at, because the machine was too busy."""
+
+    def work(session: Session) -> None:
+        session.execute(delete(SignInAttempt).where(SignInAttempt.id == attempt.attempt_id))
 
     unit_of_work(work)
 

@@ -266,7 +266,7 @@ class _History:
     def share_accounts(self) -> None:
         passwords_by_id = {each.sign_in_id: each.password for each in DEMO_CUSTOMERS}
         hashes = {
-            sign_in_id: passwords.hash_password(passwords_by_id[sign_in_id])
+            sign_in_id: passwords.hash_password(self.settings.data, passwords_by_id[sign_in_id])
             for sign_in_id, *_ in SHARED
         }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from flask import current_app
 from sqlalchemy.orm import Session
 
 from blueprints.billing import invoicing, opening, payments
@@ -148,7 +149,7 @@ def _customer(session: Session, name: str, password_hash: str) -> Customer:
 def build() -> World:
     """Make the world in an empty, migrated database. Alice has March to June invoiced, March and
     April paid, May overdue; mallory has the same unpaid; rich is in credit by 50.00."""
-    password_hash = passwords.hash_password(PASSWORD)
+    password_hash = passwords.hash_password(current_app.config["PORTAL"].data, PASSWORD)
     store = SandboxStore(":memory:", clock=clock.now, salt="world", has_notices=False)
     gateway = SandboxInProcess(store)
 

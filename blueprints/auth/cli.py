@@ -22,7 +22,9 @@ def add(account_number: str) -> None:
     try:
         token = service.invite(account_number)
     except AccountUnknown:
-        raise click.ClickException(f"There is no account with the number {account_number}.") from None
+        raise click.ClickException(
+            f"There is no account with the number {account_number}."
+        ) from None
     except AlreadyRegistered:
         raise click.ClickException(f"The account {account_number} already has its owner.") from None
     click.echo(f"{current_app.config['PORTAL'].public_url}/welcome/{token}")

@@ -25,6 +25,7 @@ class SignInForm(PortalForm):
 class WelcomeForm(PortalForm):
     sign_in_id = StringField(
         _l("The ID you want to sign in with"),
+        filters=[lambda typed: typed.strip() if typed else typed],
         validators=[
             DataRequired(_l("Choose an ID.")),
             Regexp(

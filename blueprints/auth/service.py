@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -24,12 +26,27 @@ from blueprints.auth.errors import (
 from core import activity, clock, ids, kept_forms, passwords, sessions, throttle
 from core.db import db, unit_of_work
 from core.isp import current_isp
-from models import Account, Contact, ContactKind, Customer, Device, Membership, OneTimeLink, Role
+from models import (
+    Account,
+    Contact,
+    ContactKind,
+    Customer,
+    Device,
+    Membership,
+    OneTimeLink,
+    Plan,
+    Role,
+    Subscription,
+)
 
 log = logging.getLogger("lastmile.auth")
 
+DEVICE_TOKEN_LENGTH = len(ids.secret_token())
+
 WELCOME = "welcome"
 WELCOME_VALID = timedelta(days=21)
+# How long after its use the same welcome form may still come a second time.
+WELCOME_REPEATED = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +55,24 @@ class Browser:
 
     address: str
     user_agent: str
-    session_token: str | None
-    device_token: str | None
+    session_token: str | None = field(repr=False)
+    device_token: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session that was opened: the new cookies' values."""
+    """A session that was opened: the new cookies' values, and the page of the form that waits."""
 
-    public_id: str
-    session_token: str
-    device_token: str
-    has_kept_form: bool = False
+    session_token: str = field(repr=False)
+    device_token: str = field(repr=False)
+    kept_form_path: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class SignInRules:
     """The parts of the settings that signing in needs."""
 
-    secret: bytes
+    secret: bytes = field(repr=False)
     lock_folder: Path
     shared_networks: Sequence[IPv4Network | IPv6Network]
 
@@ -81,7 +97,8 @@ def sign_in(
         .order_by(Customer.sign_in_key != key)
         .limit(1)
     ).one_or_none()
-    is_known_device = customer is not None and _knows_device(customer.id, browser.device_token)
+    # Asked also for nobody, so that it takes as long.
+    is_known_device = _knows_device(customer.id if customer else 0, browser.device_token)
     # A device that this customer has used before has limits of its own: whoever guesses elsewhere
     # cannot lock its owner out, and it cannot be used to guess without end either.
     device = f"\0{browser.device_token}" if is_known_device else ""
@@ -91,22 +108,34 @@ def sign_in(
         rules.shared_networks,
         is_known_device=is_known_device,
     )
-    is_right = passwords.verify(
-        rules.lock_folder,
-        customer.password_hash if customer is not None and not customer.is_disabled else None,
-        password,
-        is_known_device=is_known_device,
-    )
+    try:
+        is_right = passwords.verify(
+            rules.lock_folder,
+            customer.password_hash if customer is not None and not customer.is_disabled else None,
+            password,
+            is_known_device=is_known_device,
+        )
+    except passwords.TooBusy:
+        throttle.withdraw(attempt)
+        raise
     throttle.end(attempt, has_passed=is_right)
     if not is_right or customer is None:
         log.info("sign-in refused", extra={"address": browser.address})
         raise SignInRefused
-    better_hash = (
-        passwords.hash_password(password)
-        if passwords.needs_rehash(customer.password_hash)
-        else None
+    better_hash = None
+    if passwords.needs_rehash(customer.password_hash):
+        # Whoever is let in is not turned away because the machine is busy: next time, then.
+        with suppress(passwords.TooBusy):
+            better_hash = passwords.hash_password(
+                rules.lock_folder, password, is_known_device=is_known_device
+            )
+    return _open(
+        customer.id,
+        better_hash,
+        is_own_device=is_own_device,
+        browser=browser,
+        secret=rules.secret,
     )
-    return _open(customer.id, better_hash, is_own_device=is_own_device, browser=browser)
 
 
 def _knows_device(customer_id: int, device_token: str | None) -> bool:
@@ -114,21 +143,33 @@ def _knows_device(customer_id: int, device_token: str | None) -> bool:
         return False
     found = db.session.scalar(
         select(Device.id).where(
-            Device.token_hash == ids.hash_token(device_token), Device.customer_id == customer_id
+            Device.token_hash == _device_hash(customer_id, device_token),
+            Device.customer_id == customer_id,
         )
     )
     return found is not None
 
 
+def _device_hash(customer_id: int, device_token: str) -> bytes:
+    """How a device is stored: several customers may use it, each with a row of their own."""
+    return ids.hash_token(f"{customer_id}:{device_token}")
+
+
 def _open(
-    customer_id: int, better_hash: str | None, *, is_own_device: bool, browser: Browser
+    customer_id: int,
+    better_hash: str | None,
+    *,
+    is_own_device: bool,
+    browser: Browser,
+    secret: bytes,
 ) -> Opened:
     def work(session: Session) -> Opened:
         customer = session.get_one(Customer, customer_id)
-        if better_hash is not None:
-            customer.password_hash = better_hash
         # The customer's pages name this sign-in: a copy kept on another device is outdated.
-        customer.revision += 1
+        changed: dict[str, Any] = {"revision": Customer.revision + 1}
+        if better_hash is not None:
+            changed["password_hash"] = better_hash
+        session.execute(update(Customer).where(Customer.id == customer_id).values(changed))
         token = sessions.open_session_row(
             session,
             customer,
@@ -137,8 +178,11 @@ def _open(
             user_agent=browser.user_agent,
             replaces_token=browser.session_token,
         )
+        kept_form_path = None
         if browser.session_token is not None:
-            kept_forms.move(session, browser.session_token, customer_id, token)
+            kept_form_path = kept_forms.move(
+                session, secret, browser.session_token, customer_id, token
+            )
         device_token = _note_device(session, customer_id, browser.device_token)
         activity.record(
             session,
@@ -151,36 +195,34 @@ def _open(
                 )
             ],
         )
-        return Opened(customer.public_id, token, device_token)
+        return Opened(token, device_token, kept_form_path)
 
     return unit_of_work(work)
 
 
 def _note_device(session: Session, customer_id: int, device_token: str | None) -> str:
-    """The token of the device's cookie: the old one when this customer has used it before."""
+    """Remember that this customer signs in on this device; returns the token of its cookie, the
+    one it has when it has one: others of the household may be known by it."""
     now = clock.now()
-    if device_token is not None:
-        seen = session.scalar(
-            update(Device)
-            .where(
-                Device.token_hash == ids.hash_token(device_token),
-                Device.customer_id == customer_id,
-            )
-            .values(last_seen_at=now)
-            .returning(Device.id)
-        )
-        if seen is not None:
-            return device_token
-    new_token = ids.secret_token()
-    session.add(
-        Device(
-            token_hash=ids.hash_token(new_token),
-            customer_id=customer_id,
-            first_seen_at=now,
-            last_seen_at=now,
-        )
+    if device_token is None or len(device_token) != DEVICE_TOKEN_LENGTH:
+        device_token = ids.secret_token()
+    device_hash = _device_hash(customer_id, device_token)
+    seen = session.scalar(
+        update(Device)
+        .where(Device.token_hash == device_hash)
+        .values(last_seen_at=now)
+        .returning(Device.id)
     )
-    return new_token
+    if seen is None:
+        session.add(
+            Device(
+                token_hash=device_hash,
+                customer_id=customer_id,
+                first_seen_at=now,
+                last_seen_at=now,
+            )
+        )
+    return device_token
 
 
 def sign_out(session_id: int) -> None:
@@ -256,27 +298,28 @@ def register(token: str, sign_in_id: str, password: str, rules: SignInRules) -> 
     """Make the customer who owns the link's account. The link is then used up.
 
     Posted twice with the same ID and password, the second time finds it done. Raises LinkDead,
-    SignInIdTaken, PasswordWeak.
+    SignInIdTaken, PasswordWeak, TooBusy, TooManyAttempts.
     """
     try:
-        account_id, name, number = find_invited_account(token)
+        _register(token, sign_in_id, password, rules)
     except LinkDead:
-        if _was_registered(token, sign_in_id, password, rules):
-            return
-        raise
-    context = [current_isp().name, current_isp().id_name, name, number, sign_in_id]
+        if not _was_registered(token, sign_in_id, password, rules):
+            raise
+
+
+def _register(token: str, sign_in_id: str, password: str, rules: SignInRules) -> None:
+    account_id, name, number = find_invited_account(token)
+    context = [name, number, sign_in_id, *_context_words(account_id)]
     weakness = passwords.find_weakness(password, context)
     if weakness is not None:
         raise PasswordWeak(weakness)
-    password_hash = passwords.hash_password(password)
+    password_hash = passwords.hash_password(rules.lock_folder, password)
 
     def work(session: Session) -> None:
         now = clock.now()
         used = session.scalar(
             update(OneTimeLink)
-            .where(
-                OneTimeLink.token_hash == ids.hash_token(token), OneTimeLink.ended_at.is_(None)
-            )
+            .where(OneTimeLink.token_hash == ids.hash_token(token), OneTimeLink.ended_at.is_(None))
             .values(ended_at=now)
             .returning(OneTimeLink.id)
         )
@@ -284,7 +327,9 @@ def register(token: str, sign_in_id: str, password: str, rules: SignInRules) -> 
             raise LinkDead
         taken = session.scalar(
             select(Customer.id).where(
-                or_(Customer.sign_in_key == fold(sign_in_id), Customer.email_key == fold(sign_in_id))
+                or_(
+                    Customer.sign_in_key == fold(sign_in_id), Customer.email_key == fold(sign_in_id)
+                )
             )
         )
         if taken is not None:
@@ -316,6 +361,19 @@ def register(token: str, sign_in_id: str, password: str, rules: SignInRules) -> 
         raise SignInIdTaken from None
 
 
+def _context_words(account_id: int) -> list[str]:
+    """What belongs to the ISP and the account and so is guessed first: names, plans, contacts."""
+    plans = (
+        select(Plan.name)
+        .join(Subscription, Subscription.plan_id == Plan.id)
+        .where(Subscription.account_id == account_id)
+    )
+    contacts = select(Contact.value).where(Contact.account_id == account_id)
+    found = [*db.session.scalars(plans), *db.session.scalars(contacts)]
+    isp = current_isp()
+    return [isp.name, isp.id_name, *found, *(part for text in found for part in text.split("@"))]
+
+
 def _free_email(session: Session, account_id: int) -> str | None:
     """The account's e-mail address as a way to sign in, unless somebody signs in with it already
     (households share one)."""
@@ -332,21 +390,29 @@ def _free_email(session: Session, account_id: int) -> str | None:
 
 
 def _was_registered(token: str, sign_in_id: str, password: str, rules: SignInRules) -> bool:
-    """Whether this same form has already made its customer with this link."""
+    """Whether this same form has just made its customer with this link.
+
+    Asking is limited like signing in: a used link is no way to guess a password.
+    """
     password_hash = db.session.scalar(
         select(Customer.password_hash)
         .join(Membership, Membership.customer_id == Customer.id)
         .join(OneTimeLink, OneTimeLink.account_id == Membership.account_id)
         .where(
             OneTimeLink.token_hash == ids.hash_token(token),
-            OneTimeLink.expires_at > clock.now(),
+            OneTimeLink.ended_at > clock.now() - WELCOME_REPEATED,
             Membership.role == Role.OWNER.value,
             Customer.sign_in_key == fold(sign_in_id),
         )
     )
-    return password_hash is not None and passwords.verify(
-        rules.lock_folder, password_hash, password, is_known_device=False
+    if password_hash is None:
+        return False
+    attempt = throttle.begin(
+        throttle.subject_of(rules.secret, f"\0{token}"), "", (), is_known_device=True
     )
+    is_same = passwords.verify(rules.lock_folder, password_hash, password, is_known_device=False)
+    throttle.end(attempt, has_passed=is_same)
+    return is_same
 
 
 # Where to go --------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, current_app, request, session
+from flask import Response, current_app, request, session, url_for
 from flask_login import login_user, logout_user
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -44,7 +44,6 @@ def set_pre_cookie(response: Response) -> Response:
 def _sign_in_page(form: SignInForm, status: int = 200, **more: object) -> Response:
     context = {
         "refusal": None,
-        "retry_after": None,
         "done": None,
         "demo_customers": DEMO_CUSTOMERS if current_app.config["PORTAL"].is_demo else (),
     } | more
@@ -80,21 +79,25 @@ def sign_in_post() -> Response | BaseResponse:
     except SignInRefused as refusal:
         return _sign_in_page(form, 422, refusal=refusal.customer_message)
     except TooManyAttempts as refusal:
-        response = set_pre_cookie(
-            render("auth/wait.html", None, 429, retry_after=refusal.retry_after_seconds)
-        )
-        response.headers["Retry-After"] = str(refusal.retry_after_seconds)
-        return response
+        back = url_for("auth.sign_in", next=own_path(form.next.data))
+        return _wait_page(refusal.retry_after_seconds, back)
     return _let_in(opened, form)
+
+
+def _wait_page(seconds: int, back: str) -> Response:
+    page = render("auth/wait.html", None, 429, retry_after=seconds, back=back)
+    page.headers["Retry-After"] = str(seconds)
+    return set_pre_cookie(page)
 
 
 def _let_in(opened: service.Opened, form: SignInForm) -> BaseResponse:
     is_https = current_app.config["PORTAL"].is_https
-    if isinstance(session, PortalSession):
-        session.begin(opened.session_token, is_own_device=bool(form.own_device.data))
     person = service.find_person(opened.session_token)
+    if isinstance(session, PortalSession):
+        session.begin(opened.session_token, person)
     login_user(person)
-    response = go_to(own_path(form.next.data) or service.home_of(person))
+    wanted = own_path(opened.kept_form_path) or own_path(form.next.data)
+    response = go_to(wanted or service.home_of(person))
     response.set_cookie(
         cookie_name(DEVICE_COOKIE, is_https=is_https),
         opened.device_token,
@@ -114,6 +117,9 @@ def sign_out() -> BaseResponse:
         service.sign_out(person.session_id)
     logout_user()
     if isinstance(session, PortalSession):
+        expired = session.find_expired()
+        if expired is not None:
+            service.sign_out(expired.session_id)
         session.finish()
     response = go_to("/sign-in?done=signed-out")
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
@@ -123,34 +129,38 @@ def sign_out() -> BaseResponse:
 @bp.get("/welcome/<token>")
 def welcome(token: str) -> Response:
     try:
-        _, name, _number = service.find_invited_account(token)
+        return _welcome_page(WelcomeForm(formdata=None), token)
     except LinkDead:
         return render("auth/welcome_dead.html", None, 410)
-    form = WelcomeForm(formdata=None)
-    return set_pre_cookie(render("auth/welcome.html", form=form, account_name=name, token=token))
 
 
 @bp.post("/welcome/<token>")
 def welcome_post(token: str) -> Response | BaseResponse:
     form = WelcomeForm()
     try:
-        if not form.validate():
-            return _welcome_again(form, token)
-        service.register(token, form.sign_in_id.data or "", form.password.data or "", _rules())
-    except SignInIdTaken as refusal:
-        form.sign_in_id.errors = [refusal.customer_message]
-        return _welcome_again(form, token)
-    except PasswordWeak as refusal:
-        form.password.errors = [refusal.customer_message]
-        return _welcome_again(form, token)
+        if not form.validate() or not _register(form, token):
+            return _welcome_page(form, token, 422)
     except LinkDead:
         return render("auth/welcome_dead.html", None, 410)
+    except TooManyAttempts as refusal:
+        return _wait_page(refusal.retry_after_seconds, url_for("auth.sign_in"))
     return go_to("/sign-in?done=registered")
 
 
-def _welcome_again(form: WelcomeForm, token: str) -> Response:
+def _register(form: WelcomeForm, token: str) -> bool:
+    """Whether the customer was made; if not, the form says why."""
+    try:
+        service.register(token, form.sign_in_id.data or "", form.password.data or "", _rules())
+    except SignInIdTaken as refusal:
+        form.sign_in_id.errors = [refusal.customer_message]
+    except PasswordWeak as refusal:
+        form.password.errors = [refusal.customer_message]
+    return not form.errors
+
+
+def _welcome_page(form: WelcomeForm, token: str, status: int = 200) -> Response:
     _, name, _number = service.find_invited_account(token)
-    page = render("auth/welcome.html", None, 422, form=form, account_name=name, token=token)
+    page = render("auth/welcome.html", None, status, form=form, account_name=name, token=token)
     return set_pre_cookie(page)
 
 

@@ -114,9 +114,9 @@ def payment_detail(public_id: str) -> Response:
 
 @bp.get("/pay")
 def pay() -> Response:
-    kept = kept_forms.find(
-        current_app.config["PORTAL"].secret, signed_in().session_id, request.path
-    )
+    kept = None
+    if not request.args:
+        kept = kept_forms.find(current_app.config["PORTAL"].secret, signed_in(), request.path)
     form = PayForm(formdata=None, data=kept) if kept else PayForm(formdata=None)
     invoice = request.args.get("invoice") or form.invoice.data
     form.invoice.data = invoice or ""
