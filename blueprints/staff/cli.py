@@ -55,8 +55,8 @@ def load_catalog(file: Path) -> None:
     "--cut-over",
     type=click.DateTime(formats=["%Y-%m-%d"]),
     metavar="DATE",
-    help="The day from which the portal bills, like 2026-01-31; opening balances are due on it. "
-    "Default: today.",
+    help="The day on which the portal takes over, like 2026-01-31: opening balances are due on it, "
+    "and each account is billed from its first bill day on or after it. Default: today.",
 )
 @click.option("--dry-run", is_flag=True, help="Write nothing, only say what would happen.")
 def import_accounts(file: Path, cut_over: datetime | None, *, dry_run: bool) -> None:
