@@ -13,6 +13,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
+
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -35,8 +37,11 @@ MIN_SECRET_SIGNS = 10
 """How many different characters a secret has at least; 32 random hex digits have more."""
 
 
-class SettingsError(Exception):
-    """The environment holds a value the portal cannot run with; the text says which and why."""
+class SettingsError(click.ClickException):
+    """The environment holds a value the portal cannot run with; the text says which and why.
+
+    A click exception, so that `flask` commands end with that one line.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ def _start(desk: Desk, export: Path) -> subprocess.Popen[bytes]:
         "DATABASE_URL": settings.database_url,
         "LASTMILE_DATA": str(settings.data),
         "LASTMILE_DEMO": "1",
-        "LASTMILE_SECRET": "k7" * 32,
+        "LASTMILE_SECRET": secrets.token_hex(32),
     }
     arguments = ["accounts", "import", str(export), "--cut-over", "2026-06-01"]
     return subprocess.Popen(
@@ -52,6 +53,7 @@ def test_an_import_killed_at_random_points_is_finished_by_another(desk: Desk) ->
         process = _start(desk, export)
         deadline = time.monotonic() + 30
         while _count(desk) == counts[-1] and time.monotonic() < deadline:
+            assert process.poll() in (None, 0), process.communicate()
             time.sleep(0.01)
         time.sleep(dice.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
