@@ -1,0 +1,188 @@
+"""A portal as `python app.py` serves it, with worker and sandbox bank, and Chromium to meet it.
+
+The portal is at http://127.0.0.1:PORT and the sandbox at http://localhost:PORT+1, which a browser
+takes for another site. One worker runs all these tests, against one portal; each test that pays
+takes a customer of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from core.settings import ROOT
+from gateways.payments.sandbox.control import SandboxControl
+from gateways.payments.sandbox.secrets import SandboxSecrets
+from tests import outside
+from tests.browser import town
+from tests.test_serve import environment, free_ports
+from tests.world import PASSWORD
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PHONE = {"width": 320, "height": 640}
+DESK = {"width": 1280, "height": 800}
+PATIENCE_MS = 10_000
+
+
+@dataclass
+class Town:
+    """The served portal and what a test must know of it."""
+
+    port: int
+    data: Path
+    public_ids: dict[str, str]
+    welcome: str
+    welcome_dead: str
+    bank: SandboxControl
+    _unused: Iterator[str] = field(default_factory=lambda: iter(town._payers()))
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def bank_origin(self) -> str:
+        return f"http://localhost:{self.port + 1}"
+
+    def path(self, rest: str = "", account: str = "alice") -> str:
+        return f"/a/{self.public_ids[account]}/{rest}"
+
+    def new_payer(self) -> str:
+        """A customer with a bill to pay whom no other test uses."""
+        return next(self._unused)
+
+    def one(self, sql: str, *values: Any) -> Any:
+        """The only column of the only row."""
+        with closing(sqlite3.connect(self.data / "lastmile.db")) as connection:
+            [[value]] = connection.execute(sql, values).fetchall()
+            return value
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    data = tmp_path_factory.mktemp("browser")
+    port = free_ports()
+    more = {"LASTMILE_DEMO": "1", "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8"}
+    with (data / "served.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.browser.town"],
+            cwd=ROOT,
+            env=environment(data, port, **more),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        for address in (f"http://127.0.0.1:{port}/health", f"http://localhost:{port + 1}/health"):
+            _wait_for(address, process, data / "served.log")
+        facts = json.loads((data / "town.json").read_text())
+        secrets = SandboxSecrets.read_or_create(data / "sandbox-secret")
+        bank = SandboxControl(f"http://localhost:{port + 1}", secrets)
+        yield Town(port, data, bank=bank, **facts)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{address} did not come up: {log.read_text()}")
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    # Until its end Playwright keeps an event loop in this thread: it ends with the last test here.
+    program = outside.need("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(program), args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visitor:
+    """One person's browser window and what it complained about."""
+
+    town: Town
+    context: BrowserContext
+    page: Page
+    errors: list[str]
+
+    def open(self, path: str) -> Page:
+        """Open a path of the portal, and be there: after redirects, with scripts started."""
+        self.page.goto(self.town.origin + path)
+        return self.page
+
+    def sign_in(self, name: str, *, is_own_device: bool = False) -> Page:
+        page = self.open("/sign-in")
+        page.get_by_label("ID or e-mail").fill(name)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_label("my own device").set_checked(is_own_device)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/a/**" if name != "waiting" else "**/accounts")
+        return page
+
+
+NewVisitor = Callable[..., Visitor]
+
+
+@pytest.fixture
+def new_visitor(served: Town, chromium: Browser) -> Iterator[NewVisitor]:
+    """`new_visitor(name=None, **options)` opens a window; with a name it is signed in."""
+    contexts: list[BrowserContext] = []
+
+    def open_window(name: str | None = None, **options: Any) -> Visitor:
+        options = {"viewport": PHONE, "locale": "en-US", "reduced_motion": "reduce"} | options
+        context = chromium.new_context(**options)
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        page = context.new_page()
+        visitor = Visitor(served, context, page, [])
+        page.on(
+            "console",
+            lambda said: visitor.errors.append(said.text) if said.type == "error" else None,
+        )
+        page.on("pageerror", lambda error: visitor.errors.append(str(error)))
+        if name is not None:
+            visitor.sign_in(name)
+        return visitor
+
+    yield open_window
+    for context in contexts:
+        context.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of them drive one portal, so one worker runs them all."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.xdist_group("browser"))

@@ -1,0 +1,176 @@
+"""What the browser tests live among: the world of all tests, and more people who are alive today.
+
+The world stops its clock in June 2026; the portal that a browser meets runs on the real one. What
+depends on the day is therefore made on the day of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import create_app
+from blueprints.auth import service
+from core import clock, ids
+from core.db import db, unit_of_work
+from core.migrate import upgrade
+from core.serve import run
+from core.settings import read_settings
+from models import (
+    Account,
+    AccountStatus,
+    Customer,
+    HoldReason,
+    Isp,
+    Line,
+    LineHold,
+    Membership,
+    Payment,
+    PaymentState,
+    Role,
+    Subscription,
+)
+from tests import world
+
+PAYERS = 48
+"""Customers `payer01`… with one bill to pay, each for one journey."""
+
+LONG_NAME = "Wolfeschlegelsteinhausenbergerdorff-Llanfairpwllgwyngyllgogerychwyrndrobwllllantysilio"
+STATES = (
+    PaymentState.CREATED,
+    PaymentState.UNKNOWN,
+    PaymentState.PROCESSING,
+    PaymentState.DECLINED,
+    PaymentState.EXPIRED,
+    PaymentState.CANCELLED,
+)
+OTHERS = ("held", "closed", "new", "busy", "waiting", "arab", "guest")
+
+
+def build() -> world.World:
+    """The world, and beside it: payers; a line held for every reason; an account closed, one that
+    began today, one with twenty bills; payments in every state; a reader from right to left; one
+    who has not registered yet (`guest`). Needs an empty, migrated database and a context."""
+    made = world.build()
+    payers = _payers()
+    unit_of_work(lambda session: _add_people(session, made, [*payers, *OTHERS]))
+    today = clock.today("America/Los_Angeles")
+    world.issue_month(made, (*payers, "held", "waiting", "arab"), today)
+    for months in range(20):
+        world.issue_month(made, ("busy",), _month_of(months))
+    unit_of_work(lambda session: _add_states(session, made))
+    return made
+
+
+def _month_of(months: int) -> date:
+    """The first day of the month that lies so many months after January 2025."""
+    return date(2025 + months // 12, 1 + months % 12, 1)
+
+
+def _add_people(session: Session, made: world.World, names: list[str]) -> None:
+    session.get_one(Isp, 1).languages = ["en", "es", "fr", "ar"]
+    known = session.scalar(select(Customer.password_hash).where(Customer.sign_in_id == "alice"))
+    for name in names:
+        account = world._account(session, name, account_number(name))
+        made.accounts[name], made.public_ids[name] = account.id, account.public_id
+        if name == "guest":
+            continue
+        customer = world._customer(session, name, str(known))
+        made.customers[name] = customer.id
+        session.add(
+            Membership(customer_id=customer.id, account_id=account.id, role=Role.OWNER.value)
+        )
+    session.flush()
+    session.get_one(Account, made.accounts["busy"]).billed_through_on = date(2024, 12, 31)
+    session.get_one(Account, made.accounts["busy"]).name = LONG_NAME
+    session.get_one(Customer, made.customers["arab"]).language = "ar"
+    # waiting has four accounts to choose from, so that one customer meets every kind.
+    for name in ("held", "closed", "new"):
+        session.add(
+            Membership(
+                customer_id=made.customers["waiting"],
+                account_id=made.accounts[name],
+                role=Role.VIEWER.value,
+            )
+        )
+
+
+def _add_states(session: Session, made: world.World) -> None:
+    closed = session.get_one(Account, made.accounts["closed"])
+    closed.status = AccountStatus.CLOSED.value
+    today = clock.today("America/Los_Angeles")
+    for name in ("closed", "new"):
+        for subscription in session.scalars(
+            select(Subscription).where(Subscription.account_id == made.accounts[name])
+        ):
+            if name == "closed":
+                subscription.ended_on = today - timedelta(days=9)
+            else:
+                subscription.started_on = today
+    session.get_one(Account, made.accounts["new"]).opened_on = today
+    lines = {
+        line.account_id: line
+        for line in session.scalars(
+            select(Line).where(
+                Line.account_id.in_([made.accounts["held"], made.accounts["closed"]])
+            )
+        )
+    }
+    lines[made.accounts["closed"]].is_closed = True
+    held = lines[made.accounts["held"]]
+    session.add_all(
+        LineHold(line_id=held.id, reason=reason.value, since_at=clock.now())
+        for reason in HoldReason
+    )
+    for number, state in enumerate(STATES):
+        # One under way at most for an account, so these belong to three.
+        name = {PaymentState.CREATED: "waiting", PaymentState.UNKNOWN: "held"}.get(state, "busy")
+        is_ended = state not in (*STATES[:3],)
+        session.add(
+            Payment(
+                public_id=f"{state}payment",
+                key=ids.public_id(),
+                account_id=made.accounts[name],
+                customer_id=made.customers[name],
+                amount_minor=1000 + number,
+                currency="USD",
+                state=state.value,
+                gateway="sandbox",
+                method="Bank debit" if state is PaymentState.PROCESSING else "",
+                decline_reason=world.CANARY if state is PaymentState.DECLINED else "",
+                created_at=clock.now() - timedelta(minutes=number + 1),
+                ended_at=clock.now() if is_ended else None,
+            )
+        )
+
+
+def main() -> None:
+    """Make the town in the data folder of the environment, write `town.json` there, serve it."""
+    settings = read_settings()
+    app = create_app(settings)
+    with app.app_context():
+        upgrade(settings)
+        made = build()
+        links = [f"/welcome/{service.invite(str(account_number('guest')))}"]
+        links.append(links[0][:-2] + "zz")
+        db.session.remove()
+        db.engine.dispose()
+    facts = {"public_ids": made.public_ids, "welcome": links[0], "welcome_dead": links[1]}
+    (settings.data / "town.json").write_text(json.dumps(facts))
+    run(settings)
+
+
+def account_number(name: str) -> str:
+    """The number of an account that the town adds to the world."""
+    return f"7{[*_payers(), *OTHERS].index(name):03}"
+
+
+def _payers() -> list[str]:
+    return [f"payer{number:02}" for number in range(1, PAYERS + 1)]
+
+
+if __name__ == "__main__":
+    main()
