@@ -239,5 +239,5 @@ def payment_return(payment_public_id: str) -> Response | BaseResponse:
             )
         )
     return render(
-        "billing/payment_return.html", amount=found.amount, state=state, next_url="/sign-in"
+        "billing/payment_return.html", amount=found.amount, state=state, next_url="/"
     )
