@@ -68,7 +68,8 @@ class DatabaseBusy(Exception):
 def configure(app_config: dict[str, Any], settings: Settings) -> None:
     """Put the engine's options for `settings` into a Flask configuration."""
     app_config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
-    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}
+    # An error names the statement, not what people typed into it: it is logged (bar 77).
+    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
     if settings.is_sqlite:
         options |= {"pool_size": 20, "max_overflow": 20, "connect_args": {"timeout": 5.0}}
     else:

@@ -14,6 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
+from flask import Flask
+
 from core import log
 from core.settings import ROOT, Settings, SettingsError, read_settings
 
@@ -158,6 +160,21 @@ def _announce(settings: Settings) -> None:
     sys.stdout.flush()
 
 
+def _check_mode(app: Flask, settings: Settings) -> None:
+    """A worker may be started alone: refuse a database of the other mode (bar 12)."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app import WrongDatabase, check_database
+
+    with app.app_context():
+        try:
+            check_database(settings)
+        except WrongDatabase as error:
+            give_up(str(error))
+        except SQLAlchemyError:
+            return  # away for a moment: the worker waits for it
+
+
 def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT or the end of the process that started it."""
     from app import create_app
@@ -171,6 +188,7 @@ def work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     app = create_app(settings)
+    _check_mode(app, settings)
     payment_gateway = app.extensions["payment_gateway"]
     message_gateway = app.extensions["message_gateway"]
 
