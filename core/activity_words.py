@@ -18,7 +18,7 @@ def _amount(facts: Mapping[str, Any]) -> str:
     return format_money(Money(facts["amount_minor"], facts["currency"]), language())
 
 
-def describe(kind: str, facts: Mapping[str, Any] | None) -> str:
+def describe(kind: str, facts: Mapping[str, Any] | None) -> str:  # noqa: PLR0911 - one a kind
     """The sentence for an event; a kind this build does not know gets a neutral one."""
     facts = facts or {}
     match kind:

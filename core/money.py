@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 
 from babel.numbers import (
+    format_currency as babel_format_currency,
+)
+from babel.numbers import (
     get_currency_precision,
     get_decimal_symbol,
     get_group_symbol,
-)
-from babel.numbers import (
-    format_currency as babel_format_currency,
 )
 
 MAX_MINOR = 10**12
@@ -113,13 +113,14 @@ def parse_money(text: str, currency: str, language: str = "en") -> int:
     whole, part = digits, ""
     if ending and precision and 1 <= len(ending[2]) <= precision:
         whole, part = ending[1], ending[2]
-    elif ending and len(ending[2]) != 3:
-        raise AmountUnreadable(text)
-    elif ending and digits[ending.start(2) - 1] == decimal and group != decimal:
+    elif (ending and len(ending[2]) != 3) or (
+        ending and digits[ending.start(2) - 1] == decimal and group != decimal
+    ):
         raise AmountUnreadable(text)
     if not re.fullmatch(r"[0-9]+|[0-9]{1,3}([.,'’][0-9]{3})+", whole):
         raise AmountUnreadable(text)
-    if len(set(re.findall(r"[.,'’]", whole))) > 1:
+    marks = set(re.findall(r"[.,'’]", whole))
+    if len(marks) > 1 or (part and digits[len(whole)] in marks):
         raise AmountUnreadable(text)
     minor = int(re.sub(r"\D", "", whole) + part.ljust(precision, "0"))
     if minor > MAX_MINOR:

@@ -1,3 +1,4 @@
+# ruff: noqa: S608, ISC004 - statements are made from the constants below, in several pieces
 """The triggers that no table definition can hold, one list for both engines.
 
 They make postings and issued invoices append-only and complete: each line's position must lie
@@ -22,7 +23,12 @@ APPEND_ONLY = (
 # header table, line table, the header's column in the line table, what the lines must sum to
 _COUNTED = (
     ("journal_entries", "journal_lines", "entry_id", "0"),
-    ("invoices", "invoice_lines", "invoice_id", "(SELECT total_minor FROM invoices WHERE id = NEW.invoice_id)"),
+    (
+        "invoices",
+        "invoice_lines",
+        "invoice_id",
+        "(SELECT total_minor FROM invoices WHERE id = NEW.invoice_id)",
+    ),
 )
 
 

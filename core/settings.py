@@ -14,7 +14,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 

@@ -21,7 +21,7 @@ def _url() -> str:
         return url
     from flask import current_app  # `flask db …` runs inside the application
 
-    return current_app.config["SQLALCHEMY_DATABASE_URI"]
+    return str(current_app.config["SQLALCHEMY_DATABASE_URI"])
 
 
 def _migrate(connection: Connection) -> None:
@@ -56,9 +56,9 @@ def run() -> None:
 
     with engine.connect() as connection:
         if is_sqlite:
-            raw = connection.connection.dbapi_connection
-            raw.execute("PRAGMA foreign_keys = OFF")
-            raw.execute("PRAGMA journal_mode = WAL")
+            # Neither can be changed inside a transaction, so not through `connection` itself.
+            for pragma in ("foreign_keys = OFF", "journal_mode = WAL"):
+                connection.connection.cursor().execute(f"PRAGMA {pragma}")
         with connection.begin():
             if not is_sqlite:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4711)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 import click
 from flask.cli import AppGroup
@@ -16,7 +17,7 @@ ledger_cli = AppGroup("ledger", help="The books.")
 
 @ledger_cli.command("verify")
 def verify() -> None:
-    """Compute every sum again and name each row that does not add up. Exit code 1 if there is one."""
+    """Compute every sum again and name each row that does not add up; exit 1 if one does not."""
     with reading() as session:
         faults = list(find_faults(session))
     for fault in faults:
@@ -30,9 +31,8 @@ def verify() -> None:
 @ledger_cli.command("export")
 @click.option("--format", "format_", type=click.Choice(["beancount"]), default="beancount")
 @click.option("--output", type=click.File("w"), default="-", help="A file; default is the screen.")
-def export(format_: str, output: click.utils.LazyFile) -> None:
+def export(format_: str, output: TextIO) -> None:
     """Write all entries in a form that accounting tools read, with a check of each balance."""
     del format_
     with reading() as session:
-        for line in beancount(session):
-            output.write(line + "\n")
+        output.writelines(line + "\n" for line in beancount(session))

@@ -24,7 +24,7 @@ _BATCH = 5_000
 
 
 def _component(text: str) -> str:
-    """A component of a beancount account: starts with a capital or digit, then letters, digits, -."""
+    """A part of a beancount account: a capital or a digit, then letters, digits and hyphens."""
     cleaned = re.sub(r"[^A-Za-z0-9-]", "-", text).strip("-") or "X"
     return cleaned[0].upper() + cleaned[1:]
 
@@ -42,7 +42,7 @@ def _amount(minor: int, currency: str) -> str:
 
 
 def beancount(session: Session) -> Iterator[str]:
-    """The lines of a beancount file: openings, every entry, and a balance check for each account."""
+    """The lines of a beancount file: accounts, every entry, and a check of each balance."""
     first_on = session.scalar(select(func.min(JournalEntry.booked_on)))
     last_on = session.scalar(select(func.max(JournalEntry.booked_on)))
     if first_on is None or last_on is None:

@@ -194,8 +194,18 @@ def list_billed(
         .order_by(Subscription.account_id, Subscription.id)
     )
     found: dict[int, list[BilledSubscription]] = {}
-    for account_id, *values in rows:
-        found.setdefault(account_id, []).append(BilledSubscription(*values))
+    for row in rows:
+        found.setdefault(row.account_id, []).append(
+            BilledSubscription(
+                row.id,
+                row.name,
+                row.kind,
+                row.price_minor,
+                row.intro_price_minor,
+                row.intro_months,
+                row.started_on,
+            )
+        )
     return found
 
 
@@ -212,10 +222,16 @@ def address_lines(address: dict[str, str]) -> tuple[str, ...]:
     """A postal address as the lines of an envelope."""
     town = " ".join(
         part
-        for part in (address.get("city", ""), address.get("region", ""), address.get("postcode", ""))
+        for part in (
+            address.get("city", ""),
+            address.get("region", ""),
+            address.get("postcode", ""),
+        )
         if part
     )
-    return tuple(part for part in (address.get("street", ""), town, address.get("country", "")) if part)
+    return tuple(
+        part for part in (address.get("street", ""), town, address.get("country", "")) if part
+    )
 
 
 def draft_months(
@@ -227,14 +243,18 @@ def draft_months(
     without a subscription in that month are left out.
     """
     accounts = session.execute(
-        select(Account.id, Account.name, Account.bill_day, Account.billed_through_on, Account.opened_on)
+        select(
+            Account.id, Account.name, Account.bill_day, Account.billed_through_on, Account.opened_on
+        )
         .where(Account.id.in_(account_ids))
         .order_by(Account.id)
     ).all()
     taxes = list_taxes(session)
     addresses = _addresses(session, account_ids)
     starts = {
-        row.id: row.billed_through_on + timedelta(days=1) if row.billed_through_on else row.opened_on
+        row.id: row.billed_through_on + timedelta(days=1)
+        if row.billed_through_on
+        else row.opened_on
         for row in accounts
     }
     billed: dict[int, list[BilledSubscription]] = {}
@@ -372,7 +392,10 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
             update(Account)
             .where(Account.id == bindparam("billed_account"))
             .values(billed_through_on=bindparam("billed_to")),
-            [{"billed_account": draft.account_id, "billed_to": draft.period_to} for draft in billed],
+            [
+                {"billed_account": draft.account_id, "billed_to": draft.period_to}
+                for draft in billed
+            ],
         )
     if with_credit:
         ledger.allocate(session, ledger.list_unused_credits(session, with_credit), settled_at)

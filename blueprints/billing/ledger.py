@@ -121,7 +121,7 @@ def post(session: Session, postings: Sequence[Posting], currency: str) -> list[i
 def list_open_invoices(
     session: Session, account_ids: Iterable[int]
 ) -> dict[int, list[tuple[int, int]]]:
-    """For each account its unsettled invoices as (invoice id, open minor units), oldest due first."""
+    """For each account its unsettled invoices, oldest due first, as (invoice id, minor units)."""
     rows = session.execute(
         select(InvoiceBalance.account_id, InvoiceBalance.invoice_id, InvoiceBalance.open_minor)
         .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
@@ -146,14 +146,14 @@ def list_unused_credits(session: Session, account_ids: Iterable[int]) -> list[Cr
     amount = -total(JournalLine.amount_minor)
     left = amount - func.coalesce(func.max(used.c.used_minor), 0)
     rows = session.execute(
-        select(JournalLine.account_id, JournalLine.entry_id, left)
+        select(JournalLine.account_id, JournalLine.entry_id, left.label("left_minor"))
         .outerjoin(used, used.c.entry_id == JournalLine.entry_id)
         .where(JournalLine.account_id.in_(list(account_ids)))
         .group_by(JournalLine.account_id, JournalLine.entry_id)
         .having(left > 0)
         .order_by(JournalLine.entry_id)
     )
-    return [Credit(account_id, entry_id, minor) for account_id, entry_id, minor in rows]
+    return [Credit(row.account_id or 0, row.entry_id, row.left_minor) for row in rows]
 
 
 def allocate(session: Session, credits_: Sequence[Credit], settled_at: datetime) -> None:

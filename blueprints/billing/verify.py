@@ -91,7 +91,10 @@ def _invoices_equal_lines(session: Session) -> Iterator[str]:
         .outerjoin(InvoiceLine, InvoiceLine.invoice_id == Invoice.id)
         .group_by(Invoice.id)
         .having(
-            or_(Invoice.total_minor != lines_minor, Invoice.line_count != func.count(InvoiceLine.position))
+            or_(
+                Invoice.total_minor != lines_minor,
+                Invoice.line_count != func.count(InvoiceLine.position),
+            )
         )
         .limit(_SHOWN)
     )
@@ -115,9 +118,7 @@ def _open_amounts_equal_allocations(session: Session) -> Iterator[str]:
 
 def _credits_not_overused(session: Session) -> Iterator[str]:
     credit = (
-        select(
-            JournalLine.entry_id, (-total(JournalLine.amount_minor)).label("credit_minor")
-        )
+        select(JournalLine.entry_id, (-total(JournalLine.amount_minor)).label("credit_minor"))
         .where(JournalLine.ledger == RECEIVABLE)
         .group_by(JournalLine.entry_id)
         .subquery()

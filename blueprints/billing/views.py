@@ -205,7 +205,8 @@ def _arrived_key() -> ArrivedKey:
 
 
 def _return_url() -> str:
-    return current_app.config["PORTAL"].public_url + "/pay/{id}/return"
+    public_url: str = current_app.config["PORTAL"].public_url
+    return public_url + "/pay/{id}/return"
 
 
 def _to_payment(public_id: str) -> BaseResponse:
@@ -238,6 +239,4 @@ def payment_return(payment_public_id: str) -> Response | BaseResponse:
                 public_id=payment_public_id,
             )
         )
-    return render(
-        "billing/payment_return.html", amount=found.amount, state=state, next_url="/"
-    )
+    return render("billing/payment_return.html", amount=found.amount, state=state, next_url="/")
