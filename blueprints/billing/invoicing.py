@@ -229,8 +229,9 @@ def address_lines(address: dict[str, str]) -> tuple[str, ...]:
         )
         if part
     )
+    street = address.get("street", "").split("\n")
     return tuple(
-        part for part in (address.get("street", ""), town, address.get("country", "")) if part
+        part.strip() for part in (*street, town, address.get("country", "")) if part.strip()
     )
 
 
@@ -329,9 +330,11 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
     )
     numbered = _take_numbers(session, drafts)
     entry_ids = ledger.post(session, [_posting(draft) for draft in numbered], currency)
-    invoice_ids = list(
-        session.scalars(
-            insert(Invoice).returning(Invoice.id, sort_by_parameter_order=True),
+    connection = session.connection()
+    id_of: dict[str, int] = {
+        row.number: row.id
+        for row in connection.execute(
+            insert(Invoice).returning(Invoice.id, Invoice.number),
             [
                 {
                     "public_id": ids.public_id(),
@@ -353,8 +356,9 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
                 for draft, entry_id in zip(numbered, entry_ids, strict=True)
             ],
         )
-    )
-    session.execute(
+    }
+    invoice_ids = [id_of[draft.number] for draft in numbered]
+    connection.execute(
         insert(InvoiceLine),
         [
             {
@@ -374,7 +378,7 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
             for position, line in enumerate(draft.lines, start=1)
         ],
     )
-    session.execute(
+    connection.execute(
         insert(InvoiceBalance),
         [
             {
@@ -388,7 +392,7 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
     )
     billed = [draft for draft in numbered if draft.kind == InvoiceKind.INVOICE]
     if billed:
-        session.connection().execute(
+        connection.execute(
             update(Account)
             .where(Account.id == bindparam("billed_account"))
             .values(billed_through_on=bindparam("billed_to")),

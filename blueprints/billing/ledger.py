@@ -71,9 +71,13 @@ def post(session: Session, postings: Sequence[Posting], currency: str) -> list[i
         if sum(amount for _, amount in posting.lines) or len(posting.lines) < 2:
             raise UnbalancedPosting(posting.key)
     created_at = clock.now()
-    entry_ids = list(
-        session.scalars(
-            insert(JournalEntry).returning(JournalEntry.id, sort_by_parameter_order=True),
+    # Straight to the connection, and ids looked up by key: the ORM's way of returning them in order
+    # is a statement for each row on SQLite.
+    connection = session.connection()
+    id_of: dict[str, int] = {
+        row.key: row.id
+        for row in connection.execute(
+            insert(JournalEntry).returning(JournalEntry.id, JournalEntry.key),
             [
                 {
                     "key": posting.key,
@@ -87,8 +91,9 @@ def post(session: Session, postings: Sequence[Posting], currency: str) -> list[i
                 for posting in postings
             ],
         )
-    )
-    session.execute(
+    }
+    entry_ids = [id_of[posting.key] for posting in postings]
+    connection.execute(
         insert(JournalLine),
         [
             {
@@ -106,7 +111,7 @@ def post(session: Session, postings: Sequence[Posting], currency: str) -> list[i
     moved: defaultdict[int, int] = defaultdict(int)
     for posting in postings:
         moved[posting.account_id] += posting.receivable_minor
-    session.connection().execute(
+    connection.execute(
         update(Account)
         .where(Account.id == bindparam("moved_account"))
         .values(
@@ -186,7 +191,7 @@ def allocate(session: Session, credits_: Sequence[Credit], settled_at: datetime)
             )
     if not allocations:
         return
-    session.execute(insert(Allocation), allocations)
+    session.connection().execute(insert(Allocation), allocations)
     session.connection().execute(
         update(InvoiceBalance)
         .where(InvoiceBalance.invoice_id == bindparam("settled_invoice"))

@@ -302,7 +302,5 @@ def contacts_of(row: AccountRow) -> list[tuple[ContactKind, str]]:
     return [(kind, value) for kind, value in found if value is not None]
 
 
-def address_lines(row: AccountRow) -> list[str]:
-    return [
-        line for part in invoicing.address_lines(row.address or {}) for line in part.split("\n")
-    ]
+def address_lines(row: AccountRow) -> tuple[str, ...]:
+    return invoicing.address_lines(row.address or {})
