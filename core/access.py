@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, g, request, session
 from flask_login import current_user
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -217,7 +217,7 @@ def _note_use(person: SignedIn) -> None:
     """A page can be read also while nobody can write."""
     try:
         note_use(person)
-    except (DatabaseBusy, OperationalError):
+    except (DatabaseBusy, DBAPIError):
         log.warning("the time of last use was not written", exc_info=True)
 
 

@@ -115,8 +115,6 @@ def install(app: Flask) -> None:  # noqa: C901 - one small function for each kin
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        if error.response is not None:
-            return Response(error.response.get_data(), error.response.status_code)
         response = _page(error.code or 500)
         if error.code == 405:
             response.headers["Allow"] = ", ".join(getattr(error, "valid_methods", None) or ())

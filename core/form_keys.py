@@ -99,7 +99,7 @@ def find_result(session: Session, key: ArrivedKey) -> str | None:
         return None
     if not hmac.compare_digest(row.content_hash, key.content_hash):
         raise KeyReused
-    return row.result
+    return str(row.result)
 
 
 def consume(session: Session, key: ArrivedKey, result: str) -> None:

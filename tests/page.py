@@ -64,7 +64,7 @@ class Visitor:
         self.client: FlaskClient = app.test_client()
 
     def get(self, path: str, *, headers: dict[str, str] | None = None, **query: Any) -> Page:
-        response = self.client.get(path, base_url=BASE, headers=headers, query_string=query)
+        response = self.client.get(path, base_url=BASE, headers=headers, query_string=query or None)
         return self._page(response, headers)
 
     def post(

@@ -1,0 +1,177 @@
+"""Every route of the portal with an address that reaches it, for the tests that walk them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import select
+from werkzeug.test import TestResponse
+
+from app import create_app
+from core import clock
+from core.access import SAFE_METHODS
+from core.db import db, reading
+from gateways.payments.sandbox.client import SandboxInProcess
+from gateways.payments.sandbox.store import SandboxStore
+from models import Base
+from tests import world
+from tests.conftest import Portal
+from tests.page import BASE, Visitor
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE")
+WHO = ("anonymous", "alice", "bob", "vera", "theo", "mallory")
+
+_PATHS = {
+    "static": "/static/js/portal-0123456789.js",
+    "health": "/health",
+    "support.help": "/help",
+    "auth.sign_in": "/sign-in",
+    "auth.sign_in_post": "/sign-in",
+    "auth.welcome": "/welcome/nothing",
+    "auth.welcome_post": "/welcome/nothing",
+    "auth.sign_out": "/sign-out",
+    "demo.mailbox": "/demo/mailbox",
+    "demo.mailbox_message": "/demo/mailbox/a-message",
+    "dashboard.index": "/",
+    "dashboard.choose_account": "/accounts",
+    "dashboard.home": "/a/{account}/",
+    "billing.overview": "/a/{account}/billing/",
+    "billing.invoice_list": "/a/{account}/billing/invoices/",
+    "billing.invoice_detail": "/a/{account}/billing/invoices/{invoice}",
+    "billing.payment_list": "/a/{account}/billing/payments/",
+    "billing.payment_detail": "/a/{account}/billing/payments/{payment}",
+    "billing.pay": "/a/{account}/billing/pay",
+    "billing.pay_start": "/a/{account}/billing/pay",
+    "billing.payment_continue": "/a/{account}/billing/payments/{payment}/continue",
+    "billing.payment_cancel": "/a/{account}/billing/payments/{payment}/cancel",
+    "billing.payment_return": "/pay/{payment}/return",
+    "api.payment_notice": "/webhooks/payments/sandbox",
+}
+
+LETTER = b"To: alice@example.net\r\nSubject: A message\r\n\r\nHello\r\n"
+
+
+def prepare(portal: Portal) -> None:
+    """Give mallory a payment and the mailbox a message: every kind of thing exists twice."""
+    store = SandboxStore(":memory:", clock=clock.now, salt="crawl", has_notices=False)
+    with portal.app.app_context():
+        world.pay_all(portal.world, "mallory", SandboxInProcess(store), store, key="mallory-paid")
+    store.close()
+    (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
+
+
+def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
+    """The public ids of an account and of the first of its invoices and payments."""
+    account_id = portal.world.accounts[account]
+    found = {"account": portal.world.public_ids[account]}
+    for kind in ("invoice", "payment"):
+        rows = portal.rows(
+            f"SELECT public_id FROM {kind}s WHERE account_id = :id ORDER BY id LIMIT 1",
+            id=account_id,
+        )
+        found[kind] = rows[0][0] if rows else "none"
+    return found
+
+
+def addresses(portal: Portal, owner: str = "alice", **other: str) -> dict[str, str]:
+    """A path for each endpoint, with the ids of the account of `owner` or the `other` ones."""
+    values = ids(portal, owner) | other
+    return {endpoint: path.format(**values) for endpoint, path in _PATHS.items()}
+
+
+def methods_of(app: Flask) -> dict[str, set[str]]:
+    return {rule.endpoint: set(rule.methods or ()) for rule in app.url_map.iter_rules()}
+
+
+def list_gets(portal: Portal, account: str = "alice") -> dict[str, str]:
+    """The endpoints that can be read, with their paths."""
+    methods = methods_of(portal.app)
+    return {
+        endpoint: path
+        for endpoint, path in addresses(portal, account).items()
+        if "GET" in methods[endpoint]
+    }
+
+
+def list_posts(portal: Portal, account: str = "alice") -> dict[str, str]:
+    """The endpoints that change something, with their paths."""
+    methods = methods_of(portal.app)
+    return {
+        endpoint: path
+        for endpoint, path in addresses(portal, account).items()
+        if methods[endpoint] - set(SAFE_METHODS)
+    }
+
+
+def decision(response: TestResponse) -> str:
+    """What the gate decided, whatever form its answer has."""
+    leads_to = response.headers.get("Location") or response.headers.get("HX-Redirect") or ""
+    if leads_to.split("?")[0] == "/sign-in":
+        return "sign in"
+    return {403: "forbidden", 404: "absent", 405: "no such method"}.get(
+        response.status_code, "allowed"
+    )
+
+
+def send(visitor: Visitor, method: str, path: str, **more: Any) -> TestResponse:
+    return visitor.client.open(path, base_url=BASE, method=method, **more)
+
+
+def token_of(visitor: Visitor) -> dict[str, str]:
+    """Token and key of a page that the signed-in visitor may open."""
+    page = visitor.get("/accounts")
+    values = page.form("/sign-out")[1]
+    return {name: values[name] for name in ("csrf_token", "form_key")}
+
+
+def dump(app: Flask, *, without: tuple[str, ...] = ()) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table; `without` names columns like `sessions.last_used_at`."""
+    with app.app_context(), reading() as session:
+        return {
+            table.name: [
+                tuple(row)
+                for row in session.execute(
+                    select(
+                        *(
+                            column
+                            for column in table.columns
+                            if f"{table.name}.{column.name}" not in without
+                        )
+                    ).order_by(*table.primary_key.columns)
+                )
+            ]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def changes(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> set[str]:
+    """The names of the tables that differ."""
+    return {name for name, rows in before.items() if rows != after[name]}
+
+
+def visitors(portal: Portal) -> Iterator[tuple[str, Visitor]]:
+    for name in WHO:
+        yield name, portal.visitor(None if name == "anonymous" else name)
+
+
+def watch(app: Flask) -> Callable[[], set[str]]:
+    """Remember the whole database; the result tells which tables differ since, last use apart."""
+    kept = ("sessions.last_used_at",)
+    before = dump(app, without=kept)
+    return lambda: changes(before, dump(app, without=kept))
+
+
+@contextmanager
+def another_app(portal: Portal, **changed: Any) -> Iterator[Flask]:
+    """The application with other settings on the same world."""
+    app = create_app(replace(portal.settings, **changed))
+    try:
+        yield app
+    finally:
+        with app.app_context():
+            db.session.remove()
+            db.engine.dispose()
