@@ -102,15 +102,21 @@ class WriterQueue:
     def __init__(self, folder: Path, wait_seconds: float = QUEUE_SECONDS) -> None:
         self._paths = (folder / "writers-next.lock", folder / "writers-now.lock")
         self._wait_seconds = wait_seconds
-        self._local = threading.local()
+        self._unused: list[tuple[int, int]] = []
+        self._pid = os.getpid()
 
-    def _descriptors(self) -> tuple[int, int]:
-        # flock() belongs to the open file: each thread opens its own. A fork must not share them.
-        pair, pid = getattr(self._local, "pair", None), getattr(self._local, "pid", None)
-        if pair is None or pid != os.getpid():
-            pair = tuple(os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for path in self._paths)
-            self._local.pair, self._local.pid = pair, os.getpid()
-        return pair[0], pair[1]
+    def _take_descriptors(self) -> tuple[int, int]:
+        # flock() belongs to the open file: each turn needs its own, and threads come and go, so
+        # they are lent and given back. A fork must not share them.
+        if self._pid != os.getpid():
+            self._unused, self._pid = [], os.getpid()
+        try:
+            return self._unused.pop()
+        except IndexError:
+            following, writing = (
+                os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for path in self._paths
+            )
+            return following, writing
 
     def _lock(self, descriptor: int, deadline: float) -> None:
         pause = 0.0005
@@ -128,17 +134,20 @@ class WriterQueue:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Hold the only right to write. Raises DatabaseBusy when the turn does not come in time."""
-        following, writing = self._descriptors()
+        following, writing = self._take_descriptors()
         deadline = time.monotonic() + self._wait_seconds
-        self._lock(following, deadline)
         try:
-            self._lock(writing, deadline)
+            self._lock(following, deadline)
+            try:
+                self._lock(writing, deadline)
+            finally:
+                fcntl.flock(following, fcntl.LOCK_UN)
+            try:
+                yield
+            finally:
+                fcntl.flock(writing, fcntl.LOCK_UN)
         finally:
-            fcntl.flock(following, fcntl.LOCK_UN)
-        try:
-            yield
-        finally:
-            fcntl.flock(writing, fcntl.LOCK_UN)
+            self._unused.append((following, writing))
 
 
 _queues: dict[str, WriterQueue] = {}
@@ -181,7 +190,11 @@ def _once(engine: Engine, work: Callable[[Session], T], account_ids: tuple[int, 
             else:
                 _lock_accounts(connection, account_ids)
             with Session(connection, autoflush=False, expire_on_commit=False) as session:
-                result = work(session)
+                _here.is_writing = True
+                try:
+                    result = work(session)
+                finally:
+                    _here.is_writing = False
                 session.flush()
                 connection.commit()
         except BaseException:
@@ -196,9 +209,14 @@ def unit_of_work(work: Callable[[Session], T], *account_ids: int) -> T:
     The whole of `work` runs again, up to five times with jitter, after a serialization failure, a
     deadlock or a unique key that another unit has just inserted; so it reads what it needs from
     the session it is given, takes ids and not objects, and does no hashing, rendering or network.
-    Raises DatabaseBusy when the writers' queue does not move.
+    Raises DatabaseBusy when the writers' queue does not move, RuntimeError inside another unit.
     """
     engine = db.engine
+    refuse_inside_unit("a unit of work")
+    # Reads keep no transaction open; a request that held on to its reading connection while it waits
+    # for its turn to write would need two, and many such requests could starve each other.
+    db.session.close()
+    conflicts = 0
     for attempt in range(ATTEMPTS):
         try:
             if engine.dialect.name == "sqlite":
@@ -206,11 +224,21 @@ def unit_of_work(work: Callable[[Session], T], *account_ids: int) -> T:
                     return _once(engine, work, account_ids)
             return _once(engine, work, account_ids)
         except (OperationalError, IntegrityError) as error:
-            last = ATTEMPTS - 1 if not isinstance(error, IntegrityError) else 1
-            if not _is_transient(error) or attempt >= last:
+            conflicts += isinstance(error, IntegrityError)
+            if not _is_transient(error) or conflicts > 1 or attempt == ATTEMPTS - 1:
                 raise
-            time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+        time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable")  # pragma: no cover
+
+
+_here = threading.local()
+
+
+def refuse_inside_unit(what: str) -> None:
+    """Raise RuntimeError inside a unit of work, which must end soon and may run again: for what
+    takes long or leaves the machine."""
+    if getattr(_here, "is_writing", False):
+        raise RuntimeError(f"{what} inside a unit of work")
 
 
 def check_engine() -> None:
