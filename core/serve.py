@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask
@@ -19,7 +20,10 @@ from flask import Flask
 from core import log
 from core.settings import ROOT, Settings, SettingsError, read_settings
 
+_Starter = Callable[[Settings], "subprocess.Popen[bytes]"]
+
 STOP_SECONDS = 5
+WATCH_SECONDS = 1.0
 # A thread waits while a payment gateway answers (20 s at most), so there are more than cores.
 BLOCKING_THREADS = 8
 
@@ -55,25 +59,35 @@ def _check_port(host: str, port: int) -> None:
 
 def prepare(settings: Settings) -> None:
     """Bring the database to this build's schema; in demo mode build the demo if it is not there."""
+    from sqlalchemy import inspect
     from sqlalchemy.exc import SQLAlchemyError
 
     from app import WrongDatabase, check_database, create_app
+    from core.db import db
     from core.migrate import upgrade
+    from models import Isp
 
     app = create_app(settings)
     with app.app_context():
         try:
-            upgrade(settings)
-            check_database(settings)
-        except WrongDatabase as error:
-            give_up(str(error))
-        except SQLAlchemyError as error:
-            # After DatabaseError's own words the driver's text begins a new line.
-            give_up(f"the database cannot be used: {str(error.args[0]).splitlines()[0]}")
-        if settings.is_demo:
-            from demo.start import ensure_built
+            try:
+                if inspect(db.engine).has_table(Isp.__tablename__):
+                    check_database(settings)  # before anything is changed in it
+                upgrade(settings)
+                check_database(settings)
+            except WrongDatabase as error:
+                give_up(str(error))
+            except SQLAlchemyError as error:
+                # After DatabaseError's own words the driver's text begins a new line.
+                give_up(f"the database cannot be used: {str(error.args[0]).splitlines()[0]}")
+            if settings.is_demo:
+                from demo.start import ensure_built
 
-            ensure_built(settings)
+                ensure_built(settings)
+        finally:
+            # Whoever only watches over the processes from now on needs no connection.
+            db.session.remove()
+            db.engine.dispose()
 
 
 def serve(settings: Settings) -> None:
@@ -88,13 +102,35 @@ def serve(settings: Settings) -> None:
 def run(settings: Settings) -> None:
     """Serve a database that is ready: the worker and the sandbox as children, then the web."""
     os.environ["LASTMILE_SUPERVISOR"] = str(os.getpid())
-    children = [subprocess.Popen([sys.executable, str(ROOT / "app.py"), "worker"])]  # noqa: S603
+    helpers = [_start_worker]
     if settings.is_demo:
-        children.append(_start_sandbox(settings))
+        helpers.append(_start_sandbox)
+    nursery = _Nursery(settings, helpers)
     _announce(settings)
     try:
         _run_granian(settings)
     finally:
+        nursery.end()
+
+
+class _Nursery:
+    """The programs beside the web processes, started again when one of them dies."""
+
+    def __init__(self, settings: Settings, helpers: list[_Starter]) -> None:
+        self._settings = settings
+        self._children = {start: start(settings) for start in helpers}
+        self._is_ending = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._is_ending.wait(WATCH_SECONDS):
+            for start, child in self._children.items():
+                if child.poll() is not None and not self._is_ending.is_set():
+                    self._children[start] = start(self._settings)
+
+    def end(self) -> None:
+        self._is_ending.set()
+        children = list(self._children.values())
         for child in children:
             child.terminate()
         for child in children:
@@ -102,6 +138,10 @@ def run(settings: Settings) -> None:
                 child.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
+
+
+def _start_worker(_settings: Settings) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, str(ROOT / "app.py"), "worker"])  # noqa: S603
 
 
 def _start_sandbox(settings: Settings) -> subprocess.Popen[bytes]:

@@ -33,3 +33,13 @@ def set_cookies(response: TestResponse) -> dict[str, Morsel[str]]:
     for header in response.headers.getlist("Set-Cookie"):
         found |= SimpleCookie(header)
     return found
+
+
+def refuse_updates(portal: Portal, table: str) -> None:
+    """From now on the database refuses to change a row of `table`."""
+    body = (
+        "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        if portal.settings.is_sqlite
+        else "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+    )
+    portal.execute(f"CREATE TRIGGER refuse_updates BEFORE UPDATE ON {table} {body}")

@@ -17,6 +17,7 @@ from argon2 import PasswordHasher
 from core import clock, passwords, sessions
 from core.db import unit_of_work
 from core.settings import ROOT
+from tests.auth.conftest import refuse_updates
 from tests.conftest import Portal, together
 from tests.core.test_passwords import taken
 from tests.page import Page, Visitor
@@ -261,16 +262,7 @@ def test_sign_in_is_refused_while_the_store_fails(portal: Portal, table: str) ->
 
 def test_outcome_that_cannot_be_stored_refuses_too(portal: Portal) -> None:
     """The try is counted; that it passed cannot be written."""
-    if portal.settings.is_sqlite:
-        portal.execute(
-            "CREATE TRIGGER refuse BEFORE UPDATE ON sign_in_attempts "
-            "BEGIN SELECT RAISE(ABORT, 'no'); END"
-        )
-    else:
-        portal.execute(
-            "CREATE TRIGGER refuse BEFORE UPDATE ON sign_in_attempts "
-            "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
-        )
+    refuse_updates(portal, "sign_in_attempts")
     visitor = portal.visitor()
     assert visitor.sign_in("alice").status == 503
     assert "session" not in visitor.cookies()

@@ -343,7 +343,7 @@ def test_sign_ins_at_once_each_count_in_the_revision(portal: Portal) -> None:
 
 
 def test_each_sign_in_is_noted_for_the_customer_to_read(portal: Portal) -> None:
-    def count() -> int:
+    def count() -> Any:
         return portal.one(
             "SELECT count(*) FROM activity WHERE customer_id = :who AND kind = 'signed_in'",
             who=portal.world.customers["alice"],

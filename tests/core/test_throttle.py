@@ -29,8 +29,8 @@ def begin(
     return throttle.begin(subject(name), address, networks, is_known_device=is_known_device)
 
 
-def fail(name: str = "alice", address: str = HERE, **more: bool) -> None:
-    throttle.end(begin(name, address, **more), has_passed=False)
+def fail(name: str = "alice", address: str = HERE, *, is_known_device: bool = False) -> None:
+    throttle.end(begin(name, address, is_known_device=is_known_device), has_passed=False)
 
 
 def waits(name: str = "alice", address: str = HERE, **more: object) -> int:
