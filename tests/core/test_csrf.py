@@ -19,7 +19,7 @@ OWN = "https://my.pinecrest.example"
 
 def request(**headers: str) -> Request:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Request(EnvironBuilder(method="POST", headers=named).get_environ())
+    return Request(EnvironBuilder(method="POST", headers=list(named.items())).get_environ())
 
 
 def test_token_fits_its_session() -> None:
