@@ -48,6 +48,13 @@ def look_until(page: Page, words: str, *, has_script: bool, tries: int = 40) -> 
     raise AssertionError(f"{words!r} did not come: {page.inner_text('#payment')}")
 
 
+def list_requests(page: Page) -> list[str]:
+    """The addresses that the page asks for from now on; grows by itself."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    return asked
+
+
 def expect_receipt(visitor: Visitor, name: str) -> None:
     page = visitor.page
     expect(page.get_by_role("heading", name="Paid. Thank you.")).to_be_visible()
@@ -192,8 +199,7 @@ def test_start_without_an_answer_is_unknown_until_it_is_known(
         public_id = page.url.rsplit("/", 1)[1]
         key = served.one("SELECT key FROM payments WHERE public_id = ?", public_id)
         served.bank.decide(key, Decision.SILENT)  # paid, and no notice tells
-        asked: list[str] = []
-        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        asked = list_requests(page)
         looking.append((page, asked, window.values[0]["java_script_enabled"]))
     for page, _asked, has_script in looking:
         look_until(page, "Paid. Thank you.", has_script=has_script)

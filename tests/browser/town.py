@@ -20,6 +20,7 @@ from core.migrate import upgrade
 from core.serve import run
 from core.settings import read_settings
 from models import (
+    ENDED,
     Account,
     AccountStatus,
     Customer,
@@ -47,7 +48,7 @@ STATES = (
     PaymentState.EXPIRED,
     PaymentState.CANCELLED,
 )
-OTHERS = ("held", "closed", "new", "busy", "waiting", "arab", "guest")
+OTHERS = ("held", "closed", "new", "busy", "waiting", "arab", "asker", "guest")
 
 
 def build() -> world.World:
@@ -71,7 +72,8 @@ def _month_of(months: int) -> date:
 
 
 def _add_people(session: Session, made: world.World, names: list[str]) -> None:
-    session.get_one(Isp, 1).languages = ["en", "es", "fr", "ar"]
+    isp = session.get_one(Isp, 1)
+    isp.languages, isp.revision = ["en", "es", "fr", "ar"], isp.revision + 1
     known = session.scalar(select(Customer.password_hash).where(Customer.sign_in_id == "alice"))
     for name in names:
         account = world._account(session, name, account_number(name))
@@ -125,26 +127,32 @@ def _add_states(session: Session, made: world.World) -> None:
         LineHold(line_id=held.id, reason=reason.value, since_at=clock.now())
         for reason in HoldReason
     )
+    # One under way at most for an account, so these belong to three.
+    owners = {PaymentState.CREATED: "waiting", PaymentState.UNKNOWN: "held"}
     for number, state in enumerate(STATES):
-        # One under way at most for an account, so these belong to three.
-        name = {PaymentState.CREATED: "waiting", PaymentState.UNKNOWN: "held"}.get(state, "busy")
-        is_ended = state not in (*STATES[:3],)
-        session.add(
-            Payment(
-                public_id=f"{state}payment",
-                key=ids.public_id(),
-                account_id=made.accounts[name],
-                customer_id=made.customers[name],
-                amount_minor=1000 + number,
-                currency="USD",
-                state=state.value,
-                gateway="sandbox",
-                method="Bank debit" if state is PaymentState.PROCESSING else "",
-                decline_reason=world.CANARY if state is PaymentState.DECLINED else "",
-                created_at=clock.now() - timedelta(minutes=number + 1),
-                ended_at=clock.now() if is_ended else None,
-            )
-        )
+        name = owners.get(state, "busy")
+        session.add(_payment(made, name, f"{state}payment", state, minutes_ago=number + 1))
+    session.add(_payment(made, "asker", "askedpayment", PaymentState.UNKNOWN, minutes_ago=1))
+
+
+def _payment(
+    made: world.World, name: str, public_id: str, state: PaymentState, minutes_ago: int
+) -> Payment:
+    """A payment that only looks: nobody is to ask about it, and the sandbox does not know it."""
+    return Payment(
+        public_id=public_id,
+        key=ids.public_id(),
+        account_id=made.accounts[name],
+        customer_id=made.customers[name],
+        amount_minor=1000 + minutes_ago,
+        currency="USD",
+        state=state.value,
+        gateway="sandbox",
+        method="Bank debit" if state is PaymentState.PROCESSING else "",
+        decline_reason=world.CANARY if state is PaymentState.DECLINED else "",
+        created_at=clock.now() - timedelta(minutes=minutes_ago),
+        ended_at=clock.now() if state in ENDED else None,
+    )
 
 
 def main() -> None:

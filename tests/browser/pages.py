@@ -1,0 +1,140 @@
+"""Every page there is, as each person meets it: for the crawls."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from tests.browser.conftest import Town, Visitor
+from tests.browser.town import STATES
+
+PEOPLE = (
+    "alice", "bob", "vera", "theo", "rich", "held", "closed", "new", "busy", "waiting", "arab",
+    None,
+)  # fmt: skip
+"""None is a visitor who is not signed in; comes last, as opening a return page asks the bank."""
+
+EVERYONES = (
+    "/sign-in",
+    "/sign-in?done=signed-out",
+    "/sign-in?done=registered",
+    "/sign-in?done=expired",
+    "/help",
+    "/demo/mailbox",
+    "/there-is-no-such-page",
+)
+OF_MONEY = ("billing/", "billing/invoices/", "billing/payments/")
+
+
+def addresses(town: Town, name: str | None) -> list[str]:
+    """The path of every page that `name` can open, each state of it that the town has."""
+    if name is None:
+        returns = [f"/pay/{state}payment/return" for state in STATES]
+        return [*EVERYONES, town.welcome, town.welcome_dead, *returns]
+    if name == "waiting":
+        return ["/accounts", *_of_account(town, name)]
+    if name == "theo":  # sees no money: the second is the page that says so
+        return [town.path(), town.path("billing/")]
+    if name in ("alice", "busy"):
+        return ["/help", "/there-is-no-such-page", *_of_account(town, name)]
+    if name in ("bob", "vera"):
+        return [town.path(rest) for rest in ("", "billing/", "billing/pay")]
+    return _of_account(town, name)
+
+
+def _of_account(town: Town, name: str) -> list[str]:
+    found = [town.path(rest, name) for rest in ("", *OF_MONEY, "billing/pay")]
+    with closing(sqlite3.connect(town.data / "lastmile.db")) as connection:
+        number = "SELECT id FROM accounts WHERE public_id = ?"
+        values = (town.public_ids[name],)
+        invoices = connection.execute(
+            "SELECT public_id, open_minor FROM invoices"
+            " JOIN invoice_balances ON invoice_id = invoices.id"
+            f" WHERE invoices.account_id = ({number}) GROUP BY open_minor > 0, kind",
+            values,
+        ).fetchall()
+        payments = connection.execute(
+            f"SELECT public_id FROM payments WHERE account_id = ({number}) GROUP BY state", values
+        ).fetchall()
+    for public_id, open_minor in invoices:
+        found.append(town.path(f"billing/invoices/{public_id}", name))
+        if open_minor:
+            found.append(town.path(f"billing/pay?invoice={public_id}", name))
+    found += [town.path(f"billing/payments/{public_id}", name) for (public_id,) in payments]
+    if name == "busy":
+        lists = ("invoices/?state=paid", "invoices/?page=2", "invoices/?year=1999")
+        found += [town.path(f"billing/{rest}", name) for rest in lists]
+    return found
+
+
+def walk(visitor: Visitor, name: str | None) -> Iterator[str]:
+    """Open every page of a person, one after the other; afterwards the answers to forms."""
+    if name is not None:
+        visitor.sign_in(name)
+    for path in addresses(visitor.town, name):
+        visitor.open(path)
+        yield path
+    for answer in ANSWERS.get(name, ()):
+        answer(visitor)
+        yield answer.__name__
+
+
+# Pages that only a form leads to.
+
+
+def nothing_typed(visitor: Visitor) -> None:
+    page = visitor.open("/sign-in")
+    page.eval_on_selector("main form", "(form) => { form.noValidate = true; }")
+    page.get_by_role("button", name="Sign in").click()
+
+
+def wrong_password(visitor: Visitor) -> None:
+    page = visitor.open("/sign-in")
+    for label in ("ID or e-mail", "Password"):
+        page.get_by_label(label).first.fill("nobody")
+    page.get_by_role("button", name="Sign in").click()
+
+
+def too_many_tries(visitor: Visitor) -> None:
+    for _ in range(3):
+        wrong_password(visitor)
+
+
+def welcome_refused(visitor: Visitor) -> None:
+    page = visitor.open(visitor.town.welcome)
+    page.locator("[name=sign_in_id]").fill("alice")
+    page.locator("[name=password]").fill("short")
+    page.get_by_role("button", name="Make my").click()
+
+
+def amount_refused(visitor: Visitor) -> None:
+    page = visitor.open(visitor.town.path("billing/pay"))
+    page.get_by_label("Another amount").check()
+    page.get_by_label("Amount", exact=True).fill("plenty")
+    page.get_by_role("button", name="Go on to payment").click()
+
+
+def form_too_old(visitor: Visitor) -> None:
+    page = visitor.open(visitor.town.path())
+    page.eval_on_selector("main [name=form_key]", "(field) => { field.value = 'old'; }")
+    page.get_by_role("button", name="Pay $").click()
+
+
+def token_foreign(visitor: Visitor) -> None:
+    page = visitor.open(visitor.town.path())
+    page.eval_on_selector("main [name=csrf_token]", "(field) => { field.value = 'foreign'; }")
+    page.get_by_role("button", name="Pay $").click()
+
+
+def second_payment(visitor: Visitor) -> None:
+    page = visitor.open(visitor.town.path("billing/pay", "waiting"))
+    page.get_by_role("button", name="Go on to payment").click()
+
+
+Answer = Callable[[Visitor], None]
+ANSWERS: dict[str | None, tuple[Answer, ...]] = {
+    None: (nothing_typed, wrong_password, too_many_tries, welcome_refused),
+    "alice": (amount_refused, form_too_old, token_foreign),
+    "waiting": (second_payment,),
+}

@@ -1,0 +1,170 @@
+"""Every page can be used by everyone: axe finds nothing, nothing runs off sideways, the keyboard
+is enough, and it reads from right to left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, ViewportSize, expect
+
+from tests.browser import pages
+from tests.browser.conftest import DESK, PHONE, NewVisitor, Town
+
+[AXE] = Path(__file__).parent.glob("axe-core-*.min.js")
+ZOOMED: ViewportSize = {"width": 320, "height": 256}
+"""A window of 1280 by 1024 at 400 %."""
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def find_faults(page: Page, options: dict[str, Any]) -> list[str]:
+    found = page.evaluate(
+        "(options) => axe.run(document, options).then((found) => found.violations.map("
+        "(fault) => `${fault.id}: ${fault.nodes.map((node) => node.target).join(' | ')}`))",
+        options | {"resultTypes": ["violations"]},
+    )
+    return list(found)
+
+
+def overflow(page: Page) -> int:
+    """How many pixels the page is wider than its window."""
+    return int(page.evaluate("document.scrollingElement.scrollWidth - innerWidth"))
+
+
+@pytest.mark.parametrize("name", pages.PEOPLE)
+def test_axe_finds_nothing_and_nothing_runs_off_sideways(
+    new_visitor: NewVisitor, name: str | None
+) -> None:
+    # axe is put in by the test, which the page's own policy would forbid.
+    visitor = new_visitor(bypass_csp=True)
+    page, faults = visitor.page, []
+    everything = {"runOnly": {"type": "tag", "values": RULES}}
+    colours = {"runOnly": ["color-contrast"]}
+    for place in pages.walk(visitor, name):
+        page.add_script_tag(path=AXE)
+        for width, size in (("phone", PHONE), ("desk", DESK)):
+            page.set_viewport_size(size)
+            page.emulate_media(color_scheme="light")
+            faults += [f"{place} {width} {it}" for it in find_faults(page, everything)]
+            page.emulate_media(color_scheme="dark")
+            faults += [f"{place} {width} dark {it}" for it in find_faults(page, colours)]
+            if overflow(page) > 0:
+                faults.append(f"{place} runs off by {overflow(page)} on a {width}")
+        page.set_viewport_size(ZOOMED)
+        if overflow(page) > 0:
+            faults.append(f"{place} runs off by {overflow(page)} at 400 %")
+        page.set_viewport_size(PHONE)
+    assert not faults, "\n".join(faults)
+
+
+def test_reads_from_right_to_left(new_visitor: NewVisitor, served: Town) -> None:
+    for size in (PHONE, DESK):
+        page = new_visitor("arab", viewport=size, locale="ar").page
+        expect(page.locator("html")).to_have_attribute("dir", "rtl")
+        amount, heading = page.locator(".due .money").first, page.locator("h1")
+        ends = [part.evaluate("(it) => it.getBoundingClientRect().right") for part in (amount,)]
+        main = page.locator("main").bounding_box()
+        assert main is not None
+        assert ends[0] > main["x"] + main["width"] / 2
+        assert heading.evaluate("(it) => getComputedStyle(it).direction") == "rtl"
+        assert "$105.56" in amount.inner_text().replace("\u200f", "").replace("\u00a0", "") or (
+            "105" in amount.inner_text() or "١٠٥" in amount.inner_text()
+        )
+
+
+# By keyboard ----------------------------------------------------------------------------------
+
+SEEN = """() => {
+  const it = document.activeElement, box = it.getBoundingClientRect(), style = getComputedStyle(it);
+  const x = box.left + box.width / 2, y = box.top + Math.min(box.height, innerHeight) / 2;
+  const top = document.elementFromPoint(x, y);
+  return {
+    words: (it.labels?.[0] ?? it).textContent.trim(),
+    outline: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+    clear: top !== null && (it.contains(top) || top.contains(it)),
+  };
+}"""
+
+
+def tab_to(page: Page, words: str, tries: int = 40) -> None:
+    """Press Tab until what has the focus says `words`; all on the way is seen to have it."""
+    for _ in range(tries):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            continue  # past the last one, in the browser's own bars
+        seen = page.evaluate(SEEN)
+        assert seen["outline"], f"focus cannot be seen on {seen['words']!r}"
+        assert seen["clear"], f"{seen['words']!r} has the focus and is covered"
+        if words in seen["words"]:
+            return
+    raise AssertionError(f"Tab does not lead to {words!r}")
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["script", "plain"])
+def test_keyboard_is_enough_to_sign_in_and_pay(
+    new_visitor: NewVisitor, served: Town, has_script: bool
+) -> None:
+    name = served.new_payer()
+    visitor = new_visitor(java_script_enabled=True)
+    if not has_script:
+        # The page's own scripts stay away; the test needs its own to look at the focus.
+        visitor.context.route("**/static/**/*.js", lambda route: route.abort())
+    page = visitor.open("/sign-in")
+    tab_to(page, "ID or e-mail")
+    page.keyboard.type(name)
+    tab_to(page, "Password")
+    page.keyboard.type("quiet-lantern-orbit-47")
+    tab_to(page, "This is my own device")
+    page.keyboard.press("Space")
+    expect(page.get_by_label("my own device")).to_be_checked()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/a/**")
+    tab_to(page, "Bills")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Bills", exact=True)).to_be_focused()
+    tab_to(page, "Another amount")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Make a payment")).to_be_focused()
+    tab_to(page, "All that is due")
+    page.keyboard.press("ArrowDown")
+    tab_to(page, "Amount")
+    page.keyboard.type("12.50")
+    tab_to(page, "Go on to payment")
+    page.keyboard.press("Enter")
+    page.wait_for_url(served.bank_origin + "/pay/**")
+    tab_to(page, "Pay")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Paid. Thank you.")).to_be_visible()
+    tab_to(page, "Sign out")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("You are signed out.")).to_be_visible()
+
+
+def test_focus_moves_to_the_summary_of_errors(new_visitor: NewVisitor, served: Town) -> None:
+    visitor = new_visitor("alice")
+    page = visitor.page
+    pages.amount_refused(visitor)
+    summary = page.get_by_role("alert")
+    expect(summary).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Amount", exact=True)).to_be_focused()
+    assert page.get_by_label("Amount", exact=True).get_attribute("aria-invalid") == "true"
+    assert page.get_by_label("Amount", exact=True).input_value() == "plenty"
+
+
+def test_focus_moves_to_the_refusal_at_sign_in(new_visitor: NewVisitor) -> None:
+    visitor = new_visitor()
+    for provoke in (pages.nothing_typed, pages.wrong_password):
+        provoke(visitor)
+        expect(visitor.page.get_by_role("alert")).to_be_focused()
+
+
+def test_skip_link_leads_to_the_content(new_visitor: NewVisitor, served: Town) -> None:
+    page = new_visitor("alice").page
+    page.get_by_role("link", name="Skip to the content").focus()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Pay $")).to_be_focused()

@@ -1,0 +1,78 @@
+"""The portal in lynx: a browser of text, without styles, scripts or the headers of newer ones."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import outside
+from tests.browser.conftest import Town
+from tests.world import PASSWORD
+
+
+@pytest.fixture
+def lynx() -> list[str]:
+    return [str(outside.need("lynx")), "-cfg=/dev/null", "-accept_all_cookies", "-nopause"]
+
+
+def keys(*presses: str) -> str:
+    """A script of key presses: a word in <> is one key, everything else is typed."""
+    names: list[str] = []
+    for press in presses:
+        names += [press] if press.startswith("<") else list(press)
+    return "".join(f"key {name}\n" for name in names)
+
+
+def dump(lynx: list[str], address: str) -> str:
+    command = [*lynx, "-dump", "-nolist", address]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+def drive(lynx: list[str], address: str, script: Path) -> str:
+    """What lynx draws while it follows the script on a terminal of its own."""
+    inside, outside_end = pty.openpty()
+    process = subprocess.Popen(
+        [*lynx, f"-cmd_script={script}", address],
+        stdin=outside_end,
+        stdout=outside_end,
+        stderr=outside_end,
+        env=os.environ | {"TERM": "xterm", "LINES": "50", "COLUMNS": "100"},
+        close_fds=True,
+    )
+    os.close(outside_end)
+    drawn = b""
+    try:
+        while chunk := os.read(inside, 65_536):
+            drawn += chunk
+    except OSError:
+        pass  # its end of the terminal is closed
+    finally:
+        os.close(inside)
+        process.wait(20)
+    return drawn.decode(errors="replace")
+
+
+def test_sign_in_page_can_be_read_as_text(lynx: list[str], served: Town) -> None:
+    text = dump(lynx, served.origin + "/sign-in")
+    for words in ("Sign in", "ID or e-mail address", "Password", "This is my own device"):
+        assert words in text
+    assert "Show password" not in text
+
+
+def test_customer_signs_in_and_looks_at_the_bills(
+    lynx: list[str], served: Town, tmp_path: Path
+) -> None:
+    script = tmp_path / "keys"
+    # From the brand's link to the first field; past the box to tick to the button.
+    script.write_text(
+        keys("<tab>", "rich", "<tab>", PASSWORD, "<tab>", "<tab>", "<return>") + keys("q", "y")
+    )
+    drawn = drive(lynx, served.origin + "/sign-in", script)
+    assert "In credit" in drawn, drawn
+    assert "$50.00" in drawn
+    agent = "SELECT count(*) FROM sessions WHERE user_agent LIKE 'Lynx/%'"
+    assert served.one(agent) == 1

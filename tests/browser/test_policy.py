@@ -1,0 +1,185 @@
+"""What a browser enforces: no script but ours, no data left behind (bars 29, 37, 38, 41, 44)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import pages
+from tests.browser.conftest import DESK, NewVisitor, Town
+from tests.world import CANARY
+
+WATCH = """window.broken = [];
+addEventListener("securitypolicyviolation", (event) => {
+  window.broken.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
+});"""
+INJECT = """() => {
+  const script = document.createElement("script");
+  script.textContent = "window.ran = true";
+  document.body.append(script);
+  const image = document.createElement("img");
+  document.body.append(image);
+  image.setAttribute("onerror", "window.ran = true");
+  image.src = "data:,";
+}"""
+
+
+@pytest.mark.parametrize("name", pages.PEOPLE)
+def test_no_page_breaks_the_policy_or_runs_what_was_stored(
+    new_visitor: NewVisitor, name: str | None
+) -> None:
+    visitor = new_visitor(viewport=DESK)
+    visitor.context.add_init_script(WATCH)
+    faults: list[str] = []
+    seen: set[str] = set()
+    for place in pages.walk(visitor, name):
+        page = visitor.page
+        faults += [f"{place}: {fault}" for fault in page.evaluate("window.broken")]
+        faults += [f"{place}: an inline script"] * page.locator("script:not([src])").count()
+        seen.update(place for _ in range(page.get_by_text(CANARY).count()))
+    faults += [error for error in visitor.errors if not error.startswith("Failed to load resource")]
+    assert faults == []
+    assert (name in (None, "busy")) or seen, "the canary was nowhere printed as it is"
+
+
+@pytest.mark.parametrize("name", [None, "alice"])
+def test_injected_script_does_not_run(new_visitor: NewVisitor, name: str | None) -> None:
+    visitor = new_visitor()
+    visitor.context.add_init_script(WATCH)
+    page = visitor.open("/sign-in") if name is None else visitor.sign_in(name)
+    page.evaluate(INJECT)
+    page.wait_for_function("window.broken.length === 2")
+    assert page.evaluate("window.ran") is None
+    assert all(fault.startswith("script-src") for fault in page.evaluate("window.broken"))
+
+
+# htmx -----------------------------------------------------------------------------------------
+
+
+def test_htmx_is_the_version_and_has_the_settings_that_we_chose(new_visitor: NewVisitor) -> None:
+    page = new_visitor("alice").page
+    assert page.evaluate("htmx.version") == "4.0.1"
+    assert page.evaluate(
+        "(({history, mode, includeIndicatorCSS, extensions, prefix}) =>"
+        " ({history, mode, includeIndicatorCSS, extensions, prefix}))(htmx.config)"
+    ) == {
+        "history": "reload",
+        "mode": "same-origin",
+        "includeIndicatorCSS": False,
+        "extensions": "none",
+        "prefix": "",
+    }
+    assert page.locator("style").count() == 0
+    assert page.evaluate("document.adoptedStyleSheets.length") == 0
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"hx-on:click": "window.ran = true"},
+        {"hx-get": "/help", "hx-vals": "js:{a: window.ran = true}"},
+        {"hx-get": "/help", "hx-trigger": "click[window.ran = true]"},
+        {"hx-get": "/help", "hx-confirm": "js:window.ran = true"},
+    ],
+    ids=lambda attributes: next(reversed(attributes)),
+)
+def test_htmx_evaluates_nothing(new_visitor: NewVisitor, attributes: dict[str, str]) -> None:
+    page = new_visitor("alice").page
+    page.evaluate(
+        """(attributes) => {
+          const button = document.createElement("button");
+          button.id = "injected";
+          for (const [name, value] of Object.entries(attributes)) button.setAttribute(name, value);
+          document.querySelector("main").prepend(button);
+          try { htmx.process(button); } catch {}
+        }""",
+        attributes,
+    )
+    page.click("#injected")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.ran") is None
+
+
+def test_htmx_asks_nobody_but_us(new_visitor: NewVisitor, served: Town) -> None:
+    page = new_visitor("alice").page
+    answers: list[str] = []
+    page.on("response", lambda response: answers.append(response.url))
+    page.evaluate(
+        """(address) => {
+          const button = document.createElement("button");
+          button.id = "injected";
+          button.setAttribute("hx-get", address);
+          document.querySelector("main").prepend(button);
+          htmx.process(button);
+        }""",
+        served.bank_origin + "/health",
+    )
+    page.click("#injected")
+    page.wait_for_timeout(300)
+    assert answers == []
+
+
+# What stays in the browser --------------------------------------------------------------------
+
+STORED = """async () => ({
+  local: Object.entries(localStorage), session: Object.entries(sessionStorage),
+  databases: await indexedDB.databases(), caches: await caches.keys(),
+  workers: (await navigator.serviceWorker.getRegistrations()).length,
+})"""
+NOTHING: dict[str, Any] = {
+    "local": [], "session": [], "databases": [], "caches": [], "workers": 0,
+}  # fmt: skip
+
+
+def visit_some(page: Page) -> None:
+    """Move about by boosted links and swapped fragments."""
+    for link, heading in (("Bills", "Bills"), ("All bills", "All bills"), ("Payments", "Payments")):
+        page.get_by_role("link", name=link, exact=True).click()
+        expect(page.get_by_role("heading", level=1, name=heading, exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("is_own_device", [False, True], ids=["any device", "own device"])
+def test_nothing_personal_is_left_after_sign_out(
+    new_visitor: NewVisitor, served: Town, is_own_device: bool
+) -> None:
+    visitor = new_visitor()
+    page = visitor.sign_in("alice", is_own_device=is_own_device)
+    visit_some(page)
+    visitor.open(served.path("billing/"))
+    assert page.evaluate(STORED) == NOTHING
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("You are signed out.")).to_be_visible()
+    assert page.evaluate(STORED) == NOTHING
+    kept = {cookie["name"] for cookie in visitor.context.cookies()}
+    assert not [name for name in kept if "session" in name]
+    for _ in range(3):
+        page.go_back()
+        page.wait_for_load_state()
+        shown = page.content()
+        assert "Alice" not in shown
+        assert "1001" not in shown
+        expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_session_that_ended_leads_a_fragment_to_sign_in(
+    new_visitor: NewVisitor, served: Town
+) -> None:
+    """Not a sign-in form inside a box: the whole page moves."""
+    visitor = new_visitor("busy")
+    page = visitor.open(served.path("billing/invoices/", "busy"))
+    visitor.context.clear_cookies()
+    page.get_by_role("link", name="To pay", exact=True).click()
+    page.wait_for_url("**/sign-in**")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+def test_poll_of_a_session_that_ended_leads_to_sign_in(
+    new_visitor: NewVisitor, served: Town
+) -> None:
+    visitor = new_visitor("asker")
+    page = visitor.open(served.path("billing/payments/askedpayment", "asker"))
+    visitor.context.clear_cookies()
+    page.wait_for_url("**/sign-in**")
