@@ -11,7 +11,6 @@ from typing import Any
 
 from flask import Flask, Response, current_app, g, has_request_context, session, url_for
 from flask_babel import Babel
-from flask_compress import Compress
 from flask_login import LoginManager
 from flask_migrate import Migrate
 from jinja2 import StrictUndefined
@@ -21,6 +20,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from core import access, assets, cache, csrf, error_pages, form_keys, headers, log, words, worker
+from core.compression import CompressAnswers
 from core.db import check_engine, configure, db
 from core.isp import NotSetUp, current_isp
 from core.passwords import check_cost
@@ -106,7 +106,7 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
     app.extensions["message_gateway"] = _message_gateway(settings)
     # Functions after the request run in the opposite order: compression first, then the headers.
     app.after_request(lambda response: _finish(response, settings))
-    Compress(app)
+    CompressAnswers(app)
 
 
 def _load_user(public_id: str) -> SignedIn | None:

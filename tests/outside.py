@@ -103,6 +103,7 @@ def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    _print_tables(terminalreporter)
     lacking = Counter(
         match.groups()
         for report in terminalreporter.stats.get("skipped", [])
@@ -114,6 +115,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for (name, remedy), count in sorted(lacking.items()):
         tests = "1 test needs" if count == 1 else f"{count} tests need"
         terminalreporter.write_line(f"{tests} {name}. To run them: {remedy}")
+
+
+def _print_tables(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured: properties named `table: …`, lists of lines, also from other workers."""
+    tables: dict[str, list[str]] = {}
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, lines in getattr(report, "user_properties", ()):
+                if name.startswith("table: "):
+                    tables.setdefault(name.removeprefix("table: "), []).extend(lines)
+    for name, lines in tables.items():
+        terminalreporter.section(name)
+        for line in dict.fromkeys(lines):  # the head of a table in several parts stands once
+            terminalreporter.write_line(line)
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -1,0 +1,429 @@
+"""The thin line (DESIGN §4): bytes as they come out of the socket of the served portal, status line
+and headers included, with brotli, and with gzip at most a fifth more."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import brotli
+import pytest
+from lxml import html as lxml_html
+
+from core.settings import ROOT
+from gateways.payments.sandbox.control import SandboxControl
+from gateways.payments.sandbox.secrets import SandboxSecrets
+from gateways.payments.sandbox.store import Decision
+from tests.page import FRAGMENT
+from tests.test_serve import environment, free_ports
+from tests.world import PASSWORD
+
+pytestmark = pytest.mark.xdist_group("served")
+
+OPEN_PAGE, SCRIPT, STYLESHEET = 9_000, 13_500, 6_000
+DASHBOARD, PAGE, BLOCK, KEPT = 4_000, 5_000, 1_500, 500
+JOURNEY, JOURNEY_REQUESTS = 45_000, 9
+ENCODINGS = {"br": 1.0, "gzip": 1.2}
+BROWSER = {
+    "User-Agent": "Mozilla/5.0 (Linux; Android 9; SM-J330F) AppleWebKit/537.36 Chrome/120 Mobile",
+    "Accept": "text/html,*/*;q=0.8",
+    "Accept-Language": "en-US,en;q=0.9",
+}
+
+
+@dataclass
+class Answer:
+    """One answer; `received` counts every byte of it that came through the socket."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    received: int
+
+    def header(self, name: str) -> str:
+        return next((value for found, value in self.headers if found.lower() == name.lower()), "")
+
+    @property
+    def page(self) -> Any:
+        undo: dict[str, Callable[[bytes], bytes]] = {
+            "br": brotli.decompress,
+            "gzip": gzip.decompress,
+        }
+        plain = undo.get(self.header("Content-Encoding"), bytes)(self.body)
+        return lxml_html.fromstring(plain.decode())
+
+
+@dataclass
+class Wire:
+    """A browser on a socket of its own for each request, with a cookie jar."""
+
+    port: int
+    encoding: str = "br"
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.send("GET", path, headers)
+
+    def post(self, path: str, values: dict[str, str]) -> Answer:
+        return self.send("POST", path, {}, urlencode(values).encode())
+
+    def send(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+    ) -> Answer:
+        sent = BROWSER | {"Host": f"127.0.0.1:{self.port}", "Accept-Encoding": self.encoding}
+        if self.cookies:
+            sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        if body is not None:
+            sent |= {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Content-Length": str(len(body)),
+            }
+        lines = [f"{method} {path} HTTP/1.1", *(f"{n}: {v}" for n, v in (sent | headers).items())]
+        with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode() + (body or b""))
+            answer = _read(connection)
+        for name, value in answer.headers:
+            if name.lower() == "set-cookie":
+                cookie, _, kept = value.split(";")[0].partition("=")
+                self.cookies[cookie] = kept
+        return answer
+
+    def sign_in(self, name: str, **values: str) -> Answer:
+        self.get("/sign-in")
+        answer = self.post("/sign-in", {"sign_in_id": name, "password": PASSWORD} | values)
+        assert answer.status == 303
+        return answer
+
+
+def _read(connection: socket.socket) -> Answer:
+    """Read one answer, which tells its length, to its last byte."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += _some(connection)
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = [(line.partition(":")[0], line.partition(":")[2].strip()) for line in lines]
+    status = int(first.split()[1])
+    lengths = [int(value) for name, value in headers if name.lower() == "content-length"]
+    assert "transfer-encoding" not in {name.lower() for name, _value in headers}
+    length = 0 if status in (204, 304) else lengths[0]
+    while len(body) < length:
+        body += _some(connection)
+    return Answer(status, headers, body, len(head) + 4 + len(body))
+
+
+def _some(connection: socket.socket) -> bytes:
+    data = connection.recv(65_536)
+    assert data, "the answer broke off"
+    return data
+
+
+@dataclass
+class Served:
+    """The portal that is served, and its bank."""
+
+    port: int
+    ids: dict[str, str]
+    welcome: str
+    bank: SandboxControl
+    data: Path
+
+    def wire(self, name: str | None = None, encoding: str = "br", **values: str) -> Wire:
+        wire = Wire(self.port, encoding)
+        if name is not None:
+            wire.sign_in(name, **values)
+        return wire
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    data, port = tmp_path_factory.mktemp("budgets"), free_ports()
+    more = {"LASTMILE_DEMO": "1", "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8"}
+    with (data / "served.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.browser.town"],
+            cwd=ROOT,
+            env=environment(data, port, **more),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        for address in (f"http://127.0.0.1:{port}/health", f"http://localhost:{port + 1}/health"):
+            _wait_for(address, process, data / "served.log")
+        facts = json.loads((data / "town.json").read_text())
+        secrets = SandboxSecrets.read_or_create(data / "sandbox-secret")
+        bank = SandboxControl(f"http://localhost:{port + 1}", secrets)
+        yield Served(port, facts["public_ids"], facts["welcome"], bank, data)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+@dataclass
+class Table:
+    """What was measured. Every row is asked for with each encoding and held against its budget."""
+
+    rows: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def add(self, what: str, budget: int, answers: dict[str, Answer], status: int = 200) -> None:
+        sizes = {name: answer.received for name, answer in answers.items()}
+        row = f"{what:<46} {budget:>7,} {sizes['br']:>7,} {sizes['gzip']:>7,}"
+        self.rows.append(row)
+        if any(answer.status != status for answer in answers.values()):
+            self.faults.append(f"{what}: {[answer.status for answer in answers.values()]}")
+        if any(sizes[name] > budget * share for name, share in ENCODINGS.items()):
+            self.faults.append(row)
+        for answer in answers.values():
+            self.faults += [f"{what}: {fault}" for fault in _header_faults(answer)]
+
+
+def _header_faults(answer: Answer) -> list[str]:
+    names = Counter(name.lower() for name, _value in answer.headers)
+    return [f"{name} twice" for name, n in names.items() if n > 1 and name != "set-cookie"]
+
+
+@pytest.fixture
+def table(record_property: Callable[[str, Any], None]) -> Iterator[Table]:
+    """A table that the end of the run prints."""
+    table = Table([f"{'':<46} {'budget':>7} {'brotli':>7} {'gzip':>7}"])
+    record_property("table: bytes as received", table.rows)
+    yield table
+    print("", *table.rows, sep="\n")
+
+
+def ask(served: Served, path: str, name: str | None = None, **headers: str) -> dict[str, Answer]:
+    return {encoding: served.wire(name, encoding).get(path, **headers) for encoding in ENCODINGS}
+
+
+def paths_of(served: Served, name: str) -> dict[str, str]:
+    """The pages of an account: the biggest invoice and payment are the newest ones on the lists."""
+    start = f"/a/{served.ids[name]}/"
+    wire = served.wire(name)
+    found = {"Bills": "billing/", "All bills": "billing/invoices/", "Payments": "billing/payments/"}
+    paths = {what: start + rest for what, rest in found.items()} | {"Pay": start + "billing/pay"}
+    for what, source in (("Invoice", "All bills"), ("Payment", "Payments")):
+        links = wire.get(paths[source]).page.cssselect("main table th a")
+        if links:
+            paths[what] = links[0].get("href")
+    return paths
+
+
+def test_pages_open_to_everyone_and_what_they_load(served: Served, table: Table) -> None:
+    [payment] = {paths_of(served, "alice")["Payment"].rsplit("/", 1)[1]}
+    for what, path, status in (
+        ("Sign in, first visit", "/sign-in", 200),
+        ("Sign in, on the way to a page", "/sign-in?next=%2Faccounts&done=expired", 200),
+        ("Help", "/help", 200),
+        ("Welcome", served.welcome, 200),
+        ("Back from paying, without a session", f"/pay/{payment}/return", 200),
+        ("Page not found", "/nothing", 404),
+        ("Mailbox of the demo", "/demo/mailbox", 200),
+    ):
+        answers = ask(served, path)
+        table.add(what, OPEN_PAGE, answers, status)
+        assert not answers["br"].page.cssselect("link[rel=stylesheet]")
+    wire = served.wire("alice")
+    head = wire.get(f"/a/{served.ids['alice']}/").page
+    [style] = head.cssselect("link[rel=stylesheet]")
+    htmx, own = head.cssselect("script[src]")
+    table.add("Stylesheet", STYLESHEET, ask(served, style.get("href")))
+    table.add("Script (htmx)", SCRIPT, ask(served, htmx.get("src")))
+    table.add("Script (our own)", 1_500, ask(served, own.get("src")))
+    assert table.faults == []
+
+
+@pytest.mark.parametrize("name", ["alice", "busy", "held", "closed", "new"])
+def test_pages_of_an_account(served: Served, table: Table, name: str) -> None:
+    table.add(f"Dashboard ({name})", DASHBOARD, ask(served, f"/a/{served.ids[name]}/", name))
+    for what, path in paths_of(served, name).items():
+        table.add(f"{what} ({name})", PAGE, ask(served, path, name))
+    assert table.faults == []
+
+
+def test_forms_shown_again_and_refusals(served: Served, table: Table) -> None:
+    def post(name: str | None, path: str, **values: str) -> dict[str, Answer]:
+        answers = {}
+        for encoding in ENCODINGS:
+            wire = served.wire(name, encoding)
+            [form] = wire.get(path).page.cssselect(f"form[method=post][action='{path}']")
+            # Each encoding under a name of its own: after a failure the next try has to wait.
+            typed = {field: value.format(encoding) for field, value in values.items()}
+            answers[encoding] = wire.post(path, dict(form.form_values()) | typed)
+        return answers
+
+    refused = post(None, "/sign-in", sign_in_id="nobody-{}", password="a-wrong-password")
+    table.add("Sign in, refused", OPEN_PAGE, refused, 422)
+    table.add("Sign in, empty", OPEN_PAGE, post(None, "/sign-in"), 422)
+    pay = f"/a/{served.ids['alice']}/billing/pay"
+    table.add(
+        "Pay, an amount unreadable", PAGE, post("alice", pay, amount="x", choice="other"), 422
+    )
+    table.add("Form too old", OPEN_PAGE, post("alice", pay, csrf_token="x"), 403)
+    for answers in (post("alice", pay, csrf_token="x"), ask(served, "/nothing")):
+        assert [answer.header("Content-Encoding") for answer in answers.values()] == ["br", "gzip"]
+    assert table.faults == []
+
+
+def test_choice_of_account(served: Served, table: Table) -> None:
+    table.add("Choice of account (waiting)", PAGE, ask(served, "/accounts", "waiting"))
+    assert table.faults == []
+
+
+@pytest.mark.parametrize("name", ["alice", "busy"])
+def test_fragments(served: Served, table: Table, name: str) -> None:
+    for what, path in paths_of(served, name).items():
+        if what in ("All bills", "Payments", "Payment"):
+            answers = ask(served, path, name, **FRAGMENT)
+            assert not answers["br"].page.cssselect("h1")
+            table.add(f"Fragment of {what} ({name})", BLOCK, answers)
+    assert table.faults == []
+
+
+def test_kept_pages(served: Served, table: Table) -> None:
+    for what, path in (
+        {"Dashboard": f"/a/{served.ids['alice']}/"} | paths_of(served, "alice")
+    ).items():
+        answers = {}
+        for encoding in ENCODINGS:
+            wire = served.wire("alice", encoding, own_device="y")
+            held = wire.get(path).header("ETag")
+            if held:
+                answers[encoding] = wire.get(path, **{"If-None-Match": held})
+        if answers:
+            table.add(f"{what}, kept and unchanged", KEPT, answers, 304)
+            names = {name.lower() for name, _value in answers["br"].headers}
+            transport = {"date", "server", "connection", "content-length"}
+            assert names - transport == {"etag", "cache-control", "vary"}
+    assert len(table.rows) > 4
+    assert table.faults == []
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_journey_from_nothing_to_the_receipt(served: Served, table: Table, encoding: str) -> None:
+    wire, name = Wire(served.port, encoding), "payer47" if encoding == "br" else "payer46"
+    steps: list[tuple[str, Answer]] = []
+
+    def step(what: str, answer: Answer, status: int = 200) -> Answer:
+        assert answer.status == status, what
+        steps.append((what, answer))
+        return answer
+
+    page = step("sign in", wire.get("/sign-in")).page
+    assets = [link.get("href") for link in page.cssselect("link[rel=prefetch]")]
+    assets += [script.get("src") for script in page.cssselect("script[src]")]
+    for path in assets:
+        step(path.rsplit("/", 1)[1], wire.get(path))
+    form = {"sign_in_id": name, "password": PASSWORD}
+    home = step("sign in, sent", wire.post("/sign-in", form), 303).header("Location")
+    page = step("dashboard", wire.get(home)).page
+    needed = [link.get("href") for link in page.cssselect("link[rel=stylesheet]")]
+    needed += [script.get("src") for script in page.cssselect("script[src]")]
+    assert set(needed) == set(assets)  # immutable: not asked for again
+    [pay] = page.cssselect("main form[action$='/billing/pay']")
+    out = step("pay", wire.post(pay.get("action"), dict(pay.form_values())), 303)
+    assert out.header("Location").startswith(f"http://localhost:{served.port + 1}/")
+    key = _key_of(served, name)
+    served.bank.decide(key, Decision.PAY)
+    back = step("back from the bank", wire.get(f"/pay/{_public_id(served, key)}/return"), 303)
+    receipt = step("receipt", wire.get(urlsplit(back.header("Location")).path)).page
+    assert "Paid. Thank you." in receipt.text_content()
+
+    received = sum(answer.received for _what, answer in steps)
+    table.rows[:] = [f"{what:<46} {answer.received:>15,}" for what, answer in steps]
+    table.rows.append(f"{f'the journey, {encoding}, {len(steps)} requests':<46} {received:>15,}")
+    assert len(steps) <= JOURNEY_REQUESTS
+    assert received <= JOURNEY * ENCODINGS[encoding]
+
+
+def _rows(served: Served, sql: str, *values: str) -> str:
+    with closing(sqlite3.connect(served.data / "lastmile.db")) as connection:
+        [[value]] = connection.execute(sql, values).fetchall()
+        return str(value)
+
+
+def _key_of(served: Served, name: str) -> str:
+    return _rows(
+        served,
+        "SELECT payments.key FROM payments JOIN accounts ON accounts.id = account_id"
+        " WHERE accounts.public_id = ?",
+        served.ids[name],
+    )
+
+
+def _public_id(served: Served, key: str) -> str:
+    return _rows(served, "SELECT public_id FROM payments WHERE key = ?", key)
+
+
+# The served application beyond its size --------------------------------------------------------
+
+
+def test_constant_page_is_the_same_bytes_each_time(served: Served) -> None:
+    first, second = served.wire().get("/sign-in"), served.wire().get("/sign-in")
+    assert first.body == second.body
+    assert first.header("Content-Encoding") == "br"
+    assert not re.search(rb"csrf_token|form_key", brotli.decompress(first.body))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE", "PURGE"])
+def test_oversized_body_is_refused_before_it_is_read(served: Served, method: str) -> None:
+    wire = served.wire()
+    head = (
+        f"{method} /sign-in HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000001\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", wire.port), 30) as connection:
+        connection.sendall(head.encode())  # and never the body
+        assert _read(connection).status == 413
+
+
+def test_chunked_body_beyond_the_limit_is_refused(served: Served) -> None:
+    wire = served.wire()
+    wire.get("/sign-in")
+    head = (
+        f"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nCookie: here=1\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", wire.port), 30) as connection:
+        connection.sendall(head.encode())
+        try:
+            for _ in range(30):
+                connection.sendall(b"c350\r\n" + b"x" * 50_000 + b"\r\n")
+            connection.sendall(b"0\r\n\r\n")
+        except OSError:
+            pass  # it may stop listening
+        assert _read(connection).status in (413, 422)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/%00", "/a/%00/", "/a/%ff%fe/", "/%c0%ae%c0%ae/", "/a/x%2f..%2fy/", "/?a=%00", "/a/x;y/"],
+)
+def test_odd_addresses_are_answered(served: Served, path: str) -> None:
+    assert served.wire("alice").get(path).status in (303, 400, 404)
