@@ -102,7 +102,7 @@ def serve(settings: Settings) -> None:
 def run(settings: Settings) -> None:
     """Serve a database that is ready: the worker and the sandbox as children, then the web."""
     os.environ["LASTMILE_SUPERVISOR"] = str(os.getpid())
-    helpers = [_start_worker]
+    helpers: list[_Starter] = [_start_worker]
     if settings.is_demo:
         helpers.append(_start_sandbox)
     nursery = _Nursery(settings, helpers)

@@ -173,8 +173,8 @@ def test_fresh_install_has_no_customers_and_says_how_to_begin(tmp_path: Path) ->
         while time.monotonic() < end:
             try:
                 answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-            except urllib.error.HTTPError as refused:
-                answer = refused
+            except urllib.error.HTTPError as error:
+                answer = error
             except OSError:
                 time.sleep(0.1)
                 continue

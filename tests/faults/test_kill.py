@@ -1,0 +1,244 @@
+"""Web processes and worker killed with SIGKILL at random points of paying.
+
+A customer presses, waits, presses again, as on a bad line; the portal's processes die under them
+and are started again by what watches over them. Afterwards the books add up, equal the bank's, and
+nothing that was acknowledged is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPException
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.settings import ROOT
+from gateways.outbound import OutboundError
+from gateways.payments.base import GatewayState
+from gateways.payments.sandbox.control import SandboxControl
+from gateways.payments.sandbox.secrets import SandboxSecrets
+from gateways.payments.sandbox.store import Decision
+from tests import pg
+from tests.test_serve import descendants, environment, free_ports
+from tests.world import PASSWORD
+
+KILLS = 20
+SERVE = "from core.serve import run; from core.settings import read_settings; run(read_settings())"
+PATIENCE_SECONDS = 60
+
+
+QUERY = """
+import json
+from sqlalchemy import text
+from app import create_app
+from core.db import db
+with create_app().app_context():
+    rows = db.session.execute(text("SELECT key, public_id, amount_minor, state FROM payments"))
+    print(json.dumps([list(row) for row in rows]))
+"""
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Redirects are answers like others here."""
+
+    def redirect_request(self, *_arguments: Any) -> None:
+        return None
+
+
+class Customer:
+    """A browser on a bad line: whatever gets no answer is sent again."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPCookieProcessor(CookieJar()), _Stay()
+        )
+
+    def send(self, path: str, values: dict[str, str] | None = None) -> tuple[int, str, str]:
+        """Status, location and text; sent again until there is an answer that is not 5xx."""
+        body = urllib.parse.urlencode(values).encode() if values is not None else None
+        end = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end:
+            try:
+                with self._opener.open(self.origin + path, body, timeout=10) as answer:
+                    return answer.status, "", answer.read().decode()
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    return error.code, error.headers.get("Location", ""), error.read().decode()
+            except (OSError, HTTPException):
+                pass  # the connection broke, or nobody listens at the moment
+            time.sleep(0.1)
+        raise AssertionError(f"no answer from {path}")
+
+    def sign_in(self, name: str) -> str:
+        """The path of the customer's account."""
+        self.send("/sign-in")
+        while True:
+            status, location, text = self.send(
+                "/sign-in", {"sign_in_id": name, "password": PASSWORD}
+            )
+            if status == 303:
+                return location
+            assert status in (403, 429), (status, text)
+            time.sleep(1)
+
+
+class Machine:
+    """The portal with its worker and its bank; what is killed is started again on the same data."""
+
+    def __init__(self, data: Path, database_url: str) -> None:
+        self.port = free_ports()
+        more = {"LASTMILE_DEMO": "1", "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8"}
+        if database_url:
+            more["DATABASE_URL"] = database_url
+        self.env = environment(data, self.port, **more)
+        self._log = data / "served.log"
+        self._process = self._start("-m", "tests.browser.town")
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        with self._log.open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments], cwd=ROOT, env=self.env, stdout=log, stderr=log
+            )
+        for port in (self.port, self.port + 1):
+            host = "127.0.0.1" if port == self.port else "localhost"
+            wait_until_up(f"http://{host}:{port}/health", process, self._log)
+        return process
+
+    def kill_and_start_again(self) -> None:
+        for pid in [self._process.pid, *descendants(self._process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = self._start("-c", SERVE)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+def wait_until_up(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
+
+
+def hidden(text: str, action_ends: str) -> dict[str, str]:
+    """The hidden values of the form that posts to a path ending so."""
+    [form] = re.findall(rf'<form[^>]*action="[^"]*{action_ends}"[^>]*>.*?</form>', text, re.DOTALL)
+    return dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield ""
+        return
+    server = pg.server()
+    url = server.create("killed")
+    yield url
+    server.drop("killed")
+
+
+@pytest.mark.real
+@pytest.mark.xdist_group("serve")
+def test_portal_killed_while_people_pay_loses_and_doubles_nothing(
+    tmp_path: Path, database_url: str
+) -> None:
+    kills = KILLS if not database_url else KILLS // 4
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    acknowledged: list[str] = []
+    machine = Machine(tmp_path, database_url)
+    try:
+        secrets = SandboxSecrets.read_or_create(tmp_path / "sandbox-secret")
+        bank = SandboxControl(f"http://localhost:{machine.port + 1}", secrets)
+        for number in range(1, kills + 1):
+            customer = Customer(f"http://127.0.0.1:{machine.port}")
+            killer = threading.Timer(dice.uniform(0, 0.3), machine.kill_and_start_again)
+            home = customer.sign_in(f"payer{number:02}")
+            killer.start()
+            acknowledged.append(pay(customer, home, bank))
+            killer.join()
+        _check_books(bank, machine.env, acknowledged)
+    finally:
+        machine.stop()
+
+
+def pay(customer: Customer, home: str, bank: SandboxControl) -> str:
+    """Pay the balance with a form that is sent until it is answered; the payment's public id, once
+    its receipt was shown."""
+    _status, _location, page = customer.send(home)
+    status, location, text = customer.send(f"{home}billing/pay", hidden(page, "/pay"))
+    assert status == 303, text
+    _status, _location, page = customer.send(f"{home}billing/payments/")
+    public_id: str
+    [public_id] = set(re.findall(r"/billing/payments/([0-9a-z]{16})", page))
+    if location.startswith("/"):
+        # The bank's answer was lost with the process that asked: it can be asked again.
+        _status, _location, page = customer.send(f"{home}billing/payments/{public_id}")
+        if "/continue" in page:
+            customer.send(f"{home}billing/payments/{public_id}/continue", hidden(page, "/continue"))
+    decide(bank)
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        _status, receipt, _text = customer.send(f"/pay/{public_id}/return")
+        if "Paid. Thank you." in customer.send(receipt)[2]:
+            return public_id
+        time.sleep(0.5)
+    raise AssertionError(f"{public_id} was paid at the bank and never arrived")
+
+
+def decide(bank: SandboxControl) -> None:
+    """Pay what is open at the bank, which may just be starting again."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        with contextlib.suppress(OutboundError, RuntimeError):
+            open_keys = [row.key for row in bank.list_books() if not row.state.is_final]
+            for key in open_keys:
+                bank.decide(key, Decision.PAY)
+            return
+        time.sleep(0.2)
+    raise AssertionError("the bank did not come up again")
+
+
+def _check_books(bank: SandboxControl, env: dict[str, str], acknowledged: list[str]) -> None:
+    flask = [sys.executable, "-m", "flask", "--app", "app"]
+    verified = subprocess.run(
+        [*flask, "ledger", "verify"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert verified.returncode == 0, verified.stderr
+    answer = subprocess.run(
+        [sys.executable, "-c", QUERY], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    ours = {key: (amount, state) for key, _id, amount, state in json.loads(answer.stdout)}
+    succeeded = {row[1] for row in json.loads(answer.stdout) if row[3] == "succeeded"}
+    books = bank.list_books()
+    assert len(books) == len(acknowledged)
+    for row in books:
+        assert row.state is GatewayState.SUCCEEDED
+        assert ours[row.key] == (row.amount_minor, "succeeded")
+    assert set(acknowledged) <= succeeded
