@@ -17,6 +17,9 @@ from babel.numbers import (
 MAX_MINOR = 10**12
 """No single amount in the portal may exceed this; far below what a 64-bit column holds."""
 
+MAX_CHARACTERS = 100
+"""No amount is longer as text, and Python reads no number of thousands of digits."""
+
 
 class CurrencyMismatch(ValueError):
     """Two amounts of different currencies met in one sum."""
@@ -97,6 +100,8 @@ def parse_money(text: str, currency: str, language: str = "en") -> int:
     Raises AmountUnreadable for anything else, more decimals than the currency has, or an amount
     above MAX_MINOR.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise AmountUnreadable("too long")
     precision = get_currency_precision(currency)
     locale = language.replace("-", "_")
     cleaned = re.sub(r"[\s\u00a0\u202f]", "", text)
