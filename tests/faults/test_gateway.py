@@ -1,0 +1,117 @@
+"""A gateway that breaks off, cuts answers, says 500 and 409 and hangs: over real HTTP, every
+payment is charged once or not at all, and our books equal the bank's (bar 55)."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from blueprints.billing import payments
+from blueprints.billing.errors import GatewaySaysNo, GatewaySilent
+from blueprints.billing.payments import Choice, Order
+from core import form_keys
+from core.db import db
+from gateways.outbound import AllowedOrigin, OutboundClient
+from gateways.payments.base import GatewayState
+from gateways.payments.sandbox.client import SandboxGateway
+from gateways.payments.sandbox.control import SandboxControl
+from gateways.payments.sandbox.faults import Fault, FaultPlan
+from gateways.payments.sandbox.secrets import SandboxSecrets
+from gateways.payments.sandbox.store import Decision
+from models import ENDED, PaymentState
+from tests.conftest import Portal
+from tests.gateways.conftest import fake_portal, running_sandbox
+
+PATIENCE_SECONDS = 0.07
+PAYMENTS = {"sqlite": 1_000, "postgresql": 150}
+RETURN_URL = "http://127.0.0.1:8000/pay/{id}/return"
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Iterator[tuple[SandboxGateway, SandboxControl]]:
+    secrets = SandboxSecrets.read_or_create(tmp_path / "secret")
+    with fake_portal() as hears, running_sandbox(tmp_path, hears.url) as url:
+        outbound = OutboundClient(
+            [AllowedOrigin.from_url(url, is_loopback_demo=True)], total_seconds=PATIENCE_SECONDS
+        )
+        yield SandboxGateway(url, secrets, outbound=outbound), SandboxControl(url, secrets)
+
+
+def start(ctx: Portal, gateway: SandboxGateway, amount_minor: int) -> None:
+    """Press Pay once with a new form; what the gateway does to it is stored."""
+    subject = f"customer:{ctx.world.customers['alice']}"
+    value = form_keys.mint(ctx.settings.secret, subject)
+    key = form_keys.check(ctx.settings.secret, subject, value, "/pay", {"a": str(amount_minor)})
+    order = Order(
+        ctx.world.accounts["alice"], ctx.world.customers["alice"], Choice.OTHER, amount_minor
+    )
+    with contextlib.suppress(GatewaySilent, GatewaySaysNo):
+        payments.start(order, key, "/payments/{id}", gateway, RETURN_URL)
+
+
+def test_every_payment_is_charged_once_or_not_at_all(
+    ctx: Portal,
+    bank: tuple[SandboxGateway, SandboxControl],
+    engine_kind: str,
+    tick: Callable[..., None],
+) -> None:
+    gateway, control = bank
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    plan = FaultPlan(seed, 0.35, tuple(Fault), ("start", "ask", "cancel"))
+    control.set_fault_plan(plan, hang_seconds=2 * PATIENCE_SECONDS)
+    for _ in range(PAYMENTS[engine_kind]):
+        start(ctx, gateway, dice.randrange(100, 900))
+        [(payment_id, public_id, key)] = ctx.rows(
+            "SELECT id, public_id, key FROM payments ORDER BY id DESC LIMIT 1"
+        )
+        decision = dice.choice((Decision.PAY, Decision.PAY, Decision.DECLINE, None))
+        if decision is not None:
+            try:
+                control.decide(key, decision)
+            except RuntimeError:
+                decision = None  # the bank has not heard of it, or not yet
+        tick(seconds=90)
+        for turn in range(60):
+            if turn > 3 and decision is None:
+                state = payments.cancel(ctx.world.accounts["alice"], public_id, gateway)
+            else:
+                state = payments.settle(payment_id, gateway)
+            if state in ENDED:
+                break
+            tick(minutes=20)
+        else:
+            raise AssertionError(f"{public_id} is still {state}")
+    control.set_fault_plan(FaultPlan())
+    _compare(ctx, control)
+
+
+def _compare(ctx: Portal, control: SandboxControl) -> None:
+    ours = {
+        key: (state, amount, lines)
+        for key, state, amount, lines in ctx.rows(
+            "SELECT p.key, p.state, p.amount_minor, (SELECT count(*) FROM journal_entries e"
+            " WHERE e.key = 'payment:' || p.public_id)"
+            " FROM payments p WHERE p.key NOT LIKE 'world%'"
+        )
+    }
+    books = control.list_books()
+    assert len({row.key for row in books}) == len(books)
+    succeeded = {row.key for row in books if row.state is GatewayState.SUCCEEDED}
+    assert succeeded == {key for key, value in ours.items() if value[0] == PaymentState.SUCCEEDED}
+    for row in books:
+        state, amount_minor, entries = ours[row.key]
+        assert amount_minor == row.amount_minor
+        assert entries == (1 if state == PaymentState.SUCCEEDED else 0)
+    received = ctx.one(
+        "SELECT -sum(l.amount_minor) FROM journal_lines l"
+        " JOIN payments p ON p.entry_id = l.entry_id"
+        " WHERE l.account_id IS NOT NULL AND p.key NOT LIKE 'world%'"
+    )
+    assert received == sum(row.amount_minor for row in books if row.key in succeeded)
+    db.session.remove()
