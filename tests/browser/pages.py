@@ -24,6 +24,9 @@ EVERYONES = (
     "/demo/mailbox",
     "/there-is-no-such-page",
 )
+FEW = ("", "billing/", "billing/pay")
+SEEN_BY = {"theo": ("", "billing/"), "closed": ("", "billing/invoices/")}
+OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
 OF_MONEY = ("billing/", "billing/invoices/", "billing/payments/")
 
 
@@ -34,13 +37,12 @@ def addresses(town: Town, name: str | None) -> list[str]:
         return [*EVERYONES, town.welcome, town.welcome_dead, *returns]
     if name == "waiting":
         return ["/accounts", *_of_account(town, name)]
-    if name == "theo":  # sees no money: the second is the page that says so
-        return [town.path(), town.path("billing/")]
     if name in ("alice", "busy"):
         return ["/help", "/there-is-no-such-page", *_of_account(town, name)]
-    if name in ("bob", "vera"):
-        return [town.path(rest) for rest in ("", "billing/", "billing/pay")]
-    return _of_account(town, name)
+    if name in ("held", "new"):
+        return _of_account(town, name)
+    # These see the same pages as alice, apart from a few; for theo the second says that he may not.
+    return [town.path(rest, OWNED_BY.get(name, name)) for rest in SEEN_BY.get(name, FEW)]
 
 
 def _of_account(town: Town, name: str) -> list[str]:

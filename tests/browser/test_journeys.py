@@ -207,3 +207,40 @@ def test_start_without_an_answer_is_unknown_until_it_is_known(
     assert all(any("since=" in url for url in asked) == js for _page, asked, js in looking)
     looking[0][0].wait_for_timeout(4000)  # longer than the pause between two questions
     assert [len(asked) for _page, asked, _has_script in looking] == counts
+
+
+def test_form_in_a_swapped_fragment_can_be_sent(new_visitor: NewVisitor, served: Town) -> None:
+    """The page learns by asking that the payment is open, and offers to go on or to cancel."""
+    page = new_visitor(served.new_payer()).page
+    served.bank.set_next_faults([Fault.DROP_AFTER])
+    page.get_by_role("button", name="Pay $").click()
+    expect(page.get_by_role("heading", name="We do not know yet")).to_be_visible()
+    page.evaluate("window.same = true")
+    expect(page.get_by_role("button", name="Continue paying")).to_be_visible(timeout=30_000)
+    assert page.evaluate("window.same") is True
+    page.get_by_role("button", name="Cancel this payment").click()
+    expect(page.get_by_role("heading", name="Cancelled: nothing was paid")).to_be_visible()
+
+
+@pytest.mark.parametrize("is_own_device", [False, True], ids=["any device", "own device"])
+def test_back_and_pay_again_makes_one_payment(
+    new_visitor: NewVisitor, served: Town, is_own_device: bool
+) -> None:
+    name = served.new_payer()
+    visitor = new_visitor()
+    page = visitor.sign_in(name, is_own_device=is_own_device)
+    page.get_by_role("button", name="Pay $").dblclick()
+    page.wait_for_url(served.bank_origin + "/pay/**")
+    page.go_back()
+    again = page.get_by_role("button", name="Pay $").or_(
+        page.get_by_role("link", name="See where it stands")
+    )
+    again.click()
+    onwards = page.get_by_role("button", name=re.compile("^Continue (paying|this payment)"))
+    expect(onwards.or_(page.get_by_role("button", name=re.compile("^Decline")))).to_be_visible()
+    if page.url.startswith(served.origin):
+        onwards.click()
+    choose(page, "Pay")
+    expect_receipt(visitor, name)
+    count = "SELECT count(*) FROM payments JOIN accounts ON accounts.id = account_id"
+    assert served.one(f"{count} WHERE number = ?", town.account_number(name)) == 1
