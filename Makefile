@@ -8,7 +8,7 @@ LOCK := $(VENV)/python -m piptools compile --quiet --generate-hashes --strip-ext
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock translations clean python venv venv-dev
+.PHONY: help run test check format lock translations screenshots clean python venv venv-dev
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "; print "make COMMAND, one of:"} \
@@ -38,6 +38,9 @@ lock: venv-dev ## write requirements*.txt from the .in files; ARGS=--upgrade tak
 
 translations: venv-dev ## collect the strings to translate and compile what is translated
 	@$(VENV)/python scripts/translations.py update
+
+screenshots: venv-dev ## take the pictures of the README; ARGS=http://127.0.0.1:8000 uses a demo that runs
+	@$(VENV)/python scripts/screenshots.py $(ARGS)
 
 clean: ## remove .venv and what tools keep; instance/ stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build
