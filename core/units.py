@@ -8,7 +8,7 @@ from babel.numbers import format_decimal
 def _in_steps(value: int, steps: tuple[str, ...], language: str) -> str:
     number = float(value)
     for unit in steps[:-1]:
-        if number < 1000:
+        if round(number) < 1000:
             break
         number /= 1000
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import ROOT
+from gateways.payments.sandbox.store import Decision
 from tests import crawl
 from tests.conftest import Portal
 from tests.page import BOOSTED, FRAGMENT
@@ -82,7 +83,7 @@ def test_poll_without_news_is_empty_and_with_news_is_the_block(portal: Portal) -
     poll = alice.get(path).select("#payment")[0].get("hx-get")
     nothing = alice.get(poll, headers=FRAGMENT)
     assert (nothing.status, nothing.response.data) == (204, b"")
-    portal.bank.decide(key, "pay")
+    portal.bank.decide(key, Decision.PAY)
     portal.visitor().get(f"/pay/{public_id}/return")
     news = alice.get(poll, headers=FRAGMENT)
     assert "Paid. Thank you." in news.text

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert
+from sqlalchemy.orm import Session
 
 from core import clock, ids
 from core.db import unit_of_work
@@ -23,7 +24,7 @@ def add_many(portal: Portal) -> None:
     account_id, customer_id = portal.world.accounts["alice"], portal.world.customers["alice"]
     now = clock.now()
 
-    def work(session: world.Session) -> None:
+    def work(session: Session) -> None:
         session.execute(
             insert(Payment),
             [
