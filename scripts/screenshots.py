@@ -31,8 +31,8 @@ BUILD_SECONDS = 300
 IMAGES = ROOT / "docs" / "images"
 MOST_BYTES = 120_000
 PICTURES: tuple[tuple[str, ViewportSize], ...] = (
+    ("desk", {"width": 1280, "height": 800}),
     ("phone", {"width": 360, "height": 720}),
-    ("desk", {"width": 1280, "height": 760}),
 )
 
 
