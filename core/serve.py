@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from core.settings import ROOT, Settings, SettingsError, read_settings
 _Starter = Callable[[Settings], "subprocess.Popen[bytes]"]
 
 STOP_SECONDS = 5
-WATCH_SECONDS = 1.0
+FIRST_PAUSE_SECONDS = 1.0
+LAST_PAUSE_SECONDS = 60.0
 # A thread waits while a payment gateway answers (20 s at most), so there are more than cores.
 BLOCKING_THREADS = 8
 
@@ -123,9 +125,18 @@ class _Nursery:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        while not self._is_ending.wait(WATCH_SECONDS):
-            for start, child in self._children.items():
-                if child.poll() is not None and not self._is_ending.is_set():
+        # One that cannot start is tried less and less often, so that it costs nothing.
+        pauses = dict.fromkeys(self._children, FIRST_PAUSE_SECONDS)
+        started = dict.fromkeys(self._children, time.monotonic())
+        while not self._is_ending.wait(FIRST_PAUSE_SECONDS):
+            for start, child in list(self._children.items()):
+                lived = time.monotonic() - started[start]
+                if child.poll() is None:
+                    if lived > LAST_PAUSE_SECONDS:
+                        pauses[start] = FIRST_PAUSE_SECONDS
+                elif lived > pauses[start] and not self._is_ending.is_set():
+                    pauses[start] = min(2 * pauses[start], LAST_PAUSE_SECONDS)
+                    started[start] = time.monotonic()
                     self._children[start] = start(self._settings)
 
     def end(self) -> None:
