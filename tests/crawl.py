@@ -153,11 +153,6 @@ def changes(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> set[st
     return {name for name, rows in before.items() if rows != after[name]}
 
 
-def visitors(portal: Portal) -> Iterator[tuple[str, Visitor]]:
-    for name in WHO:
-        yield name, portal.visitor(None if name == "anonymous" else name)
-
-
 def watch(app: Flask) -> Callable[[], set[str]]:
     """Remember the whole database; the result tells which tables differ since, last use apart."""
     kept = ("sessions.last_used_at",)

@@ -127,8 +127,9 @@ def _print_tables(terminalreporter: pytest.TerminalReporter) -> None:
                     tables.setdefault(name.removeprefix("table: "), []).extend(lines)
     for name, lines in tables.items():
         terminalreporter.section(name)
-        for line in dict.fromkeys(lines):  # the head of a table in several parts stands once
-            terminalreporter.write_line(line)
+        for place, line in enumerate(lines):
+            if line not in lines[:place] or not line.startswith(" "):  # its head stands once
+                terminalreporter.write_line(line)
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
