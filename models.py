@@ -684,7 +684,7 @@ class Payment(Base):
     revision: Mapped[int] = mapped_column(default=1)
     gateway: Mapped[str] = mapped_column(String(20))
     gateway_reference: Mapped[str | None] = mapped_column(String(120))
-    hosted_url: Mapped[str | None] = mapped_column(String(500))
+    hosted_url: Mapped[str | None] = mapped_column(String(2000))
     method: Mapped[str] = mapped_column(String(120), default="")
     decline_reason: Mapped[str] = mapped_column(String(300), default="")
     created_at: Mapped[datetime]
@@ -701,7 +701,7 @@ class GatewayNotice(Base):
     __tablename__ = "gateway_notices"
 
     gateway: Mapped[str] = mapped_column(String(20), primary_key=True)
-    event_id: Mapped[str] = mapped_column(String(120), primary_key=True)
+    event_id: Mapped[str] = mapped_column(String(200), primary_key=True)
     received_at: Mapped[datetime]
 
 

@@ -213,8 +213,8 @@ def unit_of_work(work: Callable[[Session], T], *account_ids: int) -> T:
     """
     engine = db.engine
     refuse_inside_unit("a unit of work")
-    # Reads keep no transaction open; a request that held on to its reading connection while it waits
-    # for its turn to write would need two, and many such requests could starve each other.
+    # Reads keep no transaction open; a request that held its reading connection while it waits for
+    # its turn to write would need two, and many such requests could starve each other.
     db.session.close()
     conflicts = 0
     for attempt in range(ATTEMPTS):

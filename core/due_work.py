@@ -6,6 +6,8 @@ A table with due work has a column that says when it is due (NULL: nothing to do
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +16,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core import clock
 from core.db import unit_of_work
+
+LEASE = timedelta(minutes=2)
+BATCH = 20
+# A round ends after this long, so that work which waits for a silent server outlives neither its
+# claims nor the worker's heartbeat: one call may take twenty seconds more.
+ROUND_SECONDS = 5.0
 
 
 def claim(model: Any, due: InstrumentedAttribute[Any], limit: int, lease: timedelta) -> list[int]:
@@ -36,3 +44,31 @@ def claim(model: Any, due: InstrumentedAttribute[Any], limit: int, lease: timede
         return claimed
 
     return unit_of_work(work)
+
+
+def release(model: Any, row_ids: list[int]) -> None:
+    """Give back claims of rows that nothing was done about."""
+
+    def work(session: Session) -> None:
+        session.connection().execute(
+            update(model).where(model.id.in_(row_ids)).values(claimed_until_at=None)
+        )
+
+    if row_ids:
+        unit_of_work(work)
+
+
+def do(model: Any, due: InstrumentedAttribute[Any], work: Callable[[int], None]) -> int:
+    """Claim due rows and do `work` for each until the round's time is over; returns how many.
+
+    `work` moves or empties the row's `due` column; a row for which it raises stays claimed until
+    the claim runs out.
+    """
+    end = time.monotonic() + ROUND_SECONDS
+    claimed = claim(model, due, BATCH, LEASE)
+    for done, row_id in enumerate(claimed):
+        if done and time.monotonic() > end:
+            release(model, claimed[done:])
+            return done
+        work(row_id)
+    return len(claimed)

@@ -110,7 +110,7 @@ def bare_page(code: int, text: str = BARE) -> Response:
     return Response(body, code, mimetype="text/html")
 
 
-def install(app: Flask) -> None:  # noqa: C901 - one small function for each kind
+def install(app: Flask) -> None:
     """Register a page for every kind of failure."""
 
     @app.errorhandler(HTTPException)

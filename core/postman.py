@@ -28,8 +28,6 @@ from models import Message, MessageState
 
 log = logging.getLogger("lastmile.messages")
 
-LEASE = timedelta(minutes=2)
-BATCH = 20
 PAUSES = (
     timedelta(seconds=30),
     timedelta(minutes=5),
@@ -50,10 +48,9 @@ def send_due(gateway: MessageGateway | None, public_url: str) -> int:
     """Send what is due and return how many were tried. Without a gateway nothing leaves."""
     if gateway is None:
         return 0
-    claimed = due_work.claim(Message, Message.try_at, BATCH, LEASE)
-    for message_id in claimed:
-        _send(message_id, gateway, public_url)
-    return len(claimed)
+    return due_work.do(
+        Message, Message.try_at, lambda message_id: _send(message_id, gateway, public_url)
+    )
 
 
 def compose(message: Message, public_url: str) -> OutgoingMessage:
@@ -86,13 +83,21 @@ def _send(message_id: int, gateway: MessageGateway, public_url: str) -> None:
         _note(message_id, MessageState.FAILED, None)
     except MessageUncertain as uncertain:
         log.warning("message uncertain", extra={"reason": str(uncertain)})
-        wait = PAUSES[message.try_count] if message.try_count < len(PAUSES) else None
-        state = MessageState.UNCERTAIN if wait is not None else MessageState.FAILED
-        _note(message_id, state, wait)
+        _try_again(message_id, message.try_count)
+    except Exception:
+        # A message that cannot be made must not hold up the others; a later build may mend it.
+        log.exception("message could not be sent", extra={"public_id": message.public_id})
+        _try_again(message_id, message.try_count)
     else:
         _note(message_id, MessageState.SENT, None)
     finally:
         db.session.expunge_all()
+
+
+def _try_again(message_id: int, try_count: int) -> None:
+    wait = PAUSES[try_count] if try_count < len(PAUSES) else None
+    state = MessageState.UNCERTAIN if wait is not None else MessageState.FAILED
+    _note(message_id, state, wait)
 
 
 def _note(message_id: int, state: MessageState, wait: timedelta | None) -> None:

@@ -29,7 +29,7 @@ log = logging.getLogger("lastmile.worker")
 Duty = Callable[[], int]
 
 BEAT_EVERY = timedelta(seconds=5)
-MISSED_AFTER = timedelta(seconds=30)
+MISSED_AFTER = timedelta(seconds=60)
 CLEAN_EVERY = timedelta(minutes=10)
 PAUSE_SECONDS = 1.0
 NAME = "worker"

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import ColumnElement, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -36,7 +36,7 @@ from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.money import Money, format_money
 from gateways.payments.base import GatewayState, PaymentGateway, StartOrder, Truth
-from gateways.payments.errors import GatewayRefused, GatewayTimeout, GatewayUnknownKey
+from gateways.payments.errors import GatewayError, GatewayRefused, GatewayTimeout, GatewayUnknownKey
 from models import (
     ENDED,
     UNDER_WAY,
@@ -62,14 +62,22 @@ log = logging.getLogger("lastmile.payments")
 MINIMUM_MINOR = 100
 MAXIMUM_MINOR = 1_000_000
 
-# When the worker asks the gateway about a payment that has not ended (bar 54): soon while somebody
-# may be looking, then at 5 minutes, 1 hour, and daily. One whose customer is at the gateway's page
-# is left alone for the first five minutes.
-_ASK_UNKNOWN = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 60, 300, 3600))
-_ASK_SENT = tuple(timedelta(seconds=seconds) for seconds in (300, 1800, 3600))
+# How long the worker waits before each question about a payment that has not ended (bar 54): soon
+# while somebody may be looking, at 5 minutes and 1 hour, some hours apart so that a gateway that
+# was away for a while is known before a day is over, then daily. One whose customer is at the
+# gateway's page is left alone for the first five minutes.
+_ASK_UNKNOWN = tuple(
+    timedelta(seconds=seconds) for seconds in (5, 15, 60, 220, 3300, 18_000, 21_600, 39_600)
+)
+_ASK_SENT = tuple(timedelta(seconds=seconds) for seconds in (300, 1800, 3600, 21_600, 39_600))
 _ASK_PROCESSING = tuple(timedelta(seconds=seconds) for seconds in (15, 60, 300, 3600))
 _DAILY = timedelta(days=1)
+# A gateway that never saw the key may still get it from a start of ours that is on its way.
 _START_GRACE = timedelta(seconds=60)
+# One that has answered a start and later denies it is not believed for half a day.
+_DENIAL_GRACE = timedelta(hours=12)
+# Gateways keep idempotency keys for a day; after that a start could make a second payment.
+_RESEND_WITHIN = timedelta(hours=23)
 
 _ENDS = {
     GatewayState.DECLINED: PaymentState.DECLINED,
@@ -118,7 +126,7 @@ class OnItsWay:
 
 
 def ask_after(state: PaymentState, ask_count: int) -> timedelta | None:
-    """How long to wait before the gateway is asked again; None when there is nothing to ask."""
+    """How long to wait before the question after `ask_count`; None when there is nothing to ask."""
     if state in ENDED:
         return None
     steps = {PaymentState.SENT: _ASK_SENT, PaymentState.PROCESSING: _ASK_PROCESSING}.get(
@@ -131,7 +139,10 @@ def ask_after(state: PaymentState, ask_count: int) -> timedelta | None:
 
 
 def start(
-    order: Order, key: ArrivedKey, path_of_payment: str, gateway: PaymentGateway | None,
+    order: Order,
+    key: ArrivedKey,
+    path_of_payment: str,
+    gateway: PaymentGateway | None,
     return_url: str,
 ) -> OnItsWay:
     """Start the payment, or find the one that an earlier arrival of `key` started.
@@ -184,9 +195,7 @@ def _amount_of(session: Session, order: Order) -> tuple[int, int | None]:
     invoice = session.execute(
         select(Invoice.id, InvoiceBalance.open_minor)
         .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
-        .where(
-            Invoice.account_id == order.account_id, Invoice.public_id == order.invoice_public_id
-        )
+        .where(Invoice.account_id == order.account_id, Invoice.public_id == order.invoice_public_id)
     ).one_or_none()
     if invoice is None:
         raise InvoiceNotFound
@@ -231,6 +240,7 @@ def create(
                 "gateway": gateway_name,
                 "created_at": now,
                 "ask_at": now + _START_GRACE,
+                "ask_count": 0,
             }
             for payment in payments
         ],
@@ -242,19 +252,17 @@ def create(
 def _touch(session: Session, account_ids: Sequence[int]) -> None:
     """Every change of a payment changes its account's pages: kept copies of them are outdated."""
     session.connection().execute(
-        update(Account)
-        .where(Account.id.in_(account_ids))
-        .values(revision=Account.revision + 1)
+        update(Account).where(Account.id.in_(account_ids)).values(revision=Account.revision + 1)
     )
 
 
-def _change_under_way(
-    session: Session, payment_id: int, states: Sequence[PaymentState], **values: Any
+def _change(
+    session: Session, payment_id: int, conditions: Sequence[ColumnElement[bool]], **values: Any
 ) -> None:
-    """Change a payment that is still in one of `states`."""
+    """Change a payment for which the conditions still hold."""
     account_id = session.scalar(
         update(Payment)
-        .where(Payment.id == payment_id, Payment.state.in_(states))
+        .where(Payment.id == payment_id, *conditions)
         .values(revision=Payment.revision + 1, **values)
         .returning(Payment.account_id)
     )
@@ -265,17 +273,20 @@ def _change_under_way(
 def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
     """Ask the gateway for the hosted page of a payment that may already have one.
 
-    Idempotent by the payment's key, so any number of copies end at the same page. Raises
-    GatewaySaysNo when the gateway refuses, GatewaySilent when it does not answer.
+    Idempotent by the payment's key, so any number of copies end at the same page; after a day the
+    payment is reconciled instead. Raises GatewaySaysNo when the gateway refuses, GatewaySilent
+    when it does not answer.
     """
     payment = db.session.execute(
         select(
             Payment.public_id,
+            Payment.account_id,
             Payment.state,
             Payment.hosted_url,
             Payment.key,
             Payment.amount_minor,
             Payment.currency,
+            Payment.created_at,
             Account.public_id.label("account_public_id"),
             Account.number,
             Account.language,
@@ -286,6 +297,9 @@ def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
     if payment.hosted_url is not None or payment.state not in UNDER_WAY:
         is_open = payment.state in UNDER_WAY
         return OnItsWay(payment_id, payment.public_id, payment.hosted_url if is_open else None)
+    if clock.now() - payment.created_at >= _RESEND_WITHIN:
+        settle(payment_id, gateway)
+        return OnItsWay(payment_id, payment.public_id, None)
     order = StartOrder(
         key=payment.key,
         amount_minor=payment.amount_minor,
@@ -298,30 +312,47 @@ def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
     try:
         started = gateway.start(order)
     except GatewayTimeout:
-        _mark_unknown(payment_id)
+        _mark_unknown(payment_id, payment.account_id)
         raise GatewaySilent(payment.public_id) from None
     except GatewayRefused as refusal:
-        _end(payment_id, PaymentState.DECLINED, refusal.customer_message)
+        _end(payment_id, payment.account_id, PaymentState.DECLINED, refusal.customer_message)
         raise GatewaySaysNo(refusal.customer_message, payment.public_id) from refusal
 
-    def work(session: Session) -> str | None:
-        _change_under_way(
+    def work(session: Session) -> tuple[str, str | None]:
+        _change(
             session,
             payment_id,
-            (PaymentState.CREATED, PaymentState.UNKNOWN),
+            (Payment.state.in_(UNDER_WAY), Payment.hosted_url.is_(None)),
             state=PaymentState.SENT.value,
             gateway_reference=started.reference,
             hosted_url=started.hosted_url,
-            ask_count=0,
+            ask_count=1,
             ask_at=clock.now() + _ASK_SENT[0],
         )
-        return session.scalar(
-            select(Payment.hosted_url).where(
-                Payment.id == payment_id, Payment.state.in_(UNDER_WAY)
-            )
-        )
+        row = session.execute(
+            select(Payment.state, Payment.hosted_url).where(Payment.id == payment_id)
+        ).one()
+        return row.state, row.hosted_url
 
-    return OnItsWay(payment_id, payment.public_id, unit_of_work(work))
+    state, hosted_url = unit_of_work(work, payment.account_id)
+    if state in UNDER_WAY:
+        return OnItsWay(payment_id, payment.public_id, hosted_url)
+    if hosted_url is None:
+        _withdraw(payment_id, payment.account_id, payment.key, gateway)
+    return OnItsWay(payment_id, payment.public_id, None)
+
+
+def _withdraw(payment_id: int, account_id: int, key: str, gateway: PaymentGateway) -> None:
+    """Take back a start that arrived after its payment had ended here.
+
+    Nobody was given its page, so no money can move on it, whether or not this succeeds.
+    """
+    try:
+        truth = gateway.cancel(key)
+    except GatewayError as failure:
+        log.warning("a late start could not be withdrawn", extra={"reason": str(failure)})
+    else:
+        _apply_one(payment_id, account_id, truth, gateway.name, None)
 
 
 def resume(account_id: int, public_id: str, gateway: PaymentGateway, return_url: str) -> OnItsWay:
@@ -334,35 +365,36 @@ def resume(account_id: int, public_id: str, gateway: PaymentGateway, return_url:
     return send(payment_id, gateway, return_url)
 
 
-def _mark_unknown(payment_id: int) -> None:
+def _mark_unknown(payment_id: int, account_id: int) -> None:
     def work(session: Session) -> None:
-        _change_under_way(
+        _change(
             session,
             payment_id,
-            (PaymentState.CREATED, PaymentState.SENT),
+            (Payment.state.in_((PaymentState.CREATED, PaymentState.SENT)),),
             state=PaymentState.UNKNOWN.value,
-            ask_count=0,
+            ask_count=1,
             ask_at=clock.now() + _ASK_UNKNOWN[0],
         )
 
-    unit_of_work(work)
+    unit_of_work(work, account_id)
 
 
-def _end(payment_id: int, state: PaymentState, reason: str = "") -> None:
+def _end(payment_id: int, account_id: int, state: PaymentState, reason: str = "") -> None:
     """End a payment that is known to have moved no money."""
 
     def work(session: Session) -> None:
-        _change_under_way(
+        _change(
             session,
             payment_id,
-            UNDER_WAY,
+            (Payment.state.in_(UNDER_WAY),),
             state=state.value,
             decline_reason=reason[:300],
             ended_at=clock.now(),
             ask_at=None,
+            claimed_until_at=None,
         )
 
-    unit_of_work(work)
+    unit_of_work(work, account_id)
 
 
 # Coming back from the gateway ----------------------------------------------------------------
@@ -424,18 +456,16 @@ def settle(payment_id: int, gateway: PaymentGateway, notice_id: str | None = Non
     the payment becomes or stays unknown and is asked about later. Returns the state afterwards.
     """
     row = db.session.execute(
-        select(Payment.key, Payment.account_id, Payment.state, Payment.created_at).where(
-            Payment.id == payment_id
-        )
+        select(Payment.key, Payment.account_id, Payment.state).where(Payment.id == payment_id)
     ).one()
     if row.state == PaymentState.SUCCEEDED and notice_id is None:
         return PaymentState.SUCCEEDED
     try:
         truth = gateway.ask(row.key)
-    except GatewayTimeout:
-        return _ask_later(payment_id)
     except GatewayUnknownKey:
-        return _never_arrived(payment_id, row.created_at)
+        return _ask_later(payment_id, row.account_id, is_denied=True)
+    except GatewayError:
+        return _ask_later(payment_id, row.account_id, is_announced=notice_id is not None)
     return _apply_one(payment_id, row.account_id, truth, gateway.name, notice_id)
 
 
@@ -445,7 +475,7 @@ def cancel(account_id: int, public_id: str, gateway: PaymentGateway) -> PaymentS
     Raises PaymentNotFound. Returns the state afterwards.
     """
     row = db.session.execute(
-        select(Payment.id, Payment.key, Payment.state).where(
+        select(Payment.id, Payment.key, Payment.state, Payment.hosted_url).where(
             Payment.account_id == account_id, Payment.public_id == public_id
         )
     ).one_or_none()
@@ -455,13 +485,23 @@ def cancel(account_id: int, public_id: str, gateway: PaymentGateway) -> PaymentS
         return PaymentState(row.state)
     try:
         truth = gateway.cancel(row.key)
-    except GatewayTimeout:
-        _mark_unknown(row.id)
-        return PaymentState.UNKNOWN
     except GatewayUnknownKey:
-        _end(row.id, PaymentState.CANCELLED)
-        return PaymentState.CANCELLED
+        # A start still on its way brings nobody to its page any more: see `_withdraw`.
+        if row.hosted_url is None:
+            _end(row.id, account_id, PaymentState.CANCELLED)
+        else:
+            _mark_unknown(row.id, account_id)
+        return _state_of(row.id)
+    except GatewayError:
+        _mark_unknown(row.id, account_id)
+        return _state_of(row.id)
     return _apply_one(row.id, account_id, truth, gateway.name, None)
+
+
+def _state_of(payment_id: int) -> PaymentState:
+    return PaymentState(
+        db.session.execute(select(Payment.state).where(Payment.id == payment_id)).scalar_one()
+    )
 
 
 def _apply_one(
@@ -472,9 +512,7 @@ def _apply_one(
             seen = session.get(GatewayNotice, (gateway_name, notice_id))
             if seen is None:
                 session.add(
-                    GatewayNotice(
-                        gateway=gateway_name, event_id=notice_id, received_at=clock.now()
-                    )
+                    GatewayNotice(gateway=gateway_name, event_id=notice_id, received_at=clock.now())
                 )
                 session.flush()
         return apply(session, [(payment_id, truth)])[0]
@@ -483,37 +521,69 @@ def _apply_one(
         return unit_of_work(work, account_id)
     except TruthMismatch as mismatch:
         log.critical("gateway truth differs from our intent", extra={"payment": str(mismatch)})
-        return _ask_later(payment_id)
+        return _ask_later(payment_id, account_id)
 
 
-def _ask_later(payment_id: int) -> PaymentState:
+def _ask_later(
+    payment_id: int, account_id: int, *, is_denied: bool = False, is_announced: bool = False
+) -> PaymentState:
+    """Note that the gateway did not say where the payment stands, and when to ask again.
+
+    `is_denied`: it says that it never saw the payment, which ends one under way when no start of
+    ours can still arrive. `is_announced`: a notice says that there is news, so that even a payment
+    that has ended here is asked about once more.
+    """
+
     def work(session: Session) -> PaymentState:
         payment = session.get_one(Payment, payment_id)
         state = PaymentState(payment.state)
-        if state in (PaymentState.CREATED, PaymentState.SENT):
-            payment.state = PaymentState.UNKNOWN.value
-            payment.revision += 1
-            payment.ask_count = 0
-            _touch(session, [payment.account_id])
-        _schedule(payment)
+        is_known = payment.hosted_url is not None or payment.gateway_reference is not None
+        grace = _DENIAL_GRACE if is_known else _START_GRACE
+        if is_denied and state in UNDER_WAY and clock.now() - payment.created_at >= grace:
+            _move(payment, PaymentState.EXPIRED)
+        elif state in (PaymentState.CREATED, PaymentState.SENT):
+            _move(payment, PaymentState.UNKNOWN)
+        elif state in ENDED and not is_denied and (is_announced or payment.ask_at is not None):
+            _ask_once_more(payment)
+        else:
+            _schedule(payment)
+        if payment.state != state:
+            _touch(session, [account_id])
         return PaymentState(payment.state)
 
-    return unit_of_work(work)
+    return unit_of_work(work, account_id)
 
 
-def _never_arrived(payment_id: int, created_at: datetime) -> PaymentState:
-    """The gateway has never heard of it: it expires once no start of ours can still be on its way."""
-    if clock.now() - created_at < _START_GRACE:
-        return _ask_later(payment_id)
-    _end(payment_id, PaymentState.EXPIRED)
-    return PaymentState(
-        db.session.execute(select(Payment.state).where(Payment.id == payment_id)).scalar_one()
-    )
+def _move(payment: Payment, state: PaymentState) -> None:
+    """Put the payment into another state, whose questions begin anew."""
+    payment.state = state.value
+    payment.revision += 1
+    payment.ask_count = 0
+    payment.ask_at = None
+    payment.ended_at = clock.now() if state in ENDED else None
+    _schedule(payment)
+
+
+def _ask_once_more(payment: Payment) -> None:
+    """Plan a question about a payment that has ended here, until the gateway answers one."""
+    if payment.state != PaymentState.SUCCEEDED:
+        wait = ask_after(PaymentState.UNKNOWN, payment.ask_count)
+        payment.ask_at = clock.now() + (wait or _DAILY)
+        payment.ask_count += 1
+        payment.claimed_until_at = None
 
 
 def _schedule(payment: Payment) -> None:
+    """Plan the next question, unless one is planned: somebody who asks in between moves nothing."""
+    now = clock.now()
+    if payment.state in ENDED:
+        if payment.ask_at is not None:
+            payment.ask_at = payment.claimed_until_at = None
+        return
+    if payment.ask_at is not None and payment.ask_at > now:
+        return
     wait = ask_after(PaymentState(payment.state), payment.ask_count)
-    payment.ask_at = None if wait is None else clock.now() + wait
+    payment.ask_at = None if wait is None else now + wait
     payment.ask_count += 1
     payment.claimed_until_at = None
 
@@ -542,7 +612,9 @@ def apply(session: Session, truths: Sequence[tuple[int, Truth]]) -> list[Payment
         _take_over(payment, truth, received)
     if received:
         _book(session, received)
-    changed = [rows[payment_id][0] for payment_id, _ in truths if rows[payment_id][0] in session.dirty]
+    changed = [
+        rows[payment_id][0] for payment_id, _ in truths if rows[payment_id][0] in session.dirty
+    ]
     session.flush()
     _touch(session, [payment.account_id for payment in changed])
     return [PaymentState(rows[payment_id][0].state) for payment_id, _ in truths]
@@ -554,25 +626,32 @@ def _take_over(payment: Payment, truth: Truth, received: list[tuple[Payment, Tru
         if state is not PaymentState.SUCCEEDED and all(payment is not seen for seen, _ in received):
             received.append((payment, truth))
         return
-    if state in ENDED:
-        return
-    wanted = _ENDS.get(truth.state)
-    if wanted is None:
-        wanted = (
-            PaymentState.PROCESSING
-            if truth.state is GatewayState.PROCESSING
-            else PaymentState.SENT
-        )
+    wanted = _wanted(state, truth.state)
     if wanted is not state:
-        payment.revision += 1
-        payment.ask_count = 0
-    payment.state = wanted.value
+        _move(payment, wanted)
+    else:
+        _schedule(payment)
+    if state in ENDED and wanted is state:
+        return
     payment.gateway_reference = truth.reference or payment.gateway_reference
-    payment.method = truth.method or payment.method
+    payment.method = truth.method[:120] or payment.method
     payment.decline_reason = truth.decline_reason[:300]
-    if wanted in ENDED:
-        payment.ended_at = clock.now()
-    _schedule(payment)
+
+
+def _wanted(state: PaymentState, theirs: GatewayState) -> PaymentState:
+    """The state that follows from what the gateway says, when that is not success.
+
+    What has ended stays ended, but for money on its way for a payment that was given up here; a
+    debit that the bank has begun does not become a page to be filled in again.
+    """
+    if theirs is GatewayState.PROCESSING:
+        is_given_up = state in (PaymentState.EXPIRED, PaymentState.CANCELLED)
+        return state if state in ENDED and not is_given_up else PaymentState.PROCESSING
+    if state in ENDED:
+        return state
+    if theirs is GatewayState.PENDING:
+        return state if state is PaymentState.PROCESSING else PaymentState.SENT
+    return _ENDS[theirs]
 
 
 def _book(session: Session, received: Sequence[tuple[Payment, Truth]]) -> None:
@@ -603,7 +682,7 @@ def _book(session: Session, received: Sequence[tuple[Payment, Truth]]) -> None:
         payment.entry_id = entry_id
         payment.revision += 1
         payment.gateway_reference = truth.reference or payment.gateway_reference
-        payment.method = truth.method
+        payment.method = truth.method[:120]
         payment.decline_reason = ""
         payment.ended_at = now
         payment.ask_at = None
@@ -652,9 +731,7 @@ def _lift_unpaid_holds(
             Invoice.due_on < today,
         )
     )
-    lines = select(Line.id).where(
-        Line.account_id.in_(account_ids), Line.account_id.not_in(overdue)
-    )
+    lines = select(Line.id).where(Line.account_id.in_(account_ids), Line.account_id.not_in(overdue))
     session.connection().execute(
         update(LineHold)
         .where(
@@ -685,9 +762,9 @@ def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
         for row in session.execute(
             select(
                 Payment.id,
-                case((on_file.c.value.is_not(None), on_file.c.value), else_=Customer.email_key).label(
-                    "address"
-                ),
+                case(
+                    (on_file.c.value.is_not(None), on_file.c.value), else_=Customer.email_key
+                ).label("address"),
                 Customer.language,
                 Account.number,
             )
@@ -739,19 +816,17 @@ def take_notice(gateway: PaymentGateway, event_id: str, key: str | None) -> bool
 
 # The worker's part --------------------------------------------------------------------------
 
-_LEASE = timedelta(minutes=2)
-_BATCH = 20
-
 
 def ask_due(gateway: PaymentGateway | None) -> int:
     """Ask the gateway about payments whose time has come; returns how many."""
     if gateway is None:
         return 0
-    claimed = due_work.claim(Payment, Payment.ask_at, _BATCH, _LEASE)
-    for payment_id in claimed:
+
+    def ask(payment_id: int) -> None:
         try:
             settle(payment_id, gateway)
         except Exception:
             # The claim runs out by itself; one bad payment must not hold up the others.
             log.exception("a payment could not be settled", extra={"payment_id": payment_id})
-    return len(claimed)
+
+    return due_work.do(Payment, Payment.ask_at, ask)

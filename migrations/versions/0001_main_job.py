@@ -70,7 +70,7 @@ def upgrade() -> None:
     op.create_table(
         "gateway_notices",
         sa.Column("gateway", sa.String(length=20), nullable=False),
-        sa.Column("event_id", sa.String(length=120), nullable=False),
+        sa.Column("event_id", sa.String(length=200), nullable=False),
         sa.Column("received_at", models.UtcDateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("gateway", "event_id", name=op.f("pk_gateway_notices")),
     )
@@ -811,7 +811,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("gateway", sa.String(length=20), nullable=False),
         sa.Column("gateway_reference", sa.String(length=120), nullable=True),
-        sa.Column("hosted_url", sa.String(length=500), nullable=True),
+        sa.Column("hosted_url", sa.String(length=2000), nullable=True),
         sa.Column("method", sa.String(length=120), nullable=False),
         sa.Column("decline_reason", sa.String(length=300), nullable=False),
         sa.Column("created_at", models.UtcDateTime(timezone=True), nullable=False),

@@ -58,7 +58,8 @@ def test_database_refuses_lines_that_do_not_complete_their_entry(
 ) -> None:
     head = (
         "INSERT INTO journal_entries"
-        " (id, key, kind, account_id, booked_on, description, line_count, created_at) VALUES (9999, 'odd', 'adjustment', 1, '2026-06-01', 'odd', 2, '2026-06-01')"
+        " (id, key, kind, account_id, booked_on, description, line_count, created_at)"
+        " VALUES (9999, 'odd', 'adjustment', 1, '2026-06-01', 'odd', 2, '2026-06-01')"
     )
     line = (
         "INSERT INTO journal_lines (entry_id, position, ledger, amount_minor, currency)"

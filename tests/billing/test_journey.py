@@ -13,9 +13,7 @@ def test_customer_signs_in_pays_and_sees_the_balance_change(portal: Portal) -> N
     out = alice.submit(home, "/pay", choice="balance")
     assert out.status == 303
     assert out.location.startswith(portal.gateway.origin)
-    [(key, public_id)] = portal.rows(
-        "SELECT key, public_id FROM payments WHERE state = 'sent'"
-    )
+    [(key, public_id)] = portal.rows("SELECT key, public_id FROM payments WHERE state = 'sent'")
     portal.bank.decide(key, Decision.PAY)
     back = alice.get(f"/pay/{public_id}/return")
     assert back.location == portal.path(f"billing/payments/{public_id}")
