@@ -57,7 +57,13 @@ def test_htmx_gets_the_block_alone(portal: Portal, endpoint: str, element: str) 
 
 @each_page
 @pytest.mark.parametrize(
-    "headers", [BOOSTED, BACK_BUTTON, FRAGMENT | BOOSTED, FRAGMENT | BACK_BUTTON]
+    "headers",
+    [
+        BOOSTED,
+        BACK_BUTTON,
+        FRAGMENT | {"HX-Boosted": "true"},
+        FRAGMENT | {"HX-History-Restore-Request": "true"},
+    ],
 )
 def test_boosted_link_and_back_button_get_the_whole_page(
     portal: Portal, endpoint: str, element: str, headers: dict[str, str]
