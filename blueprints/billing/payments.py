@@ -65,11 +65,11 @@ MAXIMUM_MINOR = 1_000_000
 # How long the worker waits before each question about a payment that has not ended (bar 54): soon
 # while somebody may be looking, at 5 minutes and 1 hour, some hours apart so that a gateway that
 # was away for a while is known before a day is over, then daily. One whose customer is at the
-# gateway's page is left alone for the first five minutes.
+# gateway's page is left alone for the first minute.
 _ASK_UNKNOWN = tuple(
     timedelta(seconds=seconds) for seconds in (5, 15, 60, 220, 3300, 18_000, 21_600, 39_600)
 )
-_ASK_SENT = tuple(timedelta(seconds=seconds) for seconds in (300, 1800, 3600, 21_600, 39_600))
+_ASK_SENT = tuple(timedelta(seconds=seconds) for seconds in (60, 240, 1800, 3600, 21_600, 39_600))
 _ASK_PROCESSING = tuple(timedelta(seconds=seconds) for seconds in (15, 60, 300, 3600))
 _DAILY = timedelta(days=1)
 # A gateway that never saw the key may still get it from a start of ours that is on its way.
