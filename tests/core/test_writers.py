@@ -1,0 +1,185 @@
+"""Writers in line, due work taken once, transactions tried again, schemas that are equal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from sqlalchemy import create_engine, event, inspect, select, text, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from core import due_work, ids
+from core.db import DatabaseBusy, WriterQueue, check_engine, db, unit_of_work
+from core.migrate import _config, upgrade
+from core.outbox import Letter, queue
+from core.schema import create_triggers
+from core.settings import ROOT
+from models import Account, Base, Message
+from tests.conftest import Portal, together
+
+WRITERS, WRITES = 8, 40
+JOBS = 5_000
+
+WRITER = """
+import sys, time, json
+from sqlalchemy import select, update
+from app import create_app
+from core.db import unit_of_work
+from core.settings import Settings
+from models import Counter
+from pathlib import Path
+url, folder, writes = sys.argv[1], sys.argv[2], int(sys.argv[3])
+app = create_app(Settings(Path(folder), url, b"k" * 64, True, "127.0.0.1", 8000,
+    "http://127.0.0.1:8000", 1, 0, (), "", "", ""))
+waits = []
+def add(session):
+    value = session.execute(select(Counter.next_value).where(Counter.name == "tally")
+        .with_for_update()).scalar_one()
+    session.execute(update(Counter).where(Counter.name == "tally").values(next_value=value + 1))
+with app.app_context():
+    for _ in range(writes):
+        begun = time.monotonic()
+        unit_of_work(add)
+        waits.append(time.monotonic() - begun)
+print(json.dumps(max(waits)))
+"""
+
+
+def test_eight_writing_processes_lose_no_update_and_never_find_the_database_locked(
+    portal: Portal,
+) -> None:
+    portal.execute("INSERT INTO counters (name, next_value) VALUES ('tally', 0)")
+    arguments = [portal.settings.database_url, str(portal.settings.data), str(WRITES)]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(WRITERS)
+    ]
+    outputs = [writer.communicate(timeout=120) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * WRITERS, outputs
+    assert portal.one("SELECT next_value FROM counters WHERE name = 'tally'") == WRITERS * WRITES
+    print("worst wait", max(json.loads(out) for out, _err in outputs), "s")
+
+
+def test_turn_that_does_not_come_in_time_is_refused(tmp_path: Path) -> None:
+    one, two = WriterQueue(tmp_path), WriterQueue(tmp_path, wait_seconds=0.05)
+    with one.turn(), pytest.raises(DatabaseBusy), two.turn():
+        pass
+    with two.turn():
+        pass
+
+
+def test_sixteen_workers_take_each_of_five_thousand_jobs_exactly_once(portal: Portal) -> None:
+    with portal.app.app_context():
+        letters = [Letter("receipt", "a@example.net", "en") for _ in range(JOBS)]
+        unit_of_work(lambda session: queue(session, letters))
+
+    def work(_number: int) -> list[int]:
+        done: list[int] = []
+        with portal.app.app_context():
+            while claimed := due_work.claim(Message, Message.try_at, 50, due_work.LEASE):
+                done += claimed
+                unit_of_work(lambda session, rows=claimed: _finish(session, rows))
+        return done
+
+    taken = together(16, work)
+    assert not [each for each in taken if isinstance(each, Exception)], taken
+    everything = [row for each in taken if isinstance(each, list) for row in each]
+    assert len(everything) == len(set(everything)) >= JOBS
+
+
+def _finish(session: Session, rows: list[int]) -> None:
+    session.execute(update(Message).where(Message.id.in_(rows)).values(try_at=None))
+
+
+def test_unit_that_meets_a_deadlock_is_run_again_as_a_whole(ctx: Portal) -> None:
+    runs = []
+
+    def work(session: Session) -> int:
+        runs.append(1)
+        session.execute(update(Account).where(Account.number == "1001").values(bill_day=len(runs)))
+        if len(runs) < 3:
+            raise OperationalError("deadlock", {}, _Deadlock())
+        return len(runs)
+
+    assert unit_of_work(work, ctx.world.accounts["alice"]) == 3
+    assert ctx.one("SELECT bill_day FROM accounts WHERE number = '1001'") == 3
+
+
+def test_unit_that_never_succeeds_is_given_up_after_five_runs(ctx: Portal) -> None:
+    runs = []
+
+    def work(_session: Session) -> None:
+        runs.append(1)
+        raise OperationalError("deadlock", {}, _Deadlock())
+
+    with pytest.raises(OperationalError):
+        unit_of_work(work)
+    assert len(runs) == 5
+
+
+class _Deadlock(Exception):
+    sqlstate = "40P01"
+
+
+def test_engine_that_does_not_keep_its_promises_is_refused(ctx: Portal) -> None:
+    check_engine()
+    if not ctx.settings.is_sqlite:
+        return
+
+    def forget(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(db.engine, "connect", forget)
+    db.engine.dispose()
+    try:
+        with pytest.raises(RuntimeError, match="synchronous"):
+            check_engine()
+    finally:
+        event.remove(db.engine, "connect", forget)
+        db.engine.dispose()
+
+
+def test_upgraded_schema_equals_the_models_and_its_triggers_the_list(
+    ctx: Portal, tmp_path: Path
+) -> None:
+    command.check(_config(ctx.settings))
+    if not ctx.settings.is_sqlite:
+        return
+    fresh = create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
+    Base.metadata.create_all(fresh)
+    with fresh.begin() as connection:
+        create_triggers(connection)
+    listed = text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
+    with fresh.connect() as one, db.engine.connect() as two:
+        assert one.execute(listed).all() == two.execute(listed).all()
+        assert set(inspect(fresh).get_table_names()) == set(
+            inspect(db.engine).get_table_names()
+        ) - {"alembic_version"}
+    fresh.dispose()
+
+
+def test_upgrade_of_a_current_database_changes_nothing(ctx: Portal) -> None:
+    before = ctx.rows("SELECT number, revision FROM accounts ORDER BY id")
+    upgrade(ctx.settings)
+    assert ctx.rows("SELECT number, revision FROM accounts ORDER BY id") == before
+
+
+def test_public_ids_do_not_repeat() -> None:
+    assert len({ids.public_id() for _ in range(10_000)}) == 10_000
+
+
+def test_reading_session_is_given_back_before_writing(ctx: Portal) -> None:
+    db.session.execute(select(Account.id)).all()
+    unit_of_work(lambda session: session.execute(select(Account.id)).all())
+    assert db.engine.pool.checkedout() == 0
