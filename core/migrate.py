@@ -19,10 +19,15 @@ def _config(settings: Settings) -> Config:
 
 
 def upgrade(settings: Settings) -> None:
-    """Run the migrations that are missing. Does nothing when there are none."""
+    """Run the migrations that are missing. Does nothing when there are none.
+
+    A schema newer than this build stays as it is: the release before runs on it (bar 74).
+    """
     config = _config(settings)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     head = ScriptDirectory.from_config(config).get_current_head()
     with db.engine.connect() as connection:
-        if MigrationContext.configure(connection).get_current_revision() == head:
-            return
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current == head or (current is not None and current not in known):
+        return
     command.upgrade(config, "head")

@@ -11,14 +11,23 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-APPEND_ONLY = (
-    "journal_entries",
-    "journal_lines",
-    "invoices",
-    "invoice_lines",
-    "allocations",
-    "gateway_notices",
-)
+# Each with what is unique in it: SQLite's INSERT OR REPLACE deletes rows without telling a trigger,
+# unless its connection has recursive triggers on, which not every tool has.
+APPEND_ONLY = {
+    "journal_entries": ("id = NEW.id", "key = NEW.key"),
+    "journal_lines": ("entry_id = NEW.entry_id AND position = NEW.position",),
+    "invoices": (
+        "id = NEW.id",
+        "public_id = NEW.public_id",
+        "number = NEW.number",
+        "entry_id = NEW.entry_id",
+        "account_id = NEW.account_id AND period_from = NEW.period_from"
+        " AND kind = 'invoice' AND NEW.kind = 'invoice'",
+    ),
+    "invoice_lines": ("invoice_id = NEW.invoice_id AND position = NEW.position",),
+    "allocations": ("id = NEW.id",),
+    "gateway_notices": ("gateway = NEW.gateway AND event_id = NEW.event_id",),
+}
 
 # header table, line table, the header's column in the line table, what the lines must sum to
 _COUNTED = (
@@ -34,7 +43,12 @@ _COUNTED = (
 
 def _sqlite_triggers() -> dict[str, str]:
     triggers = {}
-    for table in APPEND_ONLY:
+    for table, unique in APPEND_ONLY.items():
+        found = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {match})" for match in unique)
+        triggers[f"{table}_no_replace"] = (
+            f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {found} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: this row is there'); END"
+        )
         for action in ("update", "delete"):
             name = f"{table}_no_{action}"
             triggers[name] = (

@@ -37,6 +37,33 @@ def account_name(ledger: str, number: str | None) -> str:
     return f"{_ROOTS[kind]}:{_component(rest)}" if rest else _ROOTS[kind]
 
 
+class _Names:
+    """Beancount accounts by ledger and account number, each its own: `7/1` and `7.1` would both
+    become `A7-1`, so the later one is given another ending."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str | None], str] = {}
+        self._taken: set[str] = set()
+
+    def of(self, ledger: str, number: str | None) -> str:
+        """The same name each time; a new one for what was not asked for before."""
+        known = self._names.get((ledger, number))
+        if known is not None:
+            return known
+        name = plain = account_name(ledger, number)
+        copies = 1
+        while name in self._taken:
+            copies += 1
+            name = f"{plain}-{copies}"
+        self._taken.add(name)
+        self._names[ledger, number] = name
+        return name
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def _amount(minor: int, currency: str) -> str:
     return f"{format_plain(Money(minor, currency))} {currency}"
 
@@ -60,12 +87,13 @@ def beancount(session: Session) -> Iterator[str]:
         .order_by(JournalLine.ledger, Account.number)
     ).all()
     currency = names[0][2]
+    accounts = _Names()
     yield 'option "title" "Lastmile"'
     yield f'option "operating_currency" "{currency}"'
     yield f'option "inferred_tolerance_default" "{currency}:0"'
     for ledger, number, in_currency, _sum in names:
-        yield f"{first_on} open {account_name(ledger, number)} {in_currency}"
-    yield from _entries(session)
+        yield f"{first_on} open {accounts.of(ledger, number)} {in_currency}"
+    yield from _entries(session, accounts)
     balances = session.execute(
         select(Account.number, Account.balance_minor, Account.currency).order_by(Account.number)
     )
@@ -73,10 +101,12 @@ def beancount(session: Session) -> Iterator[str]:
     check_on = last_on + timedelta(days=1)
     for ledger, number, in_currency, sum_minor in names:
         balance = kept[number][0] if ledger == RECEIVABLE else sum_minor
-        yield f"{check_on} balance {account_name(ledger, number)} {_amount(balance, in_currency)}"
+        # Beancount forgives two units of the last digit unless it is told not to.
+        amount = format_plain(Money(balance, in_currency))
+        yield f"{check_on} balance {accounts.of(ledger, number)} {amount} ~ 0 {in_currency}"
 
 
-def _entries(session: Session) -> Iterator[str]:
+def _entries(session: Session, accounts: _Names) -> Iterator[str]:
     last_id = 0
     while True:
         entries = session.execute(
@@ -102,10 +132,10 @@ def _entries(session: Session) -> Iterator[str]:
         by_entry: dict[int, list[str]] = {}
         for entry_id, ledger, number, minor, currency in lines:
             by_entry.setdefault(entry_id, []).append(
-                f"  {account_name(ledger, number)}  {_amount(minor, currency)}"
+                f"  {accounts.of(ledger, number)}  {_amount(minor, currency)}"
             )
         for entry_id, booked_on, key in entries:
             yield ""
-            yield f'{booked_on} * "{key}"'
+            yield f"{booked_on} * {_quoted(key)}"
             yield from by_entry.get(entry_id, ())
         last_id = entries[-1].id

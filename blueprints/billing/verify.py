@@ -12,8 +12,11 @@ from core.db import total
 from models import (
     Account,
     Allocation,
+    Counter,
+    EntryKind,
     Invoice,
     InvoiceBalance,
+    InvoiceKind,
     InvoiceLine,
     JournalEntry,
     JournalLine,
@@ -35,6 +38,10 @@ def find_faults(session: Session) -> Iterator[str]:
         _credits_not_overused,
         _balance_is_open_less_credit,
         _payments_have_one_entry,
+        _payment_entries_have_a_payment,
+        _invoices_equal_entries,
+        _allocations_stay_on_their_account,
+        _numbers_have_no_gap,
     ):
         yield from check(session)
 
@@ -172,3 +179,66 @@ def _payments_have_one_entry(session: Session) -> Iterator[str]:
     )
     for public_id, state, wanted, found in rows:
         yield f"payment {public_id} ({state}): {wanted}, its entry says {found}"
+
+
+def _payment_entries_have_a_payment(session: Session) -> Iterator[str]:
+    rows = session.scalars(
+        select(JournalEntry.key)
+        .outerjoin(Payment, Payment.entry_id == JournalEntry.id)
+        .where(JournalEntry.kind == EntryKind.PAYMENT.value, Payment.id.is_(None))
+        .limit(_SHOWN)
+    )
+    for key in rows:
+        yield f"entry {key}: no payment belongs to it"
+
+
+def _invoices_equal_entries(session: Session) -> Iterator[str]:
+    """What an invoice asks for is what its entry makes the account owe."""
+    rows = session.execute(
+        select(Invoice.number, Invoice.total_minor, JournalLine.amount_minor)
+        .outerjoin(
+            JournalLine,
+            (JournalLine.entry_id == Invoice.entry_id)
+            & (JournalLine.account_id == Invoice.account_id),
+        )
+        .where(
+            or_(JournalLine.amount_minor.is_(None), JournalLine.amount_minor != Invoice.total_minor)
+        )
+        .limit(_SHOWN)
+    )
+    for number, wanted, booked in rows:
+        yield f"invoice {number}: total {wanted}, its entry says {booked}"
+
+
+def _allocations_stay_on_their_account(session: Session) -> Iterator[str]:
+    rows = session.execute(
+        select(JournalEntry.key, Invoice.number)
+        .join(Allocation, Allocation.entry_id == JournalEntry.id)
+        .join(Invoice, Invoice.id == Allocation.invoice_id)
+        .where(JournalEntry.account_id != Invoice.account_id)
+        .limit(_SHOWN)
+    )
+    for key, number in rows:
+        yield f"entry {key}: settles invoice {number} of another account"
+
+
+def _numbers_have_no_gap(session: Session) -> Iterator[str]:
+    """A year's counter has given out as many numbers as there are invoices."""
+    given_out = {
+        name.removeprefix("invoice:"): next_value - 1
+        for name, next_value in session.execute(
+            select(Counter.name, Counter.next_value).where(Counter.name.startswith("invoice:"))
+        )
+    }
+    year = func.substr(Invoice.number, 1, 4)
+    rows = session.execute(
+        select(year, func.count())
+        .where(Invoice.kind == InvoiceKind.INVOICE.value)
+        .group_by(year)
+        .order_by(year)
+    )
+    found = {name: int(count) for name, count in rows}
+    for name in sorted(given_out.keys() | found.keys()):
+        given, count = given_out.get(name, 0), found.get(name, 0)
+        if given != count:
+            yield f"invoices of {name}: {count}, and {given} numbers were given out"
