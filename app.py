@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         MAX_FORM_PARTS=MAX_FORM_PARTS,
         MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
-        TRUSTED_HOSTS=[settings.public_host.split(":")[0]],
+        TRUSTED_HOSTS=[settings.public_host],
         BABEL_TRANSLATION_DIRECTORIES=str(ROOT / "translations"),
         COMPRESS_ALGORITHM=["br", "gzip"],
         COMPRESS_BR_LEVEL=5,
@@ -133,8 +133,7 @@ def _payment_gateway(settings: Settings) -> PaymentGateway | None:
 
 
 def _message_gateway(settings: Settings) -> MessageGateway | None:
-    host = settings.public_host.split(":")[0]
-    sender = settings.mail_from or f"no-reply@{host}"
+    sender = settings.mail_from or f"no-reply@{settings.public_host}"
     if settings.is_demo:
         from gateways.messages.mailbox import Mailbox
 

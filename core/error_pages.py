@@ -110,7 +110,7 @@ def bare_page(code: int, text: str = BARE) -> Response:
     return Response(body, code, mimetype="text/html")
 
 
-def install(app: Flask) -> None:
+def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of failure
     """Register a page for every kind of failure."""
 
     @app.errorhandler(HTTPException)
@@ -130,9 +130,23 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(NotFromOurPage)
     @app.errorhandler(FormExpired)
-    @app.errorhandler(KeyReused)
     def expired_form(_error: Exception) -> Response:
         return _or_bare(lambda: render("errors/expired_form.html", "alert", 403), 403)
+
+    @app.errorhandler(KeyReused)
+    def already_sent(_error: KeyReused) -> Response:
+        return _or_bare(
+            lambda: render(
+                "errors/error.html",
+                "alert",
+                409,
+                code=409,
+                title=_("This form was already sent"),
+                text=_("It was sent before with other content, and that is what counts."),
+                what_next=_("Open the page again to see where it stands."),
+            ),
+            409,
+        )
 
     @app.errorhandler(Refusal)
     def refused(error: Refusal) -> Response:

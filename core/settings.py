@@ -71,7 +71,9 @@ class Settings:
 
     @property
     def public_host(self) -> str:
-        return urlsplit(self.public_url).netloc
+        """The host of the public address without its port, as a Host header has it."""
+        name = urlsplit(self.public_url).hostname or ""
+        return f"[{name}]" if ":" in name else name
 
     @property
     def sandbox_port(self) -> int:

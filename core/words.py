@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_time
 from flask import Flask, has_request_context, request
 from flask_babel import get_locale
 
@@ -43,9 +43,12 @@ def _day(value: date) -> str:
 
 def _instant(value: datetime) -> str:
     local = value.astimezone(ZoneInfo(current_isp().timezone))
-    return format_datetime(local, "medium", locale=language().replace("-", "_")).replace(
-        local.strftime(":%S"), "", 1
+    locale = language().replace("-", "_")
+    day, time = (
+        format_date(local, "medium", locale=locale),
+        format_time(local, "short", locale=locale),
     )
+    return f"{day}, {time}"
 
 
 def install_filters(app: Flask) -> None:

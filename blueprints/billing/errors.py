@@ -35,6 +35,21 @@ class AmountOutOfBounds(PaymentRefused):
         )
 
 
+class AmountChanged(PaymentRefused):
+    """What is owed is no longer what the page showed; `amount` (formatted) is what it is now."""
+
+    def __init__(self, amount: str) -> None:
+        super().__init__()
+        self.amount = amount
+
+    @property
+    def customer_message(self) -> str:
+        return _(
+            "The amount has changed to %(amount)s since this page was opened. Check it and go on.",
+            amount=self.amount,
+        )
+
+
 class NothingToPay(PaymentRefused):
     """The invoice or the balance is already paid, or a payment for it is under way at the bank."""
 

@@ -69,6 +69,7 @@ class Due:
     credit: Money | None
     in_progress: Money | None
     open_payment: OpenPayment | None
+    is_without_bills: bool
 
     def as_fields(self) -> dict[str, Any]:
         """The fields of this class by name, for a page that has more."""
@@ -126,6 +127,7 @@ def _due_query() -> Select[*tuple[Any, ...]]:
             Account.currency,
             oldest_due.label("due_on"),
             processing.label("processing_minor"),
+            select(Invoice.id).where(Invoice.account_id == account_id).exists().label("has_bills"),
             Payment.public_id,
             Payment.amount_minor,
             Payment.state,
@@ -160,6 +162,7 @@ def find_due(account_id: int) -> Due:
         open_payment=OpenPayment(row.public_id, Money(row.amount_minor, currency), row.state)
         if row.public_id
         else None,
+        is_without_bills=not row.has_bills,
     )
 
 
@@ -461,6 +464,7 @@ class PaymentDetail:
     method: str
     decline_reason: str
     invoice_number: str | None
+    invoice_public_id: str | None
     receipt_number: str | None
     balance_after: Money | None
     is_polling: bool
@@ -499,6 +503,7 @@ def get_payment(account_id: int, public_id: str, *, can_pay: bool) -> PaymentDet
             Payment.ask_count,
             Payment.hosted_url,
             Invoice.number,
+            Invoice.public_id.label("invoice_public_id"),
             after.label("after_minor"),
         )
         .outerjoin(Invoice, Invoice.id == Payment.invoice_id)
@@ -517,6 +522,7 @@ def get_payment(account_id: int, public_id: str, *, can_pay: bool) -> PaymentDet
         method=row.method,
         decline_reason=row.decline_reason,
         invoice_number=row.number,
+        invoice_public_id=row.invoice_public_id,
         receipt_number=f"R-{row.entry_id:07d}" if is_succeeded else None,
         balance_after=Money(row.after_minor, row.currency) if is_succeeded else None,
         is_polling=state in _POLLED,

@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from blueprints.billing import ledger
 from blueprints.billing.errors import (
+    AmountChanged,
     AmountOutOfBounds,
     GatewaySaysNo,
     GatewaySilent,
@@ -36,7 +37,13 @@ from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.money import Money, format_money
 from gateways.payments.base import GatewayState, PaymentGateway, StartOrder, Truth
-from gateways.payments.errors import GatewayError, GatewayRefused, GatewayTimeout, GatewayUnknownKey
+from gateways.payments.errors import (
+    KEY_REUSED,
+    GatewayError,
+    GatewayRefused,
+    GatewayTimeout,
+    GatewayUnknownKey,
+)
 from models import (
     ENDED,
     UNDER_WAY,
@@ -65,11 +72,13 @@ MAXIMUM_MINOR = 1_000_000
 # How long the worker waits before each question about a payment that has not ended (bar 54): soon
 # while somebody may be looking, at 5 minutes and 1 hour, some hours apart so that a gateway that
 # was away for a while is known before a day is over, then daily. One whose customer is at the
-# gateway's page is left alone for the first minute.
+# gateway's page is left alone for the first seconds.
 _ASK_UNKNOWN = tuple(
     timedelta(seconds=seconds) for seconds in (5, 15, 60, 220, 3300, 18_000, 21_600, 39_600)
 )
-_ASK_SENT = tuple(timedelta(seconds=seconds) for seconds in (60, 240, 1800, 3600, 21_600, 39_600))
+_ASK_SENT = tuple(
+    timedelta(seconds=seconds) for seconds in (20, 40, 240, 1500, 3600, 21_600, 39_600)
+)
 _ASK_PROCESSING = tuple(timedelta(seconds=seconds) for seconds in (15, 60, 300, 3600))
 _DAILY = timedelta(days=1)
 # A gateway that never saw the key may still get it from a start of ours that is on its way.
@@ -96,13 +105,18 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A wish to pay. `amount_minor` counts for `Choice.OTHER`, `invoice_public_id` for INVOICE."""
+    """A wish to pay. `amount_minor` counts for `Choice.OTHER`, `invoice_public_id` for INVOICE.
+
+    `shown_minor` is what the page said would be paid for BALANCE and INVOICE; it is compared with
+    what is owed now and never used as the amount.
+    """
 
     account_id: int
     customer_id: int | None
     choice: Choice
     amount_minor: int | None = None
     invoice_public_id: str | None = None
+    shown_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +205,7 @@ def _amount_of(session: Session, order: Order) -> tuple[int, int | None]:
         due_minor = account.balance_minor - processing_minor(session, order.account_id)
         if due_minor <= 0:
             raise NothingToPay
+        _check_shown(order, due_minor, account.currency)
         return due_minor, None
     invoice = session.execute(
         select(Invoice.id, InvoiceBalance.open_minor)
@@ -204,7 +219,14 @@ def _amount_of(session: Session, order: Order) -> tuple[int, int | None]:
     )
     if open_minor <= 0:
         raise NothingToPay
+    _check_shown(order, open_minor, account.currency)
     return open_minor, invoice.id
+
+
+def _check_shown(order: Order, amount_minor: int, currency: str) -> None:
+    """Nobody is sent to pay another sum than the button said."""
+    if order.shown_minor not in (None, amount_minor):
+        raise AmountChanged(format_money(Money(amount_minor, currency), current_isp().language))
 
 
 def processing_minor(session: Session, account_id: int) -> int:
@@ -315,6 +337,11 @@ def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
         _mark_unknown(payment_id, payment.account_id)
         raise GatewaySilent(payment.public_id) from None
     except GatewayRefused as refusal:
+        if refusal.code == KEY_REUSED:
+            # It is there in other words, say in another language, since an answer was lost: nobody
+            # was given its page, so it is taken back where it is, for the customer to start anew.
+            _withdraw(payment_id, payment.account_id, payment.key, gateway)
+            return OnItsWay(payment_id, payment.public_id, None)
         _end(payment_id, payment.account_id, PaymentState.DECLINED, refusal.customer_message)
         raise GatewaySaysNo(refusal.customer_message, payment.public_id) from refusal
 
@@ -748,29 +775,24 @@ def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
     with_customer = [payment for payment in payments if payment.customer_id is not None]
     if not with_customer:
         return
-    on_file = (
-        select(Contact.account_id, func.min(Contact.value).label("value"))
-        .where(
-            Contact.account_id.in_([payment.account_id for payment in with_customer]),
-            Contact.kind == ContactKind.EMAIL,
-        )
-        .group_by(Contact.account_id)
-        .subquery()
+    oldest = (
+        select(Contact.value)
+        .where(Contact.account_id == Payment.account_id, Contact.kind == ContactKind.EMAIL)
+        .order_by(Contact.since_on, Contact.id)
+        .limit(1)
+        .scalar_subquery()
     )
     addressees = {
         row.id: row
         for row in session.execute(
             select(
                 Payment.id,
-                case(
-                    (on_file.c.value.is_not(None), on_file.c.value), else_=Customer.email_key
-                ).label("address"),
+                func.coalesce(oldest, Customer.email_key).label("address"),
                 Customer.language,
                 Account.number,
             )
             .join(Customer, Customer.id == Payment.customer_id)
             .join(Account, Account.id == Payment.account_id)
-            .outerjoin(on_file, on_file.c.account_id == Payment.account_id)
             .where(Payment.id.in_([payment.id for payment in with_customer]))
         )
     }

@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.billing import bp, overview, payments
 from blueprints.billing.errors import (
+    AmountChanged,
     AmountOutOfBounds,
     GatewaySaysNo,
     GatewaySilent,
@@ -148,6 +149,7 @@ def pay_start() -> Response | BaseResponse:
         choice=Choice(form.choice.data),
         amount_minor=form.amount_minor,
         invoice_public_id=form.invoice.data or None,
+        shown_minor=request.form.get(f"shown_{form.choice.data}", type=int),
     )
     try:
         started = payments.start(
@@ -157,7 +159,7 @@ def pay_start() -> Response | BaseResponse:
             payment_gateway(),
             _return_url(),
         )
-    except (AmountOutOfBounds, NothingToPay, NoGateway) as refusal:
+    except (AmountChanged, AmountOutOfBounds, NothingToPay, NoGateway) as refusal:
         form.amount.errors = [refusal.customer_message]
         return _pay_page(form, 422)
     except PaymentUnderWay as under_way:

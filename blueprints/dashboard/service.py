@@ -256,6 +256,12 @@ def _detail(kind: str, down_kbps: int | None, up_kbps: int | None, channels: lis
     return ""
 
 
+_sign_in = aliased(Activity)
+_last_sign_in = (
+    select(func.max(_sign_in.id))
+    .where(_sign_in.customer_id == bindparam("customer_id"), _sign_in.kind == "signed_in")
+    .scalar_subquery()
+)
 _ACTIVITY_QUERY = (
     select(Activity.kind, Activity.facts, Activity.happened_at)
     .where(
@@ -264,6 +270,8 @@ _ACTIVITY_QUERY = (
             and_(Activity.account_id.is_(None), Activity.customer_id == bindparam("customer_id")),
         ),
         Activity.kind.not_in(bindparam("left_out", expanding=True)),
+        # Of many sign-ins the latest: they must not push payments and bills out of sight.
+        or_(Activity.kind != "signed_in", Activity.id == _last_sign_in),
     )
     .order_by(Activity.happened_at.desc(), Activity.id.desc())
     .limit(ACTIVITY_SHOWN)

@@ -103,7 +103,7 @@ def test_second_tab_is_shown_the_payment_under_way(portal: Portal) -> None:
     alice.post(portal.path("billing/pay"), one)
     second = alice.post(portal.path("billing/pay"), two)
     assert second.status == 409
-    assert "Cancel and start again" in second.text
+    assert "Cancel this payment" in second.text
 
 
 def test_two_people_who_pay_at_once_make_one_payment(portal: Portal) -> None:
@@ -189,3 +189,12 @@ def test_money_that_arrives_for_a_payment_given_up_is_booked(
     tick(minutes=3)
     assert send_notice(portal, key, "late") == 200
     assert entries(portal, public_id) == 1
+
+
+def test_other_sum_than_the_button_said_is_not_charged(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    old = form_of(alice, portal)
+    answer = alice.post(portal.path("billing/pay"), old | {"shown_balance": "1"})
+    assert answer.status == 422
+    assert "has changed to $211.12" in answer.text
+    assert portal.one("SELECT count(*) FROM payments WHERE key NOT LIKE 'world%'") == 0

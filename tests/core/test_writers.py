@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from alembic import command
 from sqlalchemy import create_engine, event, inspect, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 
 from core import due_work, ids
 from core.db import DatabaseBusy, WriterQueue, check_engine, db, unit_of_work
@@ -89,7 +91,7 @@ def test_sixteen_workers_take_each_of_five_thousand_jobs_exactly_once(portal: Po
         with portal.app.app_context():
             while claimed := due_work.claim(Message, Message.try_at, 50, due_work.LEASE):
                 done += claimed
-                unit_of_work(lambda session, rows=claimed: _finish(session, rows))
+                unit_of_work(partial(_finish, rows=claimed))
         return done
 
     taken = together(16, work)
@@ -98,7 +100,7 @@ def test_sixteen_workers_take_each_of_five_thousand_jobs_exactly_once(portal: Po
     assert len(everything) == len(set(everything)) >= JOBS
 
 
-def _finish(session: Session, rows: list[int]) -> None:
+def _finish(session: Session, *, rows: list[int]) -> None:
     session.execute(update(Message).where(Message.id.in_(rows)).values(try_at=None))
 
 
@@ -182,4 +184,6 @@ def test_public_ids_do_not_repeat() -> None:
 def test_reading_session_is_given_back_before_writing(ctx: Portal) -> None:
     db.session.execute(select(Account.id)).all()
     unit_of_work(lambda session: session.execute(select(Account.id)).all())
-    assert db.engine.pool.checkedout() == 0
+    pool = db.engine.pool
+    assert isinstance(pool, QueuePool)
+    assert pool.checkedout() == 0

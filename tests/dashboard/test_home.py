@@ -55,7 +55,7 @@ def test_home_names_account_plans_line_and_last_payment(portal: Portal) -> None:
     assert "Switched on" in text
     assert "300 Mbit/s" in text
     assert "ppp-alice" in text
-    assert "Receipt of your last payment, $105.56" in text
+    assert "Last payment Receipt Apr 9, 2026, 1:00 PM $105.56" in text
     assert "Payment of $105.56 received" in text
 
 

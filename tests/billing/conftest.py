@@ -1,0 +1,109 @@
+"""A bad line to the bank, and payments made through the services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pytest
+
+from blueprints.billing import payments
+from blueprints.billing.payments import Choice, OnItsWay, Order
+from core import form_keys
+from core.db import refuse_inside_unit
+from core.form_keys import ArrivedKey
+from gateways.payments.base import Started, StartOrder, Truth
+from gateways.payments.errors import GatewayTimeout
+from gateways.payments.sandbox.client import SandboxInProcess
+from tests.conftest import Portal
+
+T = TypeVar("T")
+RETURN_URL = "http://127.0.0.1:8000/pay/{id}/return"
+
+
+class ShakyGateway(SandboxInProcess):
+    """The sandbox over a bad line: `loses` says for a call ("start", "ask", "cancel") whether the
+    question is lost ("before"), the answer ("after"), or nothing (None)."""
+
+    def __init__(self, portal: Portal) -> None:
+        super().__init__(portal.bank)
+        self.loses: Callable[[str], str | None] = lambda _call: None
+        self.before: Callable[[str], None] = lambda _call: None
+        self.calls: list[str] = []
+
+    def _over_the_line(self, call: str, do: Callable[[], T]) -> T:
+        refuse_inside_unit("a call to the bank")
+        self.calls.append(call)
+        self.before(call)
+        lost = self.loses(call)
+        if lost == "before":
+            raise GatewayTimeout("the question was lost")
+        answer = do()
+        if lost == "after":
+            raise GatewayTimeout("the answer was lost")
+        return answer
+
+    def start(self, order: StartOrder) -> Started:
+        return self._over_the_line("start", lambda: super(ShakyGateway, self).start(order))
+
+    def ask(self, key: str) -> Truth:
+        return self._over_the_line("ask", lambda: super(ShakyGateway, self).ask(key))
+
+    def cancel(self, key: str) -> Truth:
+        return self._over_the_line("cancel", lambda: super(ShakyGateway, self).cancel(key))
+
+
+@dataclass
+class Till:
+    """Payments without a browser."""
+
+    portal: Portal
+    gateway: ShakyGateway
+    keys: dict[str, ArrivedKey] = field(default_factory=dict)
+
+    def key(self, name: str, path: str = "/pay") -> ArrivedKey:
+        """A form's key as it arrives from the customer."""
+        secret, subject = self.portal.settings.secret, f"customer:{name}"
+        return form_keys.check(secret, subject, form_keys.mint(secret, subject), path, {})
+
+    def start(
+        self,
+        name: str = "alice",
+        choice: Choice = Choice.BALANCE,
+        key: ArrivedKey | None = None,
+        **order: Any,
+    ) -> OnItsWay:
+        world = self.portal.world
+        return payments.start(
+            Order(world.accounts[name], world.customers[name], choice, **order),
+            key or self.key(name),
+            "/payments/{id}",
+            self.gateway,
+            RETURN_URL,
+        )
+
+    def latest(self, column: str) -> Any:
+        """A column of the latest payment."""
+        return self.portal.one(f"SELECT {column} FROM payments ORDER BY id DESC LIMIT 1")
+
+    def latest_id(self) -> int:
+        return int(self.latest("id"))
+
+    def settle(self, notice_id: str | None = None) -> str:
+        return str(payments.settle(self.latest_id(), self.gateway, notice_id))
+
+    def entry_count(self) -> int:
+        return int(
+            self.portal.one(
+                "SELECT count(*) FROM journal_entries WHERE key ="
+                " (SELECT 'payment:' || public_id FROM payments ORDER BY id DESC LIMIT 1)"
+            )
+        )
+
+
+@pytest.fixture
+def till(ctx: Portal) -> Till:
+    gateway = ShakyGateway(ctx)
+    ctx.app.extensions["payment_gateway"] = gateway
+    return Till(ctx, gateway)
