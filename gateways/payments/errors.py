@@ -5,6 +5,10 @@ not know the outcome and has to ask the gateway later.
 """
 
 
+KEY_REUSED = "key reused"
+"""The code of a refusal because the gateway knows the key with other content."""
+
+
 class GatewayError(Exception):
     """Base of everything a payment gateway raises."""
 
