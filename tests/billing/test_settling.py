@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
@@ -21,7 +22,7 @@ from tests.world import NOW
 MONTH_MINOR = 10_556  # alice and mallory owe it for each month
 
 
-def pay(till: Till, name: str, choice: Choice = Choice.BALANCE, **order: object) -> None:
+def pay(till: Till, name: str, choice: Choice = Choice.BALANCE, **order: Any) -> None:
     till.start(name, choice, **order)
     till.portal.bank.decide(till.latest("key"), Decision.PAY)
     assert till.settle() == "succeeded"
