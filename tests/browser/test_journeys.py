@@ -121,6 +121,7 @@ def test_second_payment_shows_the_first_which_can_be_continued(
     visitor = new_visitor(**window)
     page = visitor.sign_in(name)
     page.get_by_role("link", name="Another amount").click()
+    page.wait_for_url("**/billing/pay")
     second = visitor.context.new_page()
     second.goto(page.url)
     for tab in (page, second):
