@@ -4,7 +4,6 @@ Only `GatewayRefused` says that this call will have no effect. Whoever catches `
 not know the outcome and has to ask the gateway later.
 """
 
-
 KEY_REUSED = "key reused"
 """The code of a refusal because the gateway knows the key with other content."""
 
