@@ -105,6 +105,18 @@ def _postgresql_statements() -> list[str]:
     return statements
 
 
+def drop_triggers(connection: Connection) -> None:
+    """Drop the triggers of an SQLite database for the time of a migration.
+
+    SQLite refuses to rename a table, which is how a table is rebuilt, while a trigger of another
+    one names a table that is not there at that moment.
+    """
+    if connection.dialect.name == "sqlite":
+        names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        for name in names.scalars().all():
+            connection.exec_driver_sql(f'DROP TRIGGER "{name}"')
+
+
 def create_triggers(connection: Connection) -> None:
     """Create every trigger, replacing those that exist. The tables must exist."""
     if connection.dialect.name == "sqlite":

@@ -7,7 +7,7 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, event, inspect, pool
 from sqlalchemy.engine import make_url
 
-from core.schema import create_triggers
+from core.schema import create_triggers, drop_triggers
 from models import Base
 
 
@@ -33,6 +33,7 @@ def _migrate(connection: Connection) -> None:
         compare_type=True,
         compare_server_default=True,
     )
+    drop_triggers(connection)
     context.run_migrations()
     if inspect(connection).has_table("journal_entries"):
         create_triggers(connection)
