@@ -12,6 +12,7 @@ from typing import Any
 from flask import Response, current_app, make_response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from core.db import refuse_inside_unit
 from core.paths import origin_of, own_path
 
 
@@ -36,6 +37,7 @@ def is_htmx() -> bool:
 
 def render(template: str, block: str | None = None, status: int = 200, **context: Any) -> Response:
     """The page `template`, or its `block` alone when a part of the page asked for it."""
+    refuse_inside_unit("rendering")
     current_app.update_template_context(context)
     loaded = current_app.jinja_env.get_template(template)
     if block is not None and wants_fragment():

@@ -22,6 +22,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from flask_babel import gettext as _
 from zxcvbn import zxcvbn
 
+from core.db import refuse_inside_unit
+
 MIN_LENGTH = 10
 MAX_LENGTH = 256
 MIN_SCORE = 3
@@ -63,6 +65,7 @@ def hash_password(folder: Path, password: str, *, is_known_device: bool = False)
 
 @contextmanager
 def _slot(folder: Path, *, is_known_device: bool) -> Iterator[None]:
+    refuse_inside_unit("hashing")
     waiting = _known_waiting if is_known_device else _waiting
     if not waiting.acquire(blocking=False):
         raise TooBusy
