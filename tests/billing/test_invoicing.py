@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from sqlalchemy.orm import Session
 
-from blueprints.billing.invoicing import BilledSubscription, TaxRule, compute_lines
+from blueprints.billing.invoicing import (
+    BilledSubscription,
+    TaxRule,
+    compute_lines,
+    draft_months,
+    issue,
+)
 from core import clock
+from core.db import unit_of_work
 from core.money import round_half_away, tax_on
 from models import InvoiceLineKind
 from tests.conftest import Portal, together
@@ -103,3 +111,68 @@ def test_credit_applies_when_an_invoice_is_issued(ctx: Portal) -> None:
         id=ctx.world.accounts["rich"],
     )
     assert total - open_ == 5000
+
+
+def test_numbers_have_no_gap_though_many_issue_at_once_and_some_fail(portal: Portal) -> None:
+    """Six months for each account, one month after the other, by three that start again."""
+    names = ("alice", "mallory", "rich")
+
+    def issue_months(number: int) -> int:
+        name, issued = names[number % 3], 0
+        with portal.app.app_context():
+            for month in range(7, 13):
+                with clock.set_to(datetime(2026, month, 1, 20, tzinfo=UTC)):
+                    issued += len(issue_month(portal.world, (name,), date(2026, month, 1)))
+                    if month % 2:
+                        with pytest.raises(ZeroDivisionError):
+                            unit_of_work(lambda session: _issue_and_fail(session, portal, name))
+        return issued
+
+    assert together(3, issue_months) == [6, 6, 6]
+    numbers = [number for (number,) in portal.rows("SELECT number FROM invoices ORDER BY number")]
+    assert numbers == [f"2026-{n:06d}" for n in range(1, 8 + 18 + 1)]
+
+
+def _issue_and_fail(session: Session, portal: Portal, name: str) -> None:
+    account_id = portal.world.accounts[name]
+    issue(session, draft_months(session, [account_id], date(2027, 12, 1), 14), "USD")
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("bill_day", "billed_through", "periods"),
+    [
+        (31, date(2027, 12, 30), ["2027-12-31", "2028-01-31", "2028-02-29", "2028-03-31"]),
+        (29, date(2026, 1, 28), ["2026-01-29", "2026-02-28", "2026-03-29", "2026-04-29"]),
+        (1, date(2026, 11, 30), ["2026-12-01", "2027-01-01", "2027-02-01", "2027-03-01"]),
+    ],
+)
+def test_months_follow_each_other_without_gap_or_overlap(
+    ctx: Portal, bill_day: int, billed_through: date, periods: list[str]
+) -> None:
+    ctx.execute(
+        "UPDATE accounts SET bill_day = :day, billed_through_on = :through WHERE number = '3003'",
+        day=bill_day,
+        through=billed_through,
+    )
+    for _ in periods:
+        issue_month(ctx.world, ("rich",), date(2028, 6, 1))
+    rows = ctx.rows(
+        "SELECT period_from, period_to FROM invoices WHERE account_id = :id ORDER BY period_from",
+        id=ctx.world.accounts["rich"],
+    )
+    starts = [date.fromisoformat(str(start)) for start, _ in rows]
+    ends = [date.fromisoformat(str(end)) for _, end in rows]
+    assert [str(start) for start in starts] == periods
+    assert [end + timedelta(days=1) for end in ends[:-1]] == starts[1:]
+
+
+def test_invoice_is_frozen_whatever_becomes_of_plan_and_address(ctx: Portal) -> None:
+    what = "SELECT bill_name, total_minor FROM invoices ORDER BY id"
+    before = ctx.rows(what)
+    lines = ctx.rows("SELECT description, amount_minor FROM invoice_lines ORDER BY 1, 2")
+    ctx.execute("UPDATE plans SET price_minor = price_minor * 2, name = 'renamed'")
+    ctx.execute("UPDATE accounts SET name = 'renamed'")
+    ctx.execute("UPDATE taxes SET name = 'renamed'")
+    assert ctx.rows(what) == before
+    assert ctx.rows("SELECT description, amount_minor FROM invoice_lines ORDER BY 1, 2") == lines
