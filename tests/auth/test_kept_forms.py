@@ -117,7 +117,7 @@ def test_form_is_kept_encrypted_and_without_what_is_secret(
     sealed = bytes(portal.one("SELECT kept_form FROM sessions WHERE kept_form IS NOT NULL"))
     kept = kept_forms._open(portal.settings.secret, sealed)
     assert kept is not None
-    assert kept.values.keys() == {"choice", "amount", "invoice"}
+    assert kept.values.keys() == {"choice", "amount", "invoice", "shown_balance"}
     assert kept_forms._open(b"another" * 10, sealed) is None
 
 
