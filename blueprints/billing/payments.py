@@ -70,11 +70,11 @@ MINIMUM_MINOR = 100
 MAXIMUM_MINOR = 1_000_000
 
 # How long the worker waits before each question about a payment that has not ended (bar 54): soon
-# while somebody may be looking, at 5 minutes and 1 hour, some hours apart so that a gateway that
-# was away for a while is known before a day is over, then daily. One whose customer is at the
-# gateway's page is left alone for the first seconds.
+# while somebody may be looking, at 5 minutes and 1 hour, three hours apart so that the end is known
+# within a day although the gateway is away for hours again and again, then daily. One whose
+# customer is at the gateway's page is left alone for the first seconds.
 _ASK_UNKNOWN = tuple(
-    timedelta(seconds=seconds) for seconds in (5, 15, 60, 220, 3300, 18_000, 21_600, 39_600)
+    timedelta(seconds=seconds) for seconds in (5, 15, 60, 220, 3300, *[10_800] * 7, 3600)
 )
 _ASK_SENT = tuple(
     timedelta(seconds=seconds) for seconds in (20, 40, 240, 1500, 3600, 21_600, 39_600)
