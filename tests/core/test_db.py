@@ -93,9 +93,8 @@ def test_two_that_lock_crosswise_both_get_through(portal: Portal) -> None:
     assert portal.rows("SELECT DISTINCT bill_day FROM accounts WHERE bill_day > 1") == [(3,)]
 
 
+@pytest.mark.parametrize("engine_kind", ["postgresql"])
 def test_serialization_failure_is_retried(portal: Portal) -> None:
-    if portal.settings.is_sqlite:
-        return
     runs: list[int] = []
 
     def work(session: Session) -> int:
@@ -172,11 +171,10 @@ def test_database_error_is_an_answer_that_says_when_to_come_again(portal: Portal
     assert int(answer.response.headers["Retry-After"]) > 0
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
 def test_database_stays_busy_and_says_so_in_words(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not portal.settings.is_sqlite:
-        return
     alice = portal.visitor("alice")
     action, values = alice.get(portal.path()).form("/pay")
     with portal.app.app_context():
