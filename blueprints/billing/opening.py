@@ -31,37 +31,18 @@ def post_openings(session: Session, openings: Sequence[Opening], currency: str) 
     """Write each opening balance once: what is owed as an opening item due on `due_on`, credit
     as a plain entry. Zero is skipped. A second opening of an account raises IntegrityError."""
     drafts = [
-        invoicing.Draft(
-            opening.account_id,
-            InvoiceKind.OPENING,
-            opening.due_on,
-            opening.due_on,
-            opening.due_on,
-            opening.due_on,
-            opening.bill_name,
-            tuple(opening.bill_address),
-            (
-                invoicing.DraftLine(
-                    InvoiceLineKind.OPENING,
-                    OPENING_LEDGER,
-                    "Balance brought forward",
-                    opening.amount_minor,
-                ),
-            ),
-            number=f"BF-{opening.number}",
-        )
+        _draft(opening, opening.amount_minor, f"BF-{opening.number}", "Balance brought forward")
         for opening in openings
         if opening.amount_minor > 0
     ]
     invoicing.issue(session, drafts, currency)
     credits_ = [
-        ledger.Posting(
-            f"opening:BF-{opening.number}",
+        _posting(
+            opening,
+            opening.amount_minor,
             EntryKind.OPENING,
-            opening.account_id,
-            opening.due_on,
+            f"BF-{opening.number}",
             "Credit brought forward",
-            ((ledger.RECEIVABLE, opening.amount_minor), (OPENING_LEDGER, -opening.amount_minor)),
         )
         for opening in openings
         if opening.amount_minor < 0
@@ -77,44 +58,49 @@ def adjust_opening(
     More owed becomes a further opening item; less owed is credit that settles the first one. The
     caller has checked that the opening is the account's only entry.
     """
+    number, text = f"BF-{opening.number}-2", "Balance brought forward, corrected"
     if difference_minor > 0:
-        draft = invoicing.Draft(
-            opening.account_id,
-            InvoiceKind.OPENING,
-            opening.due_on,
-            opening.due_on,
-            opening.due_on,
-            opening.due_on,
-            opening.bill_name,
-            tuple(opening.bill_address),
-            (
-                invoicing.DraftLine(
-                    InvoiceLineKind.OPENING,
-                    OPENING_LEDGER,
-                    "Balance brought forward, corrected",
-                    difference_minor,
-                ),
-            ),
-            number=f"BF-{opening.number}-2",
-        )
-        invoicing.issue(session, [draft], currency)
+        invoicing.issue(session, [_draft(opening, difference_minor, number, text)], currency)
         return
     [entry_id] = ledger.post(
         session,
-        [
-            ledger.Posting(
-                f"opening:BF-{opening.number}-2",
-                EntryKind.ADJUSTMENT,
-                opening.account_id,
-                opening.due_on,
-                "Balance brought forward, corrected",
-                ((ledger.RECEIVABLE, difference_minor), (OPENING_LEDGER, -difference_minor)),
-            )
-        ],
+        [_posting(opening, difference_minor, EntryKind.ADJUSTMENT, number, text)],
         currency,
     )
     ledger.allocate(
         session,
         [ledger.Credit(opening.account_id, entry_id, -difference_minor)],
         clock.now(),
+    )
+
+
+def _draft(opening: Opening, owed_minor: int, number: str, text: str) -> invoicing.Draft:
+    """An opening item: an invoice of one line, due on the day it is brought over."""
+    day = opening.due_on
+    line = invoicing.DraftLine(InvoiceLineKind.OPENING, OPENING_LEDGER, text, owed_minor)
+    return invoicing.Draft(
+        account_id=opening.account_id,
+        kind=InvoiceKind.OPENING,
+        issued_on=day,
+        due_on=day,
+        period_from=day,
+        period_to=day,
+        bill_name=opening.bill_name,
+        bill_address=tuple(opening.bill_address),
+        lines=(line,),
+        number=number,
+    )
+
+
+def _posting(
+    opening: Opening, credit_minor: int, kind: EntryKind, number: str, text: str
+) -> ledger.Posting:
+    """A credit brought over; `credit_minor` is negative, as on the account."""
+    return ledger.Posting(
+        key=f"opening:{number}",
+        kind=kind,
+        account_id=opening.account_id,
+        booked_on=opening.due_on,
+        description=text,
+        lines=((ledger.RECEIVABLE, credit_minor), (OPENING_LEDGER, -credit_minor)),
     )
