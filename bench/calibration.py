@@ -1,4 +1,4 @@
-"""How fast this machine is, so that time bars fail for slow code and not for slow hosts (bar 93)."""
+"""How fast this machine is: time bars fail for slow code and not for slow hosts (bar 93)."""
 
 from __future__ import annotations
 

@@ -105,7 +105,8 @@ def machine() -> str:
         model = found.group(1) if found else model
     except OSError:
         pass
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    python = f"Python {platform.python_version()}"
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}, {python}"
 
 
 def write(name: str, command: str, result: Result, page: Path = PAGE) -> None:
