@@ -1,6 +1,6 @@
 """`make bench`: run parts of the bench, print what they found, fail when a bar is missed.
 
-    python -m bench [PART ...] [--size small|full] [--tolerance X] [--write]
+python -m bench [PART ...] [--size small|full] [--tolerance X] [--write]
 """
 
 from __future__ import annotations
