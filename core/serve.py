@@ -110,7 +110,13 @@ def run(settings: Settings) -> None:
     nursery = _Nursery(settings, helpers)
     _announce(settings)
     try:
-        _run_granian(settings)
+        run_granian(
+            "app:create_served_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            processes=settings.processes,
+        )
     finally:
         nursery.end()
 
@@ -175,18 +181,19 @@ def _start_sandbox(settings: Settings) -> subprocess.Popen[bytes]:
     )
 
 
-def _run_granian(settings: Settings) -> None:
+def run_granian(target: str, *, factory: bool, host: str, port: int, processes: int) -> None:
+    """Serve the WSGI application `target` with the portal's flags until SIGINT or SIGTERM."""
     from granian import Granian
     from granian.constants import Interfaces
     from granian.log import LogLevels
 
     Granian(
-        "app:create_served_app",
-        factory=True,
-        address=settings.host,
-        port=settings.port,
+        target,
+        factory=factory,
+        address=host,
+        port=port,
         interface=Interfaces.WSGI,
-        workers=settings.processes,
+        workers=processes,
         blocking_threads=BLOCKING_THREADS,
         backlog=1024,
         respawn_failed_workers=True,
