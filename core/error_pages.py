@@ -10,7 +10,7 @@ from html import escape
 from flask import Flask, Response
 from flask_babel import gettext as _
 from sqlalchemy.exc import DBAPIError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from core.access import RoleForbids
 from core.csrf import NotFromOurPage
@@ -119,6 +119,12 @@ def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of fa
         if error.code == 405:
             response.headers["Allow"] = ", ".join(getattr(error, "valid_methods", None) or ())
         return response
+
+    @app.errorhandler(SecurityError)
+    def unknown_host(_error: SecurityError) -> Response:
+        # No page can be drawn: without a host that is ours there is no address to link to. Made
+        # plain, so that whoever asks under foreign names cannot fill the log (bar 22).
+        return bare_page(400, "This portal is not served under that name")
 
     @app.errorhandler(NotFound)
     def not_found(_error: NotFound) -> Response:
