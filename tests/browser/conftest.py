@@ -2,7 +2,8 @@
 
 The portal is at http://127.0.0.1:PORT and the sandbox at http://localhost:PORT+1, which a browser
 takes for another site. One worker runs all these tests, against one portal; each test that pays
-takes a customer of its own.
+takes a customer of its own. The portal is met through a line that is as good as none until a test
+asks for a thin one (`thin`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gateways.payments.sandbox.secrets import SandboxSecrets
 from tests import outside
 from tests.browser import town
 from tests.test_serve import environment, free_ports
+from tests.thin_line import BITS_PER_SECOND, ROUND_TRIP_SECONDS, ThinLine, thin_line
 from tests.world import PASSWORD
 
 FLAGS = (
@@ -50,6 +52,8 @@ class Town:
     """The served portal and what a test must know of it."""
 
     port: int
+    bank_port: int
+    line: ThinLine
     data: Path
     public_ids: dict[str, str]
     welcome: str
@@ -63,7 +67,7 @@ class Town:
 
     @property
     def bank_origin(self) -> str:
-        return f"http://localhost:{self.port + 1}"
+        return f"http://localhost:{self.bank_port}"
 
     def path(self, rest: str = "", account: str = "alice") -> str:
         return f"/a/{self.public_ids[account]}/{rest}"
@@ -83,8 +87,14 @@ class Town:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     data = tmp_path_factory.mktemp("browser")
     port = free_ports()
-    more = {"LASTMILE_DEMO": "1", "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8"}
-    with (data / "served.log").open("w") as log:
+    bank = f"http://localhost:{port + 1}"
+    with thin_line(None, 0) as line, (data / "served.log").open("w") as log:
+        entrance = line.listen(port)
+        more = {
+            "LASTMILE_DEMO": "1",
+            "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8",
+            "LASTMILE_PUBLIC_URL": f"http://127.0.0.1:{entrance}",
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.browser.town"],
             cwd=ROOT,
@@ -92,16 +102,24 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
             stdout=log,
             stderr=log,
         )
-    try:
-        for address in (f"http://127.0.0.1:{port}/health", f"http://localhost:{port + 1}/health"):
-            _wait_for(address, process, data / "served.log")
-        facts = json.loads((data / "town.json").read_text())
-        secrets = SandboxSecrets.read_or_create(data / "sandbox-secret")
-        bank = SandboxControl(f"http://localhost:{port + 1}", secrets)
-        yield Town(port, data, bank=bank, **facts)
-    finally:
-        process.terminate()
-        process.wait(20)
+        try:
+            for address in (f"http://127.0.0.1:{port}/health", f"{bank}/health"):
+                _wait_for(address, process, data / "served.log")
+            facts = json.loads((data / "town.json").read_text())
+            secrets = SandboxSecrets.read_or_create(data / "sandbox-secret")
+            yield Town(entrance, port + 1, line, data, bank=SandboxControl(bank, secrets), **facts)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.fixture
+def thin(served: Town) -> Iterator[ThinLine]:
+    """The line to the portal, thin for the length of a test."""
+    served.line.set_speed(BITS_PER_SECOND, ROUND_TRIP_SECONDS)
+    yield served.line
+    served.line.set_speed(None, 0)
+    served.line.lose = None
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
