@@ -54,7 +54,8 @@ class Rule:
 
     `is_kept`: an own device may keep the page, which depends on nothing but the revisions of
     account, customer and ISP. `keeps_form`: the page that shows the form again when the session
-    had expired. `get_writes`: what a GET changes, which is otherwise nothing.
+    had expired. `get_writes`: what a GET changes, which is otherwise nothing. `greets`: a page open
+    to everyone that whoever is signed in sees in the signed-in frame, with the way out (bar 29).
     """
 
     who: Who
@@ -63,6 +64,7 @@ class Rule:
     is_kept: bool = False
     keeps_form: str = ""
     get_writes: str = ""
+    greets: bool = False
 
 
 EVERY_ROLE = frozenset(Role)
@@ -76,7 +78,7 @@ _CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
 POLICY: dict[str, Rule] = {
     "static": _PUBLIC,
     "health": _PUBLIC,
-    "support.help": _PUBLIC,
+    "support.help": Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, is_kept=True, greets=True),
     "auth.sign_in": _PUBLIC,
     "auth.sign_in_post": _PUBLIC,
     "auth.welcome": _PUBLIC,
@@ -134,6 +136,12 @@ def find_signed_in() -> SignedIn | None:
     return user if isinstance(user, SignedIn) else None
 
 
+def greet() -> bool:
+    """Whether somebody is signed in, and let the page being made show so, with the way out."""
+    g.is_personal = find_signed_in() is not None
+    return bool(g.is_personal)
+
+
 def install(app: Flask, settings: Settings, build: str) -> None:
     """Put the gate in front of every view of `app`."""
     pre_cookie = cookie_name(PRE_COOKIE, is_https=settings.is_https)
@@ -157,11 +165,11 @@ def install(app: Flask, settings: Settings, build: str) -> None:
             answer = _check_proof(rule, settings, pre_cookie)
             if answer is not None:
                 return answer
-        if rule.who is Who.EVERYONE:
+        if rule.who is Who.EVERYONE and not rule.greets:
             return None
         person = find_signed_in()
         if person is None:
-            return _ask_to_sign_in(rule)
+            return None if rule.who is Who.EVERYONE else _ask_to_sign_in(rule)
         _check_role(rule, person)
         g.is_personal = True
         if "since" not in request.args:

@@ -12,7 +12,7 @@ from flask_babel import gettext as _
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException, SecurityError
 
-from core.access import RoleForbids
+from core.access import RoleForbids, greet
 from core.csrf import NotFromOurPage
 from core.db import DatabaseBusy
 from core.errors import NotFound, Refusal
@@ -80,6 +80,9 @@ def _page(code: int, retry_after: int | None = None) -> Response:
 
 
 def _error(code: int, title: str, text: str, what_next: str) -> Response:
+    # What fails on our side asks for no session: that may be what fails.
+    if code < 500:
+        greet()
     return render(
         "errors/error.html",
         "alert",
@@ -137,19 +140,20 @@ def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of fa
     @app.errorhandler(NotFromOurPage)
     @app.errorhandler(FormExpired)
     def expired_form(_error: Exception) -> Response:
-        return _or_bare(lambda: render("errors/expired_form.html", "alert", 403), 403)
+        def make() -> Response:
+            greet()
+            return render("errors/expired_form.html", "alert", 403)
+
+        return _or_bare(make, 403)
 
     @app.errorhandler(KeyReused)
-    def already_sent(_error: KeyReused) -> Response:
+    def already_sent(_reused: KeyReused) -> Response:
         return _or_bare(
-            lambda: render(
-                "errors/error.html",
-                "alert",
+            lambda: _error(
                 409,
-                code=409,
-                title=_("This form was already sent"),
-                text=_("It was sent before with other content, and that is what counts."),
-                what_next=_("Open the page again to see where it stands."),
+                _("This form was already sent"),
+                _("It was sent before with other content, and that is what counts."),
+                _("Open the page again to see where it stands."),
             ),
             409,
         )

@@ -40,7 +40,11 @@ class TooManyAttempts(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
+    """A counted try. Unless `may_be_checked` the password must not be looked at: the answer is that
+    of a wrong one, after the same work."""
+
     attempt_id: int
+    may_be_checked: bool = True
 
 
 def subject_of(secret: bytes, typed_id: str) -> bytes:
@@ -71,10 +75,14 @@ def begin(
     shared_networks: Sequence[IPv4Network | IPv6Network],
     *,
     is_known_device: bool,
+    twin: bytes | None = None,
 ) -> Attempt:
     """Count a try before its password is checked. Raises TooManyAttempts.
 
-    A known device brings a subject of its own and is not held up by its network's limit.
+    A known device brings a subject of its own and is not held up by its network's limit. `twin` is
+    the other name of the same customer (of nobody, one that is never typed): what is refused
+    follows from each name alone, so that nothing tells which two belong together, but both together
+    get no more passwords checked than one.
     """
     network = network_of(address)
     is_shared = any(
@@ -85,7 +93,9 @@ def begin(
 
     def work(session: Session) -> Attempt:
         now = clock.now()
-        _check_subject(session, subject, now)
+        recent = _check_subject(session, subject, now)
+        if twin is not None:
+            recent += len(_recent(_in_a_row(session, twin), now))
         if not is_known_device:
             _check_network(session, subject, network, most_subjects, now)
         attempt = SignInAttempt(
@@ -93,9 +103,11 @@ def begin(
         )
         session.add(attempt)
         session.flush()
-        return Attempt(attempt.id)
+        return Attempt(attempt.id, may_be_checked=recent < PER_SUBJECT)
 
     queues = [subject] if is_known_device else [subject, network.encode()]
+    if twin is not None:
+        queues.append(twin)
     return unit_of_work(_in_line(queues, work))
 
 
@@ -118,7 +130,11 @@ def _in_line(
     return locked
 
 
-def _check_subject(session: Session, subject: bytes, now: datetime) -> None:
+_Tries = list[tuple[str, datetime]]
+
+
+def _in_a_row(session: Session, subject: bytes) -> _Tries:
+    """State and time of the latest tries since the last one that passed, the newest first."""
     tries = session.execute(
         select(SignInAttempt.state, SignInAttempt.tried_at)
         .where(SignInAttempt.subject == subject)
@@ -130,7 +146,17 @@ def _check_subject(session: Session, subject: bytes, now: datetime) -> None:
         if state == AttemptState.PASSED:
             break
         in_a_row.append((state, tried_at))
-    recent = [tried_at for _, tried_at in in_a_row if tried_at > now - WINDOW]
+    return in_a_row
+
+
+def _recent(in_a_row: _Tries, now: datetime) -> list[datetime]:
+    return [tried_at for _, tried_at in in_a_row if tried_at > now - WINDOW]
+
+
+def _check_subject(session: Session, subject: bytes, now: datetime) -> int:
+    """How many tries of the window have not passed. Raises TooManyAttempts."""
+    in_a_row = _in_a_row(session, subject)
+    recent = _recent(in_a_row, now)
     if len(recent) >= PER_SUBJECT:
         raise TooManyAttempts(recent[PER_SUBJECT - 1] + WINDOW - now)
     failed = [tried_at for state, tried_at in in_a_row if state == AttemptState.FAILED]
@@ -138,6 +164,7 @@ def _check_subject(session: Session, subject: bytes, now: datetime) -> None:
         ready_at = failed[0] + _delay_after(len(failed))
         if ready_at > now:
             raise TooManyAttempts(ready_at - now)
+    return len(recent)
 
 
 def _check_network(

@@ -134,8 +134,13 @@ def same_absence(visitor: Visitor, method: str, theirs: str, nobodys: str, **mor
     """Both answers are the same 404, byte for byte and header for header."""
     answers = [crawl.send(visitor, method, path, **more) for path in (theirs, nobodys)]
     assert [answer.status_code for answer in answers] == [404, 404], (method, theirs)
-    assert answers[0].data == answers[1].data
+    assert unmasked(answers[0].data) == unmasked(answers[1].data)
     assert list(answers[0].headers) == list(answers[1].headers)
+
+
+def unmasked(body: bytes) -> bytes:
+    """A page without token and key of its sign-out form, which differ in each answer."""
+    return re.sub(rb'(name="(?:csrf_token|form_key)" value=")[^"]*', rb"\1", body)
 
 
 def test_others_ids_in_the_path_look_like_ids_that_do_not_exist(portal: Portal) -> None:
@@ -178,7 +183,7 @@ def test_others_invoice_in_query_or_body_looks_like_one_that_does_not_exist(port
         for public_id in (hers, NOWHERE)
     ]
     assert [answer.status for answer in answers] == [404, 404]
-    assert answers[0].response.data == answers[1].response.data
+    assert unmasked(answers[0].response.data) == unmasked(answers[1].response.data)
     assert differs() == set()
 
 

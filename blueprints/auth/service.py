@@ -92,7 +92,13 @@ def sign_in(
     """
     key = fold(typed_id)
     customer = db.session.execute(
-        select(Customer.id, Customer.password_hash, Customer.is_disabled)
+        select(
+            Customer.id,
+            Customer.password_hash,
+            Customer.is_disabled,
+            Customer.sign_in_key,
+            Customer.email_key,
+        )
         .where(or_(Customer.sign_in_key == key, Customer.email_key == key))
         .order_by(Customer.sign_in_key != key)
         .limit(1)
@@ -102,16 +108,20 @@ def sign_in(
     # A device that this customer has used before has limits of its own: whoever guesses elsewhere
     # cannot lock its owner out, and it cannot be used to guess without end either.
     device = f"\0{browser.device_token}" if is_known_device else ""
+    names = (customer.sign_in_key, customer.email_key) if customer is not None else ()
+    other_name = next((name for name in names if name not in (None, key)), f"\0other {key}")
     attempt = throttle.begin(
         throttle.subject_of(rules.secret, key + device),
         browser.address,
         rules.shared_networks,
         is_known_device=is_known_device,
+        twin=throttle.subject_of(rules.secret, other_name + device),
     )
+    may_enter = customer is not None and not customer.is_disabled and attempt.may_be_checked
     try:
         is_right = passwords.verify(
             rules.lock_folder,
-            customer.password_hash if customer is not None and not customer.is_disabled else None,
+            customer.password_hash if customer is not None and may_enter else None,
             password,
             is_known_device=is_known_device,
         )

@@ -21,7 +21,7 @@ from blueprints.billing.forms import PayForm
 from blueprints.billing.overview import Due, InvoiceRow, Part, PaymentRow
 from blueprints.billing.payments import Choice
 from core import form_keys, kept_forms
-from core.access import PAYS, find_signed_in, signed_in
+from core.access import PAYS, find_signed_in, greet, signed_in
 from core.form_keys import ArrivedKey
 from core.htmx import go_out, go_to, nothing_new, render
 from gateways.payments.base import PaymentGateway
@@ -241,4 +241,5 @@ def payment_return(payment_public_id: str) -> Response | BaseResponse:
                 public_id=payment_public_id,
             )
         )
+    greet()
     return render("billing/payment_return.html", amount=found.amount, state=state, next_url="/")

@@ -1,8 +1,8 @@
-"""The help page: the same bytes for everyone, signed in or not."""
+"""The help page: the same bytes for everyone but who is signed in: they see it in their frame."""
 
 from __future__ import annotations
 
-from flask import Response, request
+from flask import Response, g, request
 
 from blueprints.support import bp
 from core import constant_pages
@@ -11,6 +11,8 @@ from core.htmx import render
 
 @bp.get("/help")
 def help() -> Response:  # noqa: A001 - the view is named for its page
+    if g.get("is_personal"):
+        return render("support/help.html")
     response = constant_pages.answer("help", lambda: render("support/help.html"))
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag(weak=True)

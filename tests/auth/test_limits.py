@@ -14,7 +14,7 @@ from ipaddress import ip_network
 import pytest
 from argon2 import PasswordHasher
 
-from core import clock, passwords, sessions
+from core import clock, passwords, sessions, throttle
 from core.db import unit_of_work
 from core.settings import ROOT
 from tests.auth.conftest import refuse_updates
@@ -145,6 +145,43 @@ def test_device_is_forgotten_after_four_hundred_days(
         tick(seconds=1)
         unit_of_work(lambda session: sessions.delete_old(session, clock.now()))
     assert portal.one("SELECT count(*) FROM devices") == 0
+
+
+# The other name -------------------------------------------------------------------------------
+
+
+def test_id_and_e_mail_address_together_get_no_more_passwords_checked(portal: Portal) -> None:
+    """Ten tries by the e-mail address leave none by the ID, and nothing tells so: somebody whose
+    names do not belong together is answered the same."""
+    answers = {}
+    for name, other in (("alice", "alice@example.net"), ("zelda", "zelda@example.net")):
+        with portal.app.app_context():
+            for number in range(10):
+                throttle.begin(
+                    throttle.subject_of(portal.settings.secret, other),
+                    f"198.51.100.{number}",
+                    (),
+                    is_known_device=False,
+                )
+        page = portal.visitor().sign_in(name)
+        headers = sorted(page.response.headers.items())
+        answers[name] = (page.status, headers, page.response.text.replace(name, "name"))
+    assert answers["alice"][0] == 422
+    assert answers["alice"] == answers["zelda"]
+    assert portal.one("SELECT count(*) FROM sessions") == 0
+
+
+def test_other_name_does_not_keep_a_known_device_out(portal: Portal) -> None:
+    phone = portal.visitor("alice")
+    with portal.app.app_context():
+        for _ in range(10):
+            throttle.begin(
+                throttle.subject_of(portal.settings.secret, "alice@example.net"),
+                "198.51.100.7",
+                (),
+                is_known_device=False,
+            )
+    assert phone.sign_in("alice").status == 303
 
 
 # An address -----------------------------------------------------------------------------------

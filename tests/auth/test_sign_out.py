@@ -18,14 +18,63 @@ def check_signed_out(visitor: Visitor, page: Page) -> None:
     assert "You are signed out." in visitor.get(page.location).text
 
 
+# Pages for whoever is not signed in yet, and answers that are no page of a person.
+NO_WAY_OUT = {
+    "static",
+    "health",
+    "auth.sign_in",
+    "auth.welcome",
+    "demo.mailbox",
+    "demo.mailbox_message",
+    "dashboard.index",  # leads on
+    "billing.payment_return",  # leads on whoever may see the payment
+}
+
+
 def test_customer_signs_out_on_every_page(portal: Portal) -> None:
-    for endpoint, path in crawl.list_gets(portal).items():
-        if POLICY[endpoint].who is Who.EVERYONE:
-            continue
+    paths = crawl.list_gets(portal)
+    everyones = {name for name, rule in POLICY.items() if rule.who is Who.EVERYONE} & set(paths)
+    assert {name for name in everyones if not POLICY[name].greets} == NO_WAY_OUT
+    for path in [path for endpoint, path in paths.items() if endpoint not in NO_WAY_OUT]:
         visitor = portal.visitor("alice")
         page = visitor.submit(visitor.get(path), "/sign-out")
         check_signed_out(visitor, page)
         assert visitor.get(portal.path()).status == 303
+
+
+def test_customer_signs_out_on_pages_that_say_no(portal: Portal) -> None:
+    crawl.prepare(portal)
+    theo = portal.visitor("theo")
+    pages = [
+        theo.get("/nothing"),
+        theo.get(portal.path("billing/")),
+        theo.get(portal.path(account="mallory")),
+        theo.get("/help", a="\0"),
+        theo.get("/help?" + "&" * 100),
+        theo.post("/help"),
+        theo.post("/sign-out"),
+        theo.get(f"/pay/{crawl.ids(portal)['payment']}/return"),
+    ]
+    assert [page.status for page in pages] == [404, 403, 404, 400, 413, 405, 403, 200]
+    for page in pages:
+        visitor = portal.visitor("theo")
+        own = visitor.get("/help").form("/sign-out")[1]
+        _action, values = page.form("/sign-out")
+        assert set(values) == set(own)
+        assert page.response.headers["Cache-Control"] == "no-store"
+        assert "Cookie" in page.response.headers["Vary"]
+    check_signed_out(theo, theo.submit(pages[0], "/sign-out"))
+
+
+def test_pages_open_to_everyone_show_nothing_of_a_session_that_is_over(portal: Portal) -> None:
+    constant = portal.visitor().get("/help").response.data
+    visitor = portal.visitor("alice")
+    assert b"Alice" in visitor.get("/help").response.data
+    token = visitor.cookies()["session"]
+    visitor.submit(visitor.get("/help"), "/sign-out")
+    visitor.client.set_cookie("session", token, domain="127.0.0.1")
+    assert visitor.get("/help").response.data == constant
+    assert "sign-out" not in visitor.get("/nothing").response.text
 
 
 def test_sign_out_ends_this_session_alone(portal: Portal) -> None:

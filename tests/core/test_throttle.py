@@ -104,6 +104,60 @@ def test_table_names_nobody(ctx: Portal) -> None:
     assert subject_of(b"other" * 20, "alice") != subject("alice")
 
 
+# Two names of one customer -------------------------------------------------------------------
+
+
+def checked(name: str, other: str, address: str = HERE) -> bool | None:
+    """Whether the password of a try may be looked at; None when the try is refused."""
+    try:
+        return throttle.begin(
+            subject(name), address, (), is_known_device=False, twin=subject(other)
+        ).may_be_checked
+    except TooManyAttempts:
+        return None
+
+
+def test_two_names_of_a_customer_get_ten_passwords_checked_together() -> None:
+    by_id = [checked("alice", "alice@example.net") for _ in range(11)]
+    by_mail = [checked("alice@example.net", "alice") for _ in range(11)]
+    assert by_id == [True] * 10 + [None]
+    assert by_mail == [False] * 10 + [None]
+
+
+def test_what_is_refused_follows_from_each_name_alone(tick: Callable[..., None]) -> None:
+    # The same answers for two names of one customer as for two names of nobody.
+    def answers(name: str, other: str, twin: str) -> list[bool]:
+        found = []
+        for number in range(14):
+            for each, of in ((name, twin), (other, name if twin == other else "x" + other)):
+                found.append(checked(each, of, f"192.0.2.{number}") is not None)
+            tick(seconds=7 * number)
+        return found
+
+    assert answers("alice", "alice@x", "alice@x") == answers("zoe", "zoe@x", "xzoe")
+
+
+def test_other_name_is_checked_again_after_the_window(tick: Callable[..., None]) -> None:
+    for _ in range(10):
+        checked("alice", "alice@example.net")
+    tick(seconds=299)
+    assert checked("alice@example.net", "alice") is False
+    tick(seconds=1)
+    assert checked("alice@example.net", "alice") is True
+
+
+def test_of_forty_tries_under_two_names_at_once_ten_are_checked(ctx: Portal) -> None:
+    names = ("alice", "alice@example.net")
+
+    def work(number: int) -> bool | None:
+        with ctx.app.app_context():
+            return checked(names[number % 2], names[1 - number % 2], f"192.0.2.{number}")
+
+    results = together(40, work)
+    assert results.count(True) == 10
+    assert results.count(False) == 10
+
+
 # One address ---------------------------------------------------------------------------------
 
 
