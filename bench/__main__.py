@@ -13,7 +13,10 @@ import time
 from bench import calibration, report
 
 # In this order. Each is a module bench/<name>.py with `run(size) -> report.Result`.
-PARTS: dict[str, str] = {"pages": "Pages against a bare Flask route"}
+PARTS: dict[str, str] = {
+    "pages": "Pages against a bare Flask route",
+    "thin_line": "The thin line",
+}
 TRIES = 3
 
 

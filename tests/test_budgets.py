@@ -337,7 +337,8 @@ def test_journey_from_nothing_to_the_receipt(served: Served, table: Table, encod
 
     page = step("sign in", wire.get("/sign-in")).page
     assets = [link.get("href") for link in page.cssselect("link[rel=prefetch]")]
-    assets += [script.get("src") for script in page.cssselect("script[src]")]
+    for script in page.cssselect("script[src]"):
+        assets += [script.get("src"), script.get("data-later")]
     for path in assets:
         step(path.rsplit("/", 1)[1], wire.get(path))
     form = {"sign_in_id": name, "password": PASSWORD}

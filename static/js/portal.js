@@ -20,6 +20,12 @@
     };
     box.append(caps, button);
   }
+  // What the next page needs and this one does not: once the line is quiet, and never beside a form.
+  const later = document.currentScript.dataset.later;
+  if (later) {
+    const start = setTimeout(() => fetch(later, { priority: "low" }), 2000);
+    addEventListener("submit", () => clearTimeout(start));
+  }
   // A link that failed on the way is followed plainly: the browser then says what is wrong.
   document.addEventListener("htmx:error", ({ detail: { ctx } }) => {
     const link = ctx?.sourceElement;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -37,6 +38,21 @@ def test_no_button_without_a_script_to_serve_it(new_visitor: NewVisitor) -> None
     page = new_visitor(java_script_enabled=False).open("/sign-in")
     assert page.locator("button:visible").all_inner_texts() == ["Sign in"]
     assert "Caps Lock" not in page.inner_text("body")
+
+
+def test_large_script_waits_for_a_quiet_line_and_for_no_form(
+    new_visitor: NewVisitor, served: Town
+) -> None:
+    """It is not needed before sign-in: what a person waits for goes first."""
+    visitor = new_visitor()
+    with visitor.page.expect_request(re.compile("htmx")):
+        visitor.open("/sign-in")
+    quick = new_visitor()
+    asked: list[str] = []
+    quick.page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    quick.sign_in("alice")
+    quick.page.wait_for_load_state()
+    assert asked.index(served.path()) < asked.index(next(p for p in asked if "htmx" in p))
 
 
 def test_boosted_link_moves_title_address_and_focus(new_visitor: NewVisitor, served: Town) -> None:
