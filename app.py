@@ -21,7 +21,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from core import access, assets, cache, csrf, error_pages, form_keys, headers, log, words, worker
 from core.compression import CompressAnswers
-from core.db import check_engine, configure, db
+from core.db import check_engine, configure, db, forget_reader
 from core.isp import NotSetUp, current_isp
 from core.passwords import check_cost
 from core.sessions import PortalSession, RowSessions, SignedIn
@@ -96,6 +96,7 @@ def create_served_app() -> Flask:
 
 def _install_extensions(app: Flask, settings: Settings) -> None:
     db.init_app(app)
+    app.teardown_appcontext(lambda _error: forget_reader())
     Migrate(app, db, directory=str(ROOT / "migrations"))
     Babel(app, locale_selector=_select_language)
     app.session_interface = RowSessions(is_https=settings.is_https)

@@ -18,14 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flask import g
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    CursorResult,
     Engine,
-    Executable,
     cast,
     event,
     func,
@@ -33,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import PoolProxiedConnection
 
 from core.settings import Settings
 from models import Account, Base
@@ -47,13 +47,21 @@ def total(column: Any) -> ColumnElement[int]:
     return func.coalesce(cast(func.sum(column), BigInteger), 0)
 
 
-def read(statement: Executable, **values: Any) -> CursorResult[Any]:
-    """Run a prepared select in autocommit, on this request's connection.
+def reader() -> PoolProxiedConnection:
+    """The driver's connection on which this request reads, in autocommit; see core/prepared.py."""
+    connection: PoolProxiedConnection | None = g.get("reader")
+    if connection is None:
+        connection = g.reader = db.engine.raw_connection()
+    return connection
 
-    Statements of the pages opened most are built once, with `bindparam`s: building one anew costs
-    many times what running it does.
-    """
-    return db.session.connection().execute(statement, values)
+
+def forget_reader(*, is_gone: bool = False) -> None:
+    """Give the reading connection back; one that `is_gone` is not used again."""
+    connection: PoolProxiedConnection | None = g.pop("reader", None)
+    if connection is not None:
+        if is_gone:
+            connection.invalidate()
+        connection.close()
 
 
 ATTEMPTS = 5
@@ -216,6 +224,7 @@ def unit_of_work(work: Callable[[Session], T], *account_ids: int) -> T:
     # Reads keep no transaction open; a request that held its reading connection while it waits for
     # its turn to write would need two, and many such requests could starve each other.
     db.session.close()
+    forget_reader()
     conflicts = 0
     for attempt in range(ATTEMPTS):
         try:

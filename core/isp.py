@@ -10,6 +10,7 @@ from markupsafe import Markup
 from sqlalchemy import select
 
 from core.db import db
+from core.prepared import Prepared
 from models import Isp
 
 
@@ -47,6 +48,7 @@ class IspView:
         return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
 
 
+_REVISION = Prepared(select(Isp.revision))
 _cached: dict[str, IspView] = {}
 
 
@@ -65,10 +67,10 @@ def current_isp() -> IspView:
     url = str(db.engine.url)
     revision = g.get("isp_revision")
     if revision is None:
-        revision = db.session.scalar(select(Isp.revision))
-        if revision is None:
+        row = _REVISION.find()
+        if row is None:
             raise NotSetUp
-        g.isp_revision = revision
+        revision = g.isp_revision = row.revision
     view = _cached.get(url)
     if view is None or view.revision != revision:
         row = db.session.execute(select(Isp.__table__)).one()

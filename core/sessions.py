@@ -22,7 +22,8 @@ from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, updat
 from sqlalchemy.orm import Session, aliased
 
 from core import clock, ids
-from core.db import read, unit_of_work
+from core.db import unit_of_work
+from core.prepared import Prepared
 from models import Account, Customer, Device, Isp, Membership, SignInSession
 
 IDLE = timedelta(hours=1)
@@ -249,16 +250,14 @@ def _session_query() -> Select[*tuple[Any, ...]]:
     )
 
 
-_SESSION_QUERY = _session_query()
+_SESSION = Prepared(_session_query())
 
 
 def find_session(
     token: str, account_public_id: str | None
 ) -> tuple[SignedIn | None, ExpiredSession | None]:
     """Who the cookie's token belongs to, in one query; an expired session is told apart."""
-    row = read(
-        _SESSION_QUERY, token_hash=ids.hash_token(token), account=account_public_id or ""
-    ).one_or_none()
+    row = _SESSION.find(token_hash=ids.hash_token(token), account=account_public_id or "")
     if row is None or row.ended_at is not None or row.is_disabled:
         return None, None
     if row.generation != row.session_generation:

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from app import create_app
 from blueprints.billing.verify import find_faults
-from core import clock, constant_pages, isp
+from core import clock, constant_pages, isp, prepared
 from core.db import db, reading
 from core.migrate import upgrade
 from core.settings import Settings
@@ -225,10 +225,12 @@ class Queries:
         with self._app.app_context():
             self._engine = db.engine
         event.listen(self._engine, "before_cursor_execute", self._note)
+        prepared.watchers.append(self.statements.append)
         return self
 
     def __exit__(self, *_error: object) -> None:
         event.remove(self._engine, "before_cursor_execute", self._note)
+        prepared.watchers.remove(self.statements.append)
 
     @property
     def count(self) -> int:

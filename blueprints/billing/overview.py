@@ -30,9 +30,10 @@ from blueprints.billing import ledger
 from blueprints.billing.errors import InvoiceNotFound, PaymentNotFound
 from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR
 from core import clock
-from core.db import db, read, total
+from core.db import db, total
 from core.isp import current_isp
 from core.money import Money
+from core.prepared import Prepared
 from models import (
     UNDER_WAY,
     Account,
@@ -143,12 +144,12 @@ def _due_query() -> Select[*tuple[Any, ...]]:
     )
 
 
-_DUE_QUERY = _due_query()
+_DUE = Prepared(_due_query())
 
 
 def find_due(account_id: int) -> Due:
     """What the account owes, in one query."""
-    row = read(_DUE_QUERY, account_id=account_id).one()
+    row = _DUE.one(account_id=account_id)
     currency = row.currency
     due_minor = max(row.balance_minor - row.processing_minor, 0)
     due_on = row.due_on if due_minor else None

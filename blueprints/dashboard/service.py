@@ -8,16 +8,17 @@ from typing import Any
 
 from flask_babel import gettext as _
 from flask_babel import ngettext
-from sqlalchemy import BindParameter, Select, and_, bindparam, func, or_, select
+from sqlalchemy import BindParameter, Boolean, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
 from blueprints.billing.invoicing import BilledSubscription
 from blueprints.billing.overview import Due, find_due
 from core import clock
 from core.activity_words import ABOUT_MONEY, describe
-from core.db import db, read
+from core.db import db
 from core.isp import current_isp
 from core.money import Money
+from core.prepared import Prepared
 from core.units import format_speed
 from core.words import language
 from models import (
@@ -150,13 +151,13 @@ def _account_query() -> Select[*tuple[Any, ...]]:
     )
 
 
-_ACCOUNT_QUERY = _account_query()
+_ACCOUNT = Prepared(_account_query())
 
 
 def _account_and_last_payment(
     account_id: int, currency: str
 ) -> tuple[AccountView, LastPayment | None]:
-    row = read(_ACCOUNT_QUERY, account_id=account_id).one()
+    row = _ACCOUNT.one(account_id=account_id)
     age_days = (clock.today(current_isp().timezone) - row.opened_on).days
     account = AccountView(
         row.public_id,
@@ -171,7 +172,7 @@ def _account_and_last_payment(
     return account, LastPayment(row.payment_public_id, amount, row.ended_at)
 
 
-_LINE_QUERY = (
+_LINE = Prepared(
     select(Line.id, Line.username, Line.is_closed, Line.down_kbps, Line.up_kbps, LineHold.reason)
     .outerjoin(LineHold, and_(LineHold.line_id == Line.id, LineHold.released_at.is_(None)))
     .where(Line.account_id == bindparam("account_id"))
@@ -181,7 +182,7 @@ _LINE_QUERY = (
 
 def _find_line(account_id: int, account_status: str) -> LineView | None:
     """The account's line with the reasons it is held; of several the one that still runs."""
-    rows = read(_LINE_QUERY, account_id=account_id).all()
+    rows = _LINE.all(account_id=account_id)
     if not rows:
         return None
     first = rows[0]
@@ -193,7 +194,7 @@ def _find_line(account_id: int, account_status: str) -> LineView | None:
     return LineView(first.username, state, reasons, first.down_kbps or 0, first.up_kbps or 0)
 
 
-_SUBSCRIPTIONS_QUERY = (
+_SUBSCRIPTIONS = Prepared(
     select(
         Plan.name,
         Plan.kind,
@@ -216,7 +217,7 @@ _SUBSCRIPTIONS_QUERY = (
 
 def _list_subscriptions(account_id: int, currency: str) -> list[SubscriptionView]:
     today = clock.today(current_isp().timezone)
-    rows = read(_SUBSCRIPTIONS_QUERY, account_id=account_id, today=today).all()
+    rows = _SUBSCRIPTIONS.all(account_id=account_id, today=today)
     kinds = list(PlanKind)
     ordered = sorted(rows, key=lambda row: kinds.index(PlanKind(row.kind)))
     return [
@@ -262,14 +263,14 @@ _last_sign_in = (
     .where(_sign_in.customer_id == bindparam("customer_id"), _sign_in.kind == "signed_in")
     .scalar_subquery()
 )
-_ACTIVITY_QUERY = (
+_ACTIVITY = Prepared(
     select(Activity.kind, Activity.facts, Activity.happened_at)
     .where(
         or_(
             Activity.account_id == bindparam("account_id"),
             and_(Activity.account_id.is_(None), Activity.customer_id == bindparam("customer_id")),
         ),
-        Activity.kind.not_in(bindparam("left_out", expanding=True)),
+        or_(bindparam("sees_money", type_=Boolean), Activity.kind.not_in(sorted(ABOUT_MONEY))),
         # Of many sign-ins the latest: they must not push payments and bills out of sight.
         or_(Activity.kind != "signed_in", Activity.id == _last_sign_in),
     )
@@ -280,12 +281,7 @@ _ACTIVITY_QUERY = (
 
 def _list_activity(account_id: int, customer_id: int, *, can_see_money: bool) -> list[ActivityRow]:
     """The latest of the account and of the customer's own sign-ins, never of other customers."""
-    rows = read(
-        _ACTIVITY_QUERY,
-        account_id=account_id,
-        customer_id=customer_id,
-        left_out=() if can_see_money else tuple(ABOUT_MONEY),
-    ).all()
+    rows = _ACTIVITY.all(account_id=account_id, customer_id=customer_id, sees_money=can_see_money)
     return [ActivityRow(describe(row.kind, row.facts), row.happened_at) for row in rows]
 
 
