@@ -9,18 +9,29 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from flask import Flask, Response, current_app, g, has_request_context, session, url_for
+from flask import Flask, Response, current_app, g, has_request_context, session
 from flask_babel import Babel
 from flask_login import LoginManager
 from flask_migrate import Migrate
-from jinja2 import StrictUndefined
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from core import access, assets, cache, csrf, error_pages, form_keys, headers, log, words, worker
-from core.compression import CompressAnswers
+from core import (
+    access,
+    assets,
+    cache,
+    csrf,
+    error_pages,
+    form_keys,
+    headers,
+    log,
+    templates,
+    words,
+    worker,
+)
+from core.compression import compress
 from core.db import check_engine, configure, db, forget_reader
 from core.isp import NotSetUp, current_isp
 from core.passwords import check_cost
@@ -65,24 +76,18 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
         TRUSTED_HOSTS=[settings.public_host],
         BABEL_TRANSLATION_DIRECTORIES=str(ROOT / "translations"),
-        COMPRESS_ALGORITHM=["br", "gzip"],
-        COMPRESS_BR_LEVEL=5,
-        COMPRESS_MIN_SIZE=300,
-        # core/cache.py alone decides what is unchanged.
-        COMPRESS_EVALUATE_CONDITIONAL_REQUEST=False,
-        COMPRESS_MIMETYPES=["text/html", "application/json", "text/plain"],
         WTF_CSRF_ENABLED=False,
     )
     configure(app.config, settings)
     if settings.proxy_count:
         count = settings.proxy_count
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
+    _install_templates(app)
     _install_extensions(app, settings)
     _register(app)
     access.check_policy(app)
     access.install(app, settings, build_id())
     error_pages.install(app)
-    _install_templates(app)
     return app
 
 
@@ -105,9 +110,7 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
     login.user_loader(_load_user)
     app.extensions["payment_gateway"] = _payment_gateway(settings)
     app.extensions["message_gateway"] = _message_gateway(settings)
-    # Functions after the request run in the opposite order: compression first, then the headers.
-    app.after_request(lambda response: _finish(response, settings))
-    CompressAnswers(app)
+    app.after_request(lambda response: _finish(compress(response), settings))
 
 
 def _load_user(public_id: str) -> SignedIn | None:
@@ -194,11 +197,7 @@ def _health() -> Response:
 
 
 def _install_templates(app: Flask) -> None:
-    app.jinja_env.undefined = StrictUndefined
-    app.jinja_env.trim_blocks = True
-    app.jinja_env.lstrip_blocks = True
-    words.install_filters(app)
-    ui = app.jinja_env.get_template("components/ui.html")
+    templates.install(app)
 
     @app.context_processor
     def everywhere() -> dict[str, Any]:
@@ -206,9 +205,9 @@ def _install_templates(app: Flask) -> None:
         language = words.language()
         person = access.find_signed_in() if g.get("is_personal") else None
         return {
-            "ui": ui.make_module({"csrf_token": _csrf_token, "form_key": _form_key}),
+            "ui": templates.macros(language, csrf_token=_csrf_token, form_key=_form_key),
             "isp": isp,
-            "asset": lambda path: url_for("static", name=assets.find(path, isp).name),
+            "asset": lambda path: assets.address(path, isp),
             "current": _current(person),
             "csrf_token": _csrf_token,
             "form_key": _form_key,
@@ -247,7 +246,7 @@ def _form_key() -> str:
 def _finish(response: Response, settings: Settings) -> Response:
     """Headers of every answer: what may be kept, and what protects."""
     if g.get("is_personal") or g.get("page_tag"):
-        response.vary.add("Cookie")
+        headers.vary(response, "Cookie")
         if g.get("page_tag") and response.status_code in (200, 304):
             cache.mark_kept(response, g.page_tag)
         else:

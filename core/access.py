@@ -13,7 +13,6 @@ from enum import StrEnum
 from urllib.parse import urlencode
 
 from flask import Flask, Response, g, request, session
-from flask_login import current_user
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
@@ -132,8 +131,7 @@ def signed_in() -> SignedIn:
 
 def find_signed_in() -> SignedIn | None:
     """Who is signed in, or None. Loads the session."""
-    user = current_user._get_current_object()
-    return user if isinstance(user, SignedIn) else None
+    return session.find_signed_in() if isinstance(session, PortalSession) else None
 
 
 def greet() -> bool:

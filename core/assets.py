@@ -19,7 +19,7 @@ from pathlib import Path
 import brotli
 from flask import Response
 
-from core.constant_pages import best_encoding
+from core.compression import best_encoding
 from core.isp import IspView, current_isp
 from core.settings import ROOT
 
@@ -79,13 +79,23 @@ def _script(path: str) -> Asset:
     return _asset(path, (STATIC / path).read_bytes())
 
 
+@lru_cache(maxsize=8)
+def _stylesheet(accent: str, accent_dark: str) -> Asset:
+    return _asset(STYLESHEET, stylesheet("portal.list", accent, accent_dark).encode())
+
+
 def find(path: str, isp: IspView) -> Asset:
     """The asset of `path` (as templates name it). Raises KeyError for an unknown one."""
     if path == STYLESHEET:
-        return _asset(path, stylesheet("portal.list", isp.accent, isp.accent_dark).encode())
+        return _stylesheet(isp.accent, isp.accent_dark)
     if path in SCRIPTS:
         return _script(path)
     raise KeyError(path)
+
+
+def address(path: str, isp: IspView) -> str:
+    """The path under which pages ask for the asset of `path`."""
+    return f"/static/{find(path, isp).name}"
 
 
 def inline_css(isp: IspView) -> str:

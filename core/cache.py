@@ -12,6 +12,7 @@ import hashlib
 from flask import Response, request
 
 from core import clock
+from core.headers import vary
 from core.isp import IspView
 from core.sessions import SignedIn
 
@@ -54,7 +55,7 @@ def not_modified(tag: str) -> Response:
 def mark_kept(response: Response, tag: str) -> None:
     """Allow the device's own browser to keep this page and to ask whether it is still true."""
     response.headers["ETag"] = tag
-    response.vary.add("HX-Request")
+    vary(response, "HX-Request")
     response.headers["Cache-Control"] = "private, no-cache"
 
 

@@ -9,16 +9,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import brotli
-from flask import Response, request
+from flask import Response
 
+from core.compression import best_encoding
 from core.isp import current_isp
 from core.words import language
-
-
-def best_encoding() -> str | None:
-    """`br` or `gzip` when the browser takes it, the better one first."""
-    accepted = request.accept_encodings
-    return next((name for name in ("br", "gzip") if accepted.quality(name) > 0), None)
 
 
 class _Kept(NamedTuple):

@@ -24,6 +24,14 @@ def content_security_policy(style_hash: str, gateway_origin: str | None) -> str:
     )
 
 
+def vary(response: Response, *names: str) -> None:
+    """Add request headers to what the answer depends on."""
+    held = response.headers.get("Vary", "")
+    missing = [name for name in names if name not in held]
+    if missing:
+        response.headers["Vary"] = ", ".join([held, *missing] if held else missing)
+
+
 def protect(response: Response, policy: str, *, is_https: bool) -> Response:
     """Put the protecting headers on an answer; a 304 repeats none of them (RFC 9110 §15.4.5)."""
     if response.status_code == 304:

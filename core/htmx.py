@@ -12,8 +12,11 @@ from typing import Any
 from flask import Response, current_app, make_response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from core import templates
 from core.db import refuse_inside_unit
+from core.headers import vary
 from core.paths import origin_of, own_path
+from core.words import language
 
 
 class ForeignTarget(Exception):
@@ -39,21 +42,21 @@ def render(template: str, block: str | None = None, status: int = 200, **context
     """The page `template`, or its `block` alone when a part of the page asked for it."""
     refuse_inside_unit("rendering")
     current_app.update_template_context(context)
-    loaded = current_app.jinja_env.get_template(template)
+    loaded = templates.get(template, language())
     if block is not None and wants_fragment():
         body = "".join(loaded.blocks[block](loaded.new_context(context)))
     else:
         body = loaded.render(context)
     response = make_response(body.strip(), status)
     if block is not None:
-        response.vary.add("HX-Request")
+        vary(response, "HX-Request")
     return response
 
 
 def nothing_new() -> Response:
     """The answer to a poll that found nothing (a 304 would reach fetch as the old body)."""
     response = Response(status=204)
-    response.vary.add("HX-Request")
+    vary(response, "HX-Request")
     return response
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from flask import g
 from markupsafe import Markup
@@ -18,7 +19,7 @@ class NotSetUp(Exception):
     """The database holds no ISP yet: `flask setup` makes it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IspView:
     """The brand and the rules of the ISP. `revision` changes with every change of the row."""
 
@@ -42,7 +43,7 @@ class IspView:
         """The first of its languages: what is used when nothing better is known."""
         return self.languages[0]
 
-    @property
+    @cached_property
     def brand_hash(self) -> str:
         """Changes when anything that a stylesheet or a constant page shows changes."""
         return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
@@ -56,6 +57,7 @@ def forget() -> None:
     """Drop what this request knows of the settings: after they were changed, and in tests."""
     _cached.clear()
     g.pop("isp_revision", None)
+    g.pop("isp", None)
 
 
 def current_isp() -> IspView:
@@ -64,6 +66,9 @@ def current_isp() -> IspView:
     The revision comes with the session's query where there is a session (`g.isp_revision`),
     otherwise it is read; the rest of the row only when the revision is new to this process.
     """
+    known: IspView | None = g.get("isp")
+    if known is not None:
+        return known
     url = str(db.engine.url)
     revision = g.get("isp_revision")
     if revision is None:
@@ -91,4 +96,5 @@ def current_isp() -> IspView:
             is_demo=row.is_demo,
         )
         _cached[url] = view
+    g.isp = view
     return view

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from babel.numbers import (
     format_currency as babel_format_currency,
@@ -75,6 +76,7 @@ def tax_on(amount_minor: int, rate_bp: int) -> int:
     return round_half_away(amount_minor * rate_bp, 10_000)
 
 
+@lru_cache(maxsize=8192)
 def format_money(money: Money, language: str) -> str:
     """The amount as people of `language` write it, with currency sign and its own decimals."""
     precision = get_currency_precision(money.currency)

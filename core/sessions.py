@@ -137,6 +137,11 @@ class PortalSession(SessionMixin, MutableMapping[str, Any]):
         self._values = {}
         self.signed_in, self.expired, self.has_ended = None, None, True
 
+    def find_signed_in(self) -> SignedIn | None:
+        """Who is signed in, or None."""
+        self._load()
+        return self.signed_in
+
     def find_expired(self) -> ExpiredSession | None:
         """The session of the cookie when it ran out by itself."""
         self._load()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from babel.numbers import format_decimal
 
 
+@lru_cache(maxsize=1024)
 def _in_steps(value: int, steps: tuple[str, ...], language: str) -> str:
     number = float(value)
     for unit in steps[:-1]:

@@ -7,7 +7,7 @@ from flask import Flask
 from jinja2 import DictLoader
 from werkzeug.test import TestResponse
 
-from core import assets, constant_pages
+from core import assets, constant_pages, templates
 from core.headers import HSTS
 from core.isp import current_isp
 from tests import crawl
@@ -169,6 +169,7 @@ def test_error_page_with_broken_templates_is_constant_bytes(portal: Portal, path
         assert visitor.sign_in("alice").status == 303
         constant_pages._pages.clear()
         app.jinja_env.loader = DictLoader({"errors/error.html": "{{ no such thing"})
+        app.extensions["templates"] = templates.Templates(app.jinja_env)
         response = crawl.send(visitor, "GET", path)
         assert response.status_code in (404, 500)
         assert b"<h1>Something went wrong" in response.data
