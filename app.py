@@ -9,7 +9,7 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from flask import Flask, Response, current_app, g, has_request_context, session
+from flask import Flask, Response, current_app, g, session
 from flask_babel import Babel
 from flask_login import LoginManager
 from flask_migrate import Migrate
@@ -82,7 +82,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings.proxy_count:
         count = settings.proxy_count
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
-    _install_templates(app)
+    templates.install(app, _page_context)
     _install_extensions(app, settings)
     _register(app)
     access.check_policy(app)
@@ -103,7 +103,7 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
     db.init_app(app)
     app.teardown_appcontext(lambda _error: forget_reader())
     Migrate(app, db, directory=str(ROOT / "migrations"))
-    Babel(app, locale_selector=_select_language)
+    Babel(app, locale_selector=words.select_locale)
     app.session_interface = RowSessions(is_https=settings.is_https)
     login = LoginManager(app)
     login.session_protection = None
@@ -116,14 +116,6 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
 def _load_user(public_id: str) -> SignedIn | None:
     person = session.signed_in if isinstance(session, PortalSession) else None
     return person if person is not None and person.public_id == public_id else None
-
-
-def _select_language() -> str | None:
-    try:
-        person = access.find_signed_in() if has_request_context() else None
-        return words.choose_language(person.language if person is not None else None)
-    except (NotSetUp, SQLAlchemyError):
-        return "en"
 
 
 def _payment_gateway(settings: Settings) -> PaymentGateway | None:
@@ -196,25 +188,21 @@ def _health() -> Response:
     return response
 
 
-def _install_templates(app: Flask) -> None:
-    templates.install(app)
-
-    @app.context_processor
-    def everywhere() -> dict[str, Any]:
-        isp = current_isp()
-        language = words.language()
-        person = access.find_signed_in() if g.get("is_personal") else None
-        return {
-            "ui": templates.macros(language, csrf_token=_csrf_token, form_key=_form_key),
-            "isp": isp,
-            "asset": lambda path: assets.address(path, isp),
-            "current": _current(person),
-            "csrf_token": _csrf_token,
-            "form_key": _form_key,
-            "lang": language,
-            "text_direction": words.text_direction(language),
-            "inline_css": assets.inline_css(isp),
-        }
+def _page_context(language: str) -> dict[str, Any]:
+    """What every page knows besides its own matter."""
+    isp = current_isp()
+    person = access.find_signed_in() if g.get("is_personal") else None
+    return {
+        "ui": templates.macros(language, csrf_token=_csrf_token, form_key=_form_key),
+        "isp": isp,
+        "asset": lambda path: assets.address(path, isp),
+        "current": _current(person),
+        "csrf_token": _csrf_token,
+        "form_key": _form_key,
+        "lang": language,
+        "text_direction": words.text_direction(language),
+        "inline_css": assets.inline_css(isp),
+    }
 
 
 def _current(person: SignedIn | None) -> dict[str, Any] | None:

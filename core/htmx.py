@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, current_app, make_response, redirect, request
+from flask import Response, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from core import templates
@@ -41,13 +41,14 @@ def is_htmx() -> bool:
 def render(template: str, block: str | None = None, status: int = 200, **context: Any) -> Response:
     """The page `template`, or its `block` alone when a part of the page asked for it."""
     refuse_inside_unit("rendering")
-    current_app.update_template_context(context)
-    loaded = templates.get(template, language())
+    of_language = language()
+    loaded = templates.get(template, of_language)
+    context = templates.page_context(of_language) | context
     if block is not None and wants_fragment():
         body = "".join(loaded.blocks[block](loaded.new_context(context)))
     else:
         body = loaded.render(context)
-    response = make_response(body.strip(), status)
+    response = Response(body.strip(), status)
     if block is not None:
         vary(response, "HX-Request")
     return response

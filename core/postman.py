@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flask import current_app, render_template
-from flask_babel import force_locale
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core import clock, due_work
+from core import clock, due_work, words
 from core.db import db, unit_of_work
 from core.isp import current_isp
 from core.money import Money, format_money
@@ -57,7 +56,7 @@ def compose(message: Message, public_url: str) -> OutgoingMessage:
     """The message in words: subject, text and HTML of its kind."""
     host = public_url.split("//", 1)[1].split(":", 1)[0]
     isp = current_isp()
-    with current_app.test_request_context(base_url=public_url), force_locale(message.language):
+    with current_app.test_request_context(base_url=public_url), words.speaking(message.language):
         facts = dict(message.facts)
         if "amount_minor" in facts:
             facts["amount"] = format_money(

@@ -8,6 +8,7 @@ come from code are translated while a page is made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -76,8 +77,13 @@ class TranslatingEnvironment(FlaskEnvironment):
         return tree
 
 
-def install(app: Flask) -> None:
-    """Give the app's templates their filters and strictness. Before its first template is read."""
+PageContext = Callable[[str], dict[str, Any]]
+
+
+def install(app: Flask, page_context: PageContext) -> None:
+    """Give the app's templates their filters and strictness, before its first template is read,
+    and `page_context`, which makes from a language what every page knows."""
+    app.extensions["page_context"] = page_context
     app.jinja_environment = TranslatingEnvironment
     environment = app.jinja_env
     environment.undefined = StrictUndefined
@@ -117,6 +123,12 @@ def get(name: str, language: str) -> Template:
     """The template `name` in `language`. Raises TemplateNotFound."""
     made: Templates = current_app.extensions["templates"]
     return made.environment(language).get_template(name)
+
+
+def page_context(language: str) -> dict[str, Any]:
+    """What every page of this request knows."""
+    make: PageContext = current_app.extensions["page_context"]
+    return make(language)
 
 
 def macros(language: str, **functions: Any) -> Any:

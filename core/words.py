@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from babel import Locale
 from babel.dates import format_date, format_time
-from flask import Flask, has_request_context, request
-from flask_babel import get_locale
+from flask import Flask, g, has_request_context, request, session
+from flask_babel import force_locale
 from jinja2 import pass_context
 from jinja2.runtime import Context
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
 
-from core.isp import current_isp
+from core.isp import NotSetUp, current_isp
 from core.money import format_money
+from core.sessions import PortalSession, SignedIn
 from core.units import format_data, format_speed
 
 RIGHT_TO_LEFT = ("ar", "fa", "he", "ur", "ps", "sd", "yi")
 
 
 def language() -> str:
-    """The language of the answer being made, like `en` or `es`."""
-    locale = get_locale()
-    return _name_of(locale) if locale else "en"
+    """The language of the answer being made, like `en` or `pt-BR`.
+
+    It is settled once: the customer's own when signed in, otherwise what the browser asks for.
+    """
+    known: str | None = g.get("language")
+    if known is None:
+        try:
+            person = _find_signed_in()
+            known = g.language = choose_language(person.language if person is not None else None)
+        except (NotSetUp, SQLAlchemyError):
+            return "en"
+    return known
 
 
-@lru_cache(maxsize=64)
-def _name_of(locale: Locale) -> str:
-    return str(locale).replace("_", "-")
+def _find_signed_in() -> SignedIn | None:
+    if not has_request_context() or not isinstance(session, PortalSession):
+        return None
+    return session.find_signed_in()
+
+
+@contextmanager
+def speaking(of_language: str) -> Iterator[None]:
+    """Use `of_language` for what is made within the block: a message, say."""
+    before = g.get("language")
+    g.language = of_language
+    try:
+        with force_locale(of_language.replace("-", "_")):
+            yield
+    finally:
+        g.language = before
+
+
+def select_locale() -> str:
+    """The language as Flask-Babel asks for it."""
+    return language().replace("-", "_")
 
 
 def choose_language(preferred: str | None) -> str:
@@ -40,8 +71,14 @@ def choose_language(preferred: str | None) -> str:
     if preferred in offered:
         return str(preferred)
     if has_request_context():
-        return request.accept_languages.best_match(offered) or offered[0]
+        wanted = request.headers.get("Accept-Language", "")
+        return _best_language(wanted, offered) or offered[0]
     return offered[0]
+
+
+@lru_cache(maxsize=512)
+def _best_language(wanted: str, offered: tuple[str, ...]) -> str | None:
+    return parse_accept_header(wanted, LanguageAccept).best_match(offered)
 
 
 def text_direction(of_language: str) -> str:
