@@ -38,8 +38,6 @@ def best_encoding() -> str | None:
 def compress(response: Response) -> Response:
     """The answer in the best encoding the browser takes, when it is text worth compressing."""
     headers = response.headers
-    if response.status_code == 304:
-        return response
     vary(response, "Accept-Encoding")
     if response.mimetype not in _TYPES or response.is_streamed or "Content-Encoding" in headers:
         return response

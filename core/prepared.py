@@ -106,8 +106,9 @@ class Prepared:
 
 
 def _run(text: str, arguments: Any, dialect: Dialect) -> list[Any]:
-    connection = reader()
+    connection = None
     try:
+        connection = reader()
         cursor = connection.cursor()
         try:
             cursor.execute(text, arguments)
@@ -115,7 +116,8 @@ def _run(text: str, arguments: Any, dialect: Dialect) -> list[Any]:
         finally:
             cursor.close()
     except dialect.loaded_dbapi.Error as error:
-        is_gone = dialect.is_disconnect(error, connection.dbapi_connection, None)
+        driver = connection.dbapi_connection if connection is not None else None
+        is_gone = dialect.is_disconnect(error, driver, None)
         forget_reader(is_gone=is_gone)
         raise DBAPIError.instance(
             text, None, error, dialect.loaded_dbapi.Error, True, is_gone, dialect
