@@ -18,10 +18,14 @@ from sqlalchemy.orm import Session
 
 from models import Activity
 
+ABOUT_MONEY = ("payment_received", "invoice_issued")
+"""Kinds whose sentence names an amount: not for whoever may not see money."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened: `kind` is a word of `core.activity_words`, `facts` what its sentence needs."""
+    """What happened: `kind` is one that the templates' `ui.event` knows, `facts` are what its
+    sentence needs."""
 
     kind: str
     happened_at: datetime

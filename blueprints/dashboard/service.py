@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from flask_babel import gettext as _
-from flask_babel import ngettext
 from sqlalchemy import BindParameter, Boolean, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
 from blueprints.billing.invoicing import BilledSubscription
 from blueprints.billing.overview import Due, find_due
 from core import clock
-from core.activity_words import ABOUT_MONEY, describe
+from core.activity import ABOUT_MONEY
 from core.db import db
 from core.isp import current_isp
 from core.money import Money
 from core.prepared import Prepared
-from core.units import format_speed
-from core.words import language
 from models import (
     Account,
     AccountStatus,
@@ -71,7 +69,9 @@ class SubscriptionView:
     name: str
     kind: str
     price: Money
-    detail: str
+    down_kbps: int | None
+    up_kbps: int | None
+    channel_count: int
     since_on: date
 
 
@@ -86,7 +86,8 @@ class LineView:
 
 @dataclass(frozen=True, slots=True)
 class ActivityRow:
-    text: str
+    kind: str
+    amount: Money | None
     happened_at: datetime
 
 
@@ -225,7 +226,9 @@ def _list_subscriptions(account_id: int, currency: str) -> list[SubscriptionView
             row.name,
             row.kind,
             Money(_price_today(row), currency),
-            _detail(row.kind, row.down_kbps, row.up_kbps, row.channels),
+            row.down_kbps,
+            row.up_kbps,
+            len(row.channels or ()),
             row.started_on,
         )
         for row in ordered
@@ -243,18 +246,6 @@ def _price_today(row: Any) -> int:
         row.started_on,
     )
     return billed.price_on(clock.today(current_isp().timezone))
-
-
-def _detail(kind: str, down_kbps: int | None, up_kbps: int | None, channels: list[str]) -> str:
-    if kind == PlanKind.INTERNET and down_kbps and up_kbps:
-        return _(
-            "%(down)s down · %(up)s up",
-            down=format_speed(down_kbps, language()),
-            up=format_speed(up_kbps, language()),
-        )
-    if kind == PlanKind.TV and channels:
-        return ngettext("%(num)s channel", "%(num)s channels", len(channels))
-    return ""
 
 
 _sign_in = aliased(Activity)
@@ -282,7 +273,13 @@ _ACTIVITY = Prepared(
 def _list_activity(account_id: int, customer_id: int, *, can_see_money: bool) -> list[ActivityRow]:
     """The latest of the account and of the customer's own sign-ins, never of other customers."""
     rows = _ACTIVITY.all(account_id=account_id, customer_id=customer_id, sees_money=can_see_money)
-    return [ActivityRow(describe(row.kind, row.facts), row.happened_at) for row in rows]
+    return [ActivityRow(row.kind, _amount(row.facts), row.happened_at) for row in rows]
+
+
+def _amount(facts: Mapping[str, Any] | None) -> Money | None:
+    if not facts or "amount_minor" not in facts:
+        return None
+    return Money(facts["amount_minor"], facts["currency"])
 
 
 def list_accounts(customer_id: int) -> list[AccountChoice]:
