@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import sys
 from functools import lru_cache
 from typing import Any
 
-from flask import Flask, Response, current_app, g, session
+from flask import Flask, Request, Response, current_app, g, session
 from flask_babel import Babel
 from flask_login import LoginManager
 from flask_migrate import Migrate
@@ -45,6 +46,14 @@ MAX_BODY_BYTES = 1_000_000
 MAX_FORM_PARTS = 100
 
 
+class PortalRequest(Request):
+    """Keeps what is uploaded in memory, as no body is larger than MAX_BODY_BYTES: nothing that a
+    stranger sends reaches the disk (bar 46)."""
+
+    def _get_file_stream(self, *_sizes: object, **_more: object) -> io.BytesIO:
+        return io.BytesIO()
+
+
 class WrongDatabase(RuntimeError):
     """Demo mode found a database that it did not make, or the other way round (bar 12)."""
 
@@ -68,6 +77,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or read_settings()
     check_cost()
     app = Flask("lastmile", root_path=str(ROOT), static_folder=None)
+    app.request_class = PortalRequest
     app.config.update(
         PORTAL=settings,
         SECRET_KEY=settings.secret,

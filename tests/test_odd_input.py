@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import io
+import tempfile
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from werkzeug import formparser
 
 from tests import crawl
 from tests.conftest import Portal
@@ -248,6 +251,52 @@ def test_hundred_fields_pass_and_one_more_is_refused(portal: Portal, is_multipar
     nobody = portal.visitor()
     nobody.get("/sign-in")
     assert nobody.post("/sign-in", many(101)).status == 413
+
+
+BODIES = {
+    "a megabyte of names": ("application/x-www-form-urlencoded", b"a&" * 499_999, 413),
+    "a megabyte of parts": (
+        "multipart/form-data; boundary=x",
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 19_000 + b"--x--",
+        413,
+    ),
+    "a file and too many parts": (
+        "multipart/form-data; boundary=x",
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+        + b"y" * 900_000
+        + b'\r\n--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n' * 101
+        + b"--x--",
+        413,
+    ),
+    "a file": (
+        "multipart/form-data; boundary=x",
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+        + b"y" * 900_000
+        + b"\r\n--x--\r\n",
+        422,
+    ),
+}
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+@pytest.mark.parametrize("name", BODIES)
+def test_too_much_takes_neither_memory_nor_disk(
+    portal: Portal, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, body, status = BODIES[name]
+    visitor = portal.visitor()
+    visitor.get("/sign-in")
+    files: list[object] = []
+    for maker in ("TemporaryFile", "SpooledTemporaryFile", "NamedTemporaryFile"):
+        for module in (tempfile, formparser):
+            monkeypatch.setattr(module, maker, lambda *_, **__: files.append(1), raising=False)
+    tracemalloc.start()
+    answer = visitor.client.post("/sign-in", base_url=BASE, data=body, content_type=kind)
+    _now, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answer.status_code == status
+    assert files == []
+    assert most < 6 * len(body), f"{most:,} bytes for a body of {len(body):,}"
 
 
 def test_hundred_parameters_pass_and_one_more_is_refused(portal: Portal) -> None:
