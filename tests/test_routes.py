@@ -104,27 +104,44 @@ def test_every_route_decides_as_the_table_says(portal: Portal, who: str) -> None
             assert response.status_code < 500
 
 
-@pytest.mark.parametrize("who", ["anonymous", "alice", "theo", "mallory"])
+CLAIMS: tuple[dict[str, str], ...] = (
+    FRAGMENT,
+    BOOSTED,
+    {"HX-Request": "true"},
+    {"HX-Request": "true", "HX-History-Restore-Request": "true"},
+    FRAGMENT
+    | {
+        "HX-Target": "payment",
+        "HX-Trigger": "invoice-rows",
+        "HX-Current-URL": "https://elsewhere.example/",
+        "HX-Source": "main",
+    },
+)
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+@pytest.mark.parametrize("who", crawl.WHO)
 def test_htmx_headers_change_no_decision(portal: Portal, who: str) -> None:
+    """The same for every route and method, with the page's token and without it."""
     crawl.prepare(portal)
     visitor = portal.visitor(None if who == "anonymous" else who)
-    claims: list[dict[str, str]] = [
-        FRAGMENT,
-        BOOSTED,
-        {"HX-Request": "true"},
-        {"HX-Request": "true", "HX-History-Restore-Request": "true"},
-        FRAGMENT
-        | {
-            "HX-Target": "payment",
-            "HX-Trigger": "invoice-rows",
-            "HX-Current-URL": "https://elsewhere.example/",
-            "HX-Source": "main",
-        },
-    ]
-    for path in crawl.list_gets(portal).values():
-        plain = crawl.decision(crawl.send(visitor, "GET", path))
-        for headers in claims:
-            assert crawl.decision(crawl.send(visitor, "GET", path, headers=headers)) == plain
+    visitor.get("/sign-in")
+    guard = crawl.token_of(visitor) if who != "anonymous" else {}
+    count = 0
+    for endpoint, path in crawl.addresses(portal).items():
+        for method in ("GET", "HEAD", "POST", "PUT"):
+            for data in [None] if method in SAFE_METHODS else [None, guard]:
+                if endpoint == "auth.sign_out" and data:
+                    continue  # it would end the session that the crawl uses
+                plain = crawl.send(visitor, method, path, data=data)
+                for headers in CLAIMS if method == "GET" else CLAIMS[-1:]:
+                    claimed = crawl.send(visitor, method, path, data=data, headers=headers)
+                    assert crawl.decision(claimed) == crawl.decision(plain), (
+                        f"{who} {method} {path} {headers}: {claimed.status_code}"
+                    )
+                    assert claimed.status_code < 500
+                    count += 1
+    assert count > 200
 
 
 # Somebody else's ids ---------------------------------------------------------------------------
@@ -290,6 +307,139 @@ def test_disabled_customer_is_signed_out_with_the_next_request(portal: Portal) -
         yes=True,
     )
     assert bob.get(portal.path()).location.startswith("/sign-in")
+
+
+def take_the_membership(portal: Portal) -> None:
+    portal.execute(
+        "DELETE FROM memberships WHERE customer_id = :id", id=portal.world.customers["bob"]
+    )
+
+
+def make_technical(portal: Portal) -> None:
+    portal.execute(
+        "UPDATE memberships SET role = 'technical' WHERE customer_id = :id",
+        id=portal.world.customers["bob"],
+    )
+
+
+def disable(portal: Portal) -> None:
+    portal.execute(
+        "UPDATE customers SET is_disabled = :yes WHERE id = :id",
+        id=portal.world.customers["bob"],
+        yes=True,
+    )
+
+
+def end_all_sessions(portal: Portal) -> None:
+    portal.execute(
+        "UPDATE customers SET session_generation = session_generation + 1 WHERE id = :id",
+        id=portal.world.customers["bob"],
+    )
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+@pytest.mark.parametrize(
+    ("change", "decided"),
+    [
+        (take_the_membership, "absent"),
+        (make_technical, "forbidden"),
+        (disable, "sign in"),
+        (end_all_sessions, "sign in"),
+    ],
+)
+def test_change_counts_from_the_next_request_for_kept_pages_fragments_and_forms(
+    portal: Portal, change: Any, decided: str
+) -> None:
+    """Also when the device still holds the page, or only a part of it is asked for."""
+    bob = portal.visitor("bob", own_device="y")
+    guard = crawl.token_of(bob)
+    money = [
+        path
+        for endpoint, path in crawl.list_gets(portal).items()
+        if endpoint.startswith("billing.") and POLICY[endpoint].who is Who.ACCOUNT
+    ]
+    asked: list[tuple[str, dict[str, str]]] = []
+    for path in money:
+        for headers in ({}, FRAGMENT, BOOSTED):
+            first = crawl.send(bob, "GET", path, headers=headers)
+            assert first.status_code == 200
+            asked.append((path, headers))
+            if "ETag" in first.headers:
+                held = headers | {"If-None-Match": first.headers["ETag"]}
+                assert crawl.send(bob, "GET", path, headers=held).status_code == 304
+                asked.append((path, held))
+    assert len(asked) > 20
+    change(portal)
+    for path, headers in asked:
+        answer = crawl.send(bob, "GET", path, headers=headers)
+        assert crawl.decision(answer) == decided, (path, headers, answer.status_code)
+        assert b"$" not in answer.data
+    for endpoint, path in crawl.list_posts(portal).items():
+        if POLICY[endpoint].who is Who.ACCOUNT:
+            for headers in ({}, FRAGMENT):
+                answer = crawl.send(bob, "POST", path, data=guard, headers=headers)
+                assert crawl.decision(answer) == decided, (path, headers)
+
+
+# When a check itself fails ---------------------------------------------------------------------
+
+CHECKS = (
+    "core.access._check_size",
+    "core.access._check_form",
+    "core.access._check_values",
+    "core.access._check_role",
+    "core.access._check_proof",
+    "core.access.find_signed_in",
+    "core.access.csrf.check_origin",
+    "core.access.csrf.is_token_of",
+    "core.sessions.find_session",
+    "core.form_keys.check",
+    "core.throttle.begin",
+    "core.throttle.end",
+    "core.passwords.verify",
+)
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+@pytest.mark.parametrize("check", CHECKS)
+def test_check_that_fails_means_no(
+    portal: Portal, check: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception inside any check lets nobody in and changes nothing (bar 80)."""
+    alice, nobody = portal.visitor("alice"), portal.visitor()
+    nobody.get("/sign-in")
+    action, values = alice.get(portal.path()).form("/pay")
+    hits = 0
+
+    def fails(*_values: object, **_more: object) -> None:
+        nonlocal hits
+        hits += 1
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(check, fails)
+    kept = ("sessions.last_used_at",)
+    total = 0
+    for visitor, method, path, data in (
+        (alice, "GET", portal.path("billing/?x=1"), None),
+        (nobody, "POST", "/sign-in", SIGN_IN),
+        (alice, "POST", action, values),
+    ):
+        before, hits = crawl.dump(portal.app, without=kept), 0
+        answer = crawl.send(visitor, method, path, data=data)
+        total += hits
+        if not hits:
+            continue
+        assert answer.status_code == 500
+        assert b"secret" not in answer.data
+        assert b"ZeroDivision" not in answer.data
+        assert b"$" not in answer.data
+        assert "Location" not in answer.headers
+        assert not [each for each in answer.headers.getlist("Set-Cookie") if "session=" in each]
+        # What was tried is counted; a session whose cookie nobody gets is nobody's.
+        changed = crawl.changes(before, crawl.dump(portal.app, without=kept))
+        if check != "core.sessions.find_session":
+            assert changed <= {"sign_in_attempts"}
+    assert total
 
 
 # Where a form comes from -----------------------------------------------------------------------
