@@ -8,7 +8,7 @@ LOCK := $(VENV)/python -m piptools compile --quiet --generate-hashes --strip-ext
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check format lock translations screenshots clean python venv venv-dev
+.PHONY: help run test bench check format lock translations screenshots pictures clean python venv venv-dev
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "; print "make COMMAND, one of:"} \
@@ -44,6 +44,9 @@ translations: venv-dev ## collect the strings to translate and compile what is t
 
 screenshots: venv-dev ## take the pictures of the README; ARGS=http://127.0.0.1:8000 uses a demo that runs
 	@$(VENV)/python scripts/screenshots.py $(ARGS)
+
+pictures: venv-dev ## every page at every size as a picture, in build/pictures; WHO=alice,vast
+	@exec $(VENV)/python -m pytest -q tests/browser/take_pictures.py
 
 clean: ## remove .venv and what tools keep; instance/ stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build

@@ -11,7 +11,7 @@ from tests.browser.town import STATES
 
 PEOPLE = (
     "alice", "bob", "vera", "theo", "rich", "held", "closed", "new", "busy", "waiting", "arab",
-    None,
+    "vast", None,
 )  # fmt: skip
 """None is a visitor who is not signed in; comes last, as opening a return page asks the bank."""
 
@@ -39,7 +39,7 @@ def addresses(town: Town, name: str | None) -> list[str]:
         return ["/accounts", *_of_account(town, name)]
     if name in ("alice", "busy"):
         return ["/help", "/there-is-no-such-page", *_of_account(town, name)]
-    if name in ("held", "new"):
+    if name in ("held", "new", "vast"):
         return _of_account(town, name)
     # These see the same pages as alice, apart from a few; for theo the second says that he may not.
     return [town.path(rest, OWNED_BY.get(name, name)) for rest in SEEN_BY.get(name, FEW)]

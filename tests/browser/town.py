@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 
 from app import create_app
 from blueprints.auth import service
+from blueprints.billing import opening
 from core import clock, ids
 from core.db import db, unit_of_work
 from core.migrate import upgrade
+from core.money import MAX_MINOR
 from core.serve import run
 from core.settings import read_settings
 from models import (
@@ -48,7 +50,7 @@ STATES = (
     PaymentState.EXPIRED,
     PaymentState.CANCELLED,
 )
-OTHERS = ("held", "closed", "new", "busy", "waiting", "arab", "asker", "guest")
+OTHERS = ("held", "closed", "new", "busy", "waiting", "arab", "asker", "vast", "guest")
 
 
 def build() -> world.World:
@@ -63,6 +65,7 @@ def build() -> world.World:
     for months in range(20):
         world.issue_month(made, ("busy",), _month_of(months))
     unit_of_work(lambda session: _add_states(session, made))
+    unit_of_work(lambda session: _add_vast(session, made), made.accounts["vast"])
     return made
 
 
@@ -133,6 +136,19 @@ def _add_states(session: Session, made: world.World) -> None:
         name = owners.get(state, "busy")
         session.add(_payment(made, name, f"{state}payment", state, minutes_ago=number + 1))
     session.add(_payment(made, "asker", "askedpayment", PaymentState.UNKNOWN, minutes_ago=1))
+
+
+def _add_vast(session: Session, made: world.World) -> None:
+    """Somebody with the longest of every name and the largest amount there can be."""
+    account = session.get_one(Account, made.accounts["vast"])
+    account.name = LONG_NAME
+    session.get_one(Customer, made.customers["vast"]).name = LONG_NAME
+    line = session.scalars(select(Line).where(Line.account_id == account.id)).one()
+    line.username = f"{LONG_NAME.lower()[:50]}@dsl.pinecrest.example"
+    owed = opening.Opening(
+        account.id, account.number, MAX_MINOR - 1, date(2026, 6, 2), LONG_NAME, (LONG_NAME,)
+    )
+    opening.post_openings(session, [owed], "USD")
 
 
 def _payment(
