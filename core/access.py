@@ -170,7 +170,7 @@ def install(app: Flask, settings: Settings, build: str) -> None:
             return None if rule.who is Who.EVERYONE else _ask_to_sign_in(rule)
         _check_role(rule, person)
         g.is_personal = True
-        if "since" not in request.args:
+        if not request.query_string or "since" not in request.args:
             _note_use(person)
         return _answer_unchanged(rule, person, build)
 
@@ -202,6 +202,8 @@ def _check_size() -> None:
     and a NUL in the query."""
     if (request.content_length or 0) > (request.max_content_length or 0):
         raise RequestEntityTooLarge
+    if not request.query_string:
+        return
     if request.query_string.count(b"&") >= MAX_PARAMETERS:
         raise RequestEntityTooLarge
     _check_values(request.args.values())

@@ -13,10 +13,12 @@ import random
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from flask import g
 from flask_sqlalchemy import SQLAlchemy
@@ -30,9 +32,9 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import PoolProxiedConnection
 
 from core.settings import Settings
 from models import Account, Base
@@ -47,21 +49,88 @@ def total(column: Any) -> ColumnElement[int]:
     return func.coalesce(cast(func.sum(column), BigInteger), 0)
 
 
-def reader() -> PoolProxiedConnection:
+class _IdleReaders:
+    """SQLite connections that requests read on in turn.
+
+    They never hold a transaction, so nothing is to be reset when one is given back, which is most
+    of what a pool does.
+    """
+
+    def __init__(self) -> None:
+        self._idle: deque[DBAPIConnection] = deque()
+
+    def take(self, engine: Engine) -> DBAPIConnection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            made = engine.raw_connection()
+            connection = made.dbapi_connection
+            assert connection is not None  # noqa: S101 - it was just opened
+            made.detach()
+            return connection
+
+    def give_back(self, connection: DBAPIConnection) -> None:
+        if len(self._idle) < MOST_IDLE_READERS:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+@event.listens_for(Engine, "engine_disposed")
+def _close_readers(engine: Engine) -> None:
+    readers = _idle_readers.get(engine)
+    if readers is not None:
+        readers.close()
+
+
+MOST_IDLE_READERS = 16
+_idle_readers: WeakKeyDictionary[Engine, _IdleReaders] = WeakKeyDictionary()
+
+
+def reader() -> DBAPIConnection:
     """The driver's connection on which this request reads, in autocommit; see core/prepared.py."""
-    connection: PoolProxiedConnection | None = g.get("reader")
-    if connection is None:
-        connection = g.reader = db.engine.raw_connection()
-    return connection
+    held: tuple[DBAPIConnection, Callable[..., None]] | None = g.get("reader")
+    if held is None:
+        held = g.reader = _open_reader(db.engine)
+    return held[0]
+
+
+def _open_reader(engine: Engine) -> tuple[DBAPIConnection, Callable[..., None]]:
+    """A connection, and what gives it back (or, with `is_gone`, away)."""
+    if engine.dialect.name != "sqlite":
+        pooled = engine.raw_connection()
+        connection = pooled.dbapi_connection
+        assert connection is not None  # noqa: S101 - it was just taken
+
+        def give_back_pooled(*, is_gone: bool) -> None:
+            if is_gone:
+                pooled.invalidate()
+            pooled.close()
+
+        return connection, give_back_pooled
+    readers = _idle_readers.get(engine)
+    if readers is None:
+        readers = _idle_readers[engine] = _IdleReaders()
+    connection = readers.take(engine)
+
+    def give_back(*, is_gone: bool) -> None:
+        if is_gone:
+            connection.close()
+        else:
+            readers.give_back(connection)
+
+    return connection, give_back
 
 
 def forget_reader(*, is_gone: bool = False) -> None:
     """Give the reading connection back; one that `is_gone` is not used again."""
-    connection: PoolProxiedConnection | None = g.pop("reader", None)
-    if connection is not None:
-        if is_gone:
-            connection.invalidate()
-        connection.close()
+    held: tuple[DBAPIConnection, Callable[..., None]] | None = g.pop("reader", None)
+    if held is not None:
+        held[1](is_gone=is_gone)
 
 
 ATTEMPTS = 5

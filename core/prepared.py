@@ -116,8 +116,7 @@ def _run(text: str, arguments: Any, dialect: Dialect) -> list[Any]:
         finally:
             cursor.close()
     except dialect.loaded_dbapi.Error as error:
-        driver = connection.dbapi_connection if connection is not None else None
-        is_gone = dialect.is_disconnect(error, driver, None)
+        is_gone = dialect.is_disconnect(error, connection, None)
         forget_reader(is_gone=is_gone)
         raise DBAPIError.instance(
             text, None, error, dialect.loaded_dbapi.Error, True, is_gone, dialect

@@ -23,6 +23,12 @@ from core.paths import path_for
 from core.settings import ROOT
 
 _UI = "components/ui.html"
+# Macros whose markup depends on nothing but their arguments: it is kept.
+PURE = (
+    "icon", "mark", "icon_address", "money", "great_amount", "pill", "invoice_pill",
+    "payment_pill", "button", "link_button", "outcome", "destination", "contact", "demo_strip",
+    "hold_word",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=32)
@@ -115,7 +121,10 @@ class Templates:
         found = self._macros.get(language)
         if found is None:
             template = self.environment(language).get_template(_UI)
-            found = self._macros[language] = template.make_module(functions | {"lang": language})
+            found = template.make_module(functions | {"lang": language})
+            for name in PURE:
+                setattr(found, name, lru_cache(maxsize=1024)(getattr(found, name)))
+            self._macros[language] = found
         return found
 
 
