@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import outside
+from tests.browser import town
 from tests.browser.conftest import Town
+from tests.thin_line import ThinLine
 from tests.world import PASSWORD
 
 
@@ -76,3 +78,24 @@ def test_customer_signs_in_and_looks_at_the_bills(
     assert "$50.00" in drawn
     agent = "SELECT count(*) FROM sessions WHERE user_agent LIKE 'Lynx/%'"
     assert served.one(agent) == 1
+
+
+def test_customer_pays_by_keys_alone_on_a_thin_line(
+    lynx: list[str], served: Town, thin: ThinLine, tmp_path: Path
+) -> None:
+    """From the sign-in page over the bank's own site to the receipt."""
+    name = served.new_payer()
+    script = tmp_path / "keys"
+    script.write_text(
+        keys("<tab>", name, "<tab>", PASSWORD, "<tab>", "<tab>", "<return>")
+        # Past skip link, brand, four destinations and the button that signs out.
+        + keys(*["<tab>"] * 7, "<return>")
+        + keys("<return>")  # the bank's first button
+        + keys("q", "y")
+    )
+    drawn = drive(lynx, served.origin + "/sign-in", script)
+    assert "Paid. Thank you." in drawn, drawn
+    assert "Card ending 4242" in drawn
+    paid = "SELECT count(*) FROM payments WHERE state = 'succeeded' AND account_id = "
+    account = "(SELECT id FROM accounts WHERE number = ?)"
+    assert served.one(paid + account, town.account_number(name)) == 1

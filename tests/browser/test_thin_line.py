@@ -1,0 +1,113 @@
+"""What a person sees on a thin line, and when the answer to a press is lost on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import town
+from tests.browser.conftest import NewVisitor, Town
+from tests.thin_line import Loss, Request, ThinLine
+
+SENT = "Sent. Waiting for the answer…"
+SLOW = "No answer yet. It may have arrived all the same. You can press again: it counts once."
+# While a page is awaited nobody can look at the one that is there but its own script. It notes what
+# the page says and presses again each time it says something; its clock is five times as fast.
+WATCH = """
+const wait = setTimeout, seen = [];
+window.setTimeout = (work, ms, ...more) => wait(work, ms / 5, ...more);
+new MutationObserver(() => {
+  const form = document.querySelector("form[action$='/billing/pay']");
+  const said = document.querySelector(".waiting")?.textContent;
+  if (!form || said === undefined || said == seen.at(-1)?.[1]) return;
+  seen.push([form.ariaBusy, said]);
+  localStorage.seen = JSON.stringify(seen);
+  if (said) form.querySelector("button").click();
+}).observe(document, { subtree: true, childList: true, characterData: true });
+"""
+
+
+@pytest.fixture
+def line(served: Town) -> Iterator[ThinLine]:
+    """The line to the portal, at full speed; what a test loses on it is not lost after it."""
+    served.line.requests.clear()
+    yield served.line
+    served.line.lose = None
+
+
+def lose_presses(line: ThinLine, loss: Loss, count: int = 99) -> list[Request]:
+    """Lose so many answers to a press of Pay; the list grows with what was lost."""
+    lost: list[Request] = []
+
+    def plan(request: Request) -> Loss | None:
+        is_press = request.method == "POST" and request.path.endswith("/billing/pay")
+        if not is_press or len(lost) == count:
+            return None
+        lost.append(request)
+        return loss
+
+    line.lose = plan
+    return lost
+
+
+def payments_of(served: Town, name: str) -> int:
+    count = "SELECT count(*) FROM payments JOIN accounts ON accounts.id = account_id"
+    return int(served.one(f"{count} WHERE number = ?", town.account_number(name)))
+
+
+def press_pay(page: Page) -> None:
+    page.get_by_role("button", name="Pay $").click(no_wait_after=True)
+
+
+def test_pressed_button_says_so_and_works_again_when_no_answer_comes(
+    new_visitor: NewVisitor, served: Town, line: ThinLine
+) -> None:
+    name = served.new_payer()
+    visitor = new_visitor()
+    visitor.page.add_init_script(WATCH)
+    page = visitor.sign_in(name)
+    lost = lose_presses(line, Loss(is_reset=False), 1)
+    press_pay(page)
+    expect(page.get_by_role("heading", name="Choose how this payment ends")).to_be_visible()
+    # Pressed in haste it was not sent, as it was on its way; later it was.
+    assert [request.method for request in line.requests].count("POST") == 3
+    assert len(lost) == 1
+    assert payments_of(served, name) == 1
+    page.goto(served.origin + "/help")
+    seen = json.loads(page.evaluate("localStorage.seen"))
+    assert seen[:3] == [["true", ""], ["true", SENT], [None, SLOW]]
+
+
+def test_button_is_fresh_when_the_person_comes_back(new_visitor: NewVisitor, served: Town) -> None:
+    page = new_visitor(served.new_payer()).page
+    press_pay(page)
+    page.wait_for_url(served.bank_origin + "/pay/**")
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.locator("[aria-busy=true]").count() == 0
+    assert page.get_by_text(SENT).count() == 0
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["script", "plain"])
+@pytest.mark.parametrize("kept", [0, 60], ids=["nothing came", "a part came"])
+def test_lost_answer_to_paying_and_pressed_again_is_one_payment(
+    new_visitor: NewVisitor, served: Town, line: ThinLine, has_script: bool, kept: int
+) -> None:
+    """Chromium sends again by itself on connections that it used before, as often as it has such
+    ones, and then says that no answer came; the person goes back and finds the payment."""
+    name = served.new_payer()
+    page = new_visitor(name, java_script_enabled=has_script).page
+    lost = lose_presses(line, Loss(kept))
+    with page.expect_event("requestfailed", lambda request: request.method == "POST"):
+        press_pay(page)
+    page.wait_for_url("chrome-error://**", wait_until="commit")
+    line.lose = None
+    page.goto(served.origin + served.path(account=name))
+    page.get_by_role("link", name="See where it stands").click()
+    page.get_by_role("button", name="Continue paying").click()
+    page.wait_for_url(served.bank_origin + "/pay/**")
+    assert len(lost) >= (2 if kept == 0 else 1)
+    assert payments_of(served, name) == 1
