@@ -23,12 +23,13 @@ test: venv-dev ## run every test in parallel; ARGS='-k billing -x' is passed on 
 bench: venv-dev ## measure; ARGS='pages --size small', or --write for the tables of docs/performance.md
 	@exec $(VENV)/python -m bench $(ARGS)
 
-check: venv-dev ## lint, formatting, types, translations, vendored files
+check: venv-dev ## lint, formatting, types, translations, vendored files, inventory
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
 	@$(VENV)/python scripts/translations.py check
 	@$(VENV)/python scripts/vendored.py check
+	@$(VENV)/python scripts/inventory.py check
 
 format: venv-dev ## put the code into the form that `make check` asks for
 	@$(VENV)/ruff check --fix .
@@ -38,6 +39,7 @@ lock: venv-dev ## write requirements*.txt from the .in files; ARGS=--upgrade tak
 	@$(VENV)/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.5'
 	@CUSTOM_COMPILE_COMMAND='make lock' $(LOCK) --output-file=requirements.txt requirements.in
 	@CUSTOM_COMPILE_COMMAND='make lock' $(LOCK) --output-file=requirements-dev.txt requirements-dev.in
+	@$(VENV)/python scripts/inventory.py write
 
 translations: venv-dev ## collect the strings to translate and compile what is translated
 	@$(VENV)/python scripts/translations.py update

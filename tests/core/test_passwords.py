@@ -120,6 +120,34 @@ def test_the_whole_password_counts(tmp_path: Path, one: str, other: str) -> None
     assert not verify(tmp_path, hash_password(tmp_path, one), other, is_known_device=False)
 
 
+letters = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=73, max_size=120)
+
+
+@few
+@given(long=letters, sign=st.characters(exclude_categories=["Cs", "Cc"]), place=st.integers(0, 200))
+def test_every_sign_of_a_password_counts(
+    tmp_path_factory: pytest.TempPathFactory, long: str, sign: str, place: int
+) -> None:
+    """One sign differs, also beyond the 72 bytes at which bcrypt would stop; or the case; or a
+    space follows (bar 2)."""
+    folder = tmp_path_factory.getbasetemp()
+    stored = hash_password(folder, long)
+    place = place % (len(long) - 72) + 72
+    others = [
+        long[:place] + sign + long[place + 1 :],
+        long[:72] + sign + long[73:],
+        long.swapcase(),
+        f"{long} ",
+        f" {long}",
+        long[:-1],
+        long[:72],
+    ]
+    normal = passwords.normalise(long)
+    for other in others:
+        is_same = passwords.normalise(other) == normal
+        assert verify(folder, stored, other, is_known_device=False) == is_same
+
+
 def test_password_typed_on_another_keyboard_is_the_same(tmp_path: Path) -> None:
     composed, decomposed = "über-laterne-fjörd", unicodedata.normalize("NFD", "über-laterne-fjörd")
     assert composed != decomposed

@@ -232,6 +232,82 @@ def test_public_addresses_are_allowed(address):
     assert is_public_address(address)
 
 
+def test_a_name_that_leads_elsewhere_the_second_time_is_not_asked_twice():
+    """DNS rebinding: what was checked is what is connected to."""
+    asked = []
+
+    def resolve(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["93.184.215.14"] if len(asked) == 1 else ["127.0.0.1"]
+
+    class Noting(OutboundClient):
+        def _connection(self, origin, address, seconds):
+            connection = super()._connection(origin, address, seconds)
+            connection.connect = lambda: connected.append(connection.address)
+            connection.run_until = lambda _deadline: None
+            connection.request = lambda *_values, **_more: None
+            raise_at_the_end = OSError("far enough")
+
+            def end():
+                raise raise_at_the_end
+
+            connection.getresponse = end
+            return connection
+
+    connected: list[str] = []
+    client = Noting([AllowedOrigin("api.example")], resolve=resolve)
+    with pytest.raises(OutboundUnclear):
+        client.request("GET", "https://api.example/")
+    assert (asked, connected) == (["api.example"], ["93.184.215.14"])
+
+
+def test_connecting_uses_the_address_and_not_the_name(server):
+    """A host name that no resolver knows is reached at the address that was checked, under its own
+    name."""
+    port = int(server.rpartition(":")[2])
+    client = demo_client(f"http://demo.invalid:{port}", resolve=lambda _host, _port: ["127.0.0.1"])
+    assert client.request("GET", f"http://demo.invalid:{port}/").body == b"hello"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "localhost",
+        "api.example.",
+        "169.254.169.254.nip.example",
+        "metadata.google.internal",
+    ],
+)
+def test_other_ways_to_write_an_inner_address_are_refused(host):
+    """As the system's resolver reads them: numbers are addresses to it too."""
+    inner = {"api.example.": "10.0.0.1", "metadata.google.internal": "169.254.169.254"}
+    client = OutboundClient(
+        [AllowedOrigin(host)], resolve=lambda _host, _port: [inner.get(host, "127.0.0.1")]
+    )
+    with pytest.raises(OutboundForbidden):
+        client.request("GET", f"https://{host}/")
+
+
+def test_a_redirect_to_an_inner_address_is_not_followed(server):
+    asked = []
+
+    class Leading(Handler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(307)
+            self.send_header("Location", "http://169.254.169.254/latest/meta-data/")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with serving(Leading) as url:
+        answer = demo_client(url, resolve=never_resolve).request("GET", f"{url}/x")
+    assert (answer.status, asked) == (307, ["/x"])
+
+
 def test_a_private_address_as_configured_host_is_refused_too():
     client = OutboundClient([AllowedOrigin("169.254.169.254")], resolve=never_resolve)
     with pytest.raises(OutboundForbidden):
@@ -347,6 +423,45 @@ def test_a_certificate_for_another_name_is_refused(tmp_path):
 
 
 # It ends.
+
+
+def test_a_call_has_three_seconds_to_connect_and_twenty_in_all():
+    client = OutboundClient([AllowedOrigin("api.example")])
+    assert (client._connect_seconds, client._total_seconds) == (3.0, 20.0)
+
+
+def test_all_addresses_of_a_name_share_the_time_to_connect():
+    """A host with many dead addresses takes no longer than one."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = []
+        for _ in range(4):  # the queue is full: nobody else is answered
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+            waiting.append(sock)
+        client = demo_client(
+            f"http://demo.invalid:{port}",
+            connect_seconds=0.4,
+            resolve=lambda _host, _port: ["127.0.0.1"] * 50,
+        )
+        began = time.monotonic()
+        with pytest.raises(OutboundUnreachable):
+            client.request("GET", f"http://demo.invalid:{port}/")
+        for sock in waiting:
+            sock.close()
+    # Fifty times the time of one would be twenty seconds.
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_that_reads_nothing_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        client = demo_client(f"http://127.0.0.1:{port}", total_seconds=0.5)
+        with pytest.raises(OutboundUnclear):
+            client.request("POST", f"http://127.0.0.1:{port}/", body=b"x" * 50_000_000)
 
 
 @pytest.mark.parametrize("path", ["/cut", "/cut-chunk"])
