@@ -14,7 +14,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from argon2 import PasswordHasher, Type
@@ -64,12 +64,22 @@ def hash_password(folder: Path, password: str, *, is_known_device: bool = False)
 
 
 @contextmanager
-def _slot(folder: Path, *, is_known_device: bool) -> Iterator[None]:
-    refuse_inside_unit("hashing")
+def seat(*, is_known_device: bool) -> Iterator[None]:
+    """A place among the few who may wait for a hash in this process. Raises TooBusy at once when
+    all are taken: whoever comes too many costs nothing."""
     waiting = _known_waiting if is_known_device else _waiting
     if not waiting.acquire(blocking=False):
         raise TooBusy
     try:
+        yield
+    finally:
+        waiting.release()
+
+
+@contextmanager
+def _slot(folder: Path, *, is_known_device: bool, is_seated: bool = False) -> Iterator[None]:
+    refuse_inside_unit("hashing")
+    with nullcontext() if is_seated else seat(is_known_device=is_known_device):
         names = (SLOT_OF_KNOWN_DEVICES, SLOT) if is_known_device else (SLOT,)
         files = [os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in names]
         try:
@@ -78,8 +88,6 @@ def _slot(folder: Path, *, is_known_device: bool) -> Iterator[None]:
         finally:
             for descriptor in files:
                 os.close(descriptor)  # closing releases the lock
-    finally:
-        waiting.release()
 
 
 def _take_any(descriptors: Sequence[int]) -> None:
@@ -96,13 +104,19 @@ def _take_any(descriptors: Sequence[int]) -> None:
 
 
 def verify(
-    folder: Path, password_hash: str | None, password: str, *, is_known_device: bool
+    folder: Path,
+    password_hash: str | None,
+    password: str,
+    *,
+    is_known_device: bool,
+    is_seated: bool = False,
 ) -> bool:
     """Whether the password is the one hashed; None hashes all the same and says no.
 
-    `folder` holds the lock files of the hash slots. Raises TooBusy when no slot comes free.
+    `folder` holds the lock files of the hash slots; `is_seated` says that the caller has a `seat`.
+    Raises TooBusy when no slot comes free.
     """
-    with _slot(folder, is_known_device=is_known_device):
+    with _slot(folder, is_known_device=is_known_device, is_seated=is_seated):
         try:
             _hasher.verify(password_hash or _NOBODY, normalise(password))
         except (VerificationError, InvalidHashError):

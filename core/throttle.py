@@ -69,6 +69,33 @@ def _delay_after(failures: int) -> timedelta:
     return min(FIRST_DELAY * 2 ** max(failures - 1, 0), LAST_DELAY) if failures else timedelta(0)
 
 
+def _most_subjects(network: str, shared_networks: Sequence[IPv4Network | IPv6Network]) -> int:
+    is_shared = any(
+        network != "unknown" and ip_address(network.removesuffix("/64")) in shared
+        for shared in shared_networks
+    )
+    return SUBJECTS_PER_SHARED_NETWORK if is_shared else SUBJECTS_PER_NETWORK
+
+
+def refuse_early(
+    session: Session,
+    subject: bytes,
+    address: str,
+    shared_networks: Sequence[IPv4Network | IPv6Network],
+    *,
+    is_known_device: bool,
+) -> None:
+    """Raise TooManyAttempts for what `begin` would refuse, by reading alone.
+
+    Guesses by the hundred then stand in no writers' queue. Whoever passes here has not been
+    counted yet: `begin` looks again.
+    """
+    now, network = clock.now(), network_of(address)
+    _check_subject(session, subject, now)
+    if not is_known_device:
+        _check_network(session, subject, network, _most_subjects(network, shared_networks), now)
+
+
 def begin(
     subject: bytes,
     address: str,
@@ -85,11 +112,7 @@ def begin(
     get no more passwords checked than one.
     """
     network = network_of(address)
-    is_shared = any(
-        network != "unknown" and ip_address(network.removesuffix("/64")) in shared
-        for shared in shared_networks
-    )
-    most_subjects = SUBJECTS_PER_SHARED_NETWORK if is_shared else SUBJECTS_PER_NETWORK
+    most_subjects = _most_subjects(network, shared_networks)
 
     def work(session: Session) -> Attempt:
         now = clock.now()

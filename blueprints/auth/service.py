@@ -110,25 +110,30 @@ def sign_in(
     device = f"\0{browser.device_token}" if is_known_device else ""
     names = (customer.sign_in_key, customer.email_key) if customer is not None else ()
     other_name = next((name for name in names if name not in (None, key)), f"\0other {key}")
-    attempt = throttle.begin(
-        throttle.subject_of(rules.secret, key + device),
-        browser.address,
-        rules.shared_networks,
-        is_known_device=is_known_device,
-        twin=throttle.subject_of(rules.secret, other_name + device),
-    )
-    may_enter = customer is not None and not customer.is_disabled and attempt.may_be_checked
-    try:
-        is_right = passwords.verify(
-            rules.lock_folder,
-            customer.password_hash if customer is not None and may_enter else None,
-            password,
+    subject = throttle.subject_of(rules.secret, key + device)
+    network = (browser.address, rules.shared_networks)
+    throttle.refuse_early(db.session(), subject, *network, is_known_device=is_known_device)
+    # Seated before anything is written: whoever comes too many is turned away at no cost.
+    with passwords.seat(is_known_device=is_known_device):
+        attempt = throttle.begin(
+            subject,
+            *network,
             is_known_device=is_known_device,
+            twin=throttle.subject_of(rules.secret, other_name + device),
         )
-    except passwords.TooBusy:
-        throttle.withdraw(attempt)
-        raise
-    throttle.end(attempt, has_passed=is_right)
+        may_enter = customer is not None and not customer.is_disabled and attempt.may_be_checked
+        try:
+            is_right = passwords.verify(
+                rules.lock_folder,
+                customer.password_hash if customer is not None and may_enter else None,
+                password,
+                is_known_device=is_known_device,
+                is_seated=True,
+            )
+        except passwords.TooBusy:
+            throttle.withdraw(attempt)
+            raise
+        throttle.end(attempt, has_passed=is_right)
     if not is_right or customer is None:
         log.info("sign-in refused", extra={"address": browser.address})
         raise SignInRefused
