@@ -16,6 +16,8 @@ from bench import calibration, report
 PARTS: dict[str, str] = {
     "pages": "Pages against a bare Flask route",
     "thin_line": "The thin line",
+    "sign_in": "Signing in, and pages while somebody guesses",
+    "timing": "Whether time tells who is a customer",
 }
 TRIES = 3
 
