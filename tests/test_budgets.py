@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections import Counter
@@ -428,3 +429,116 @@ def test_chunked_body_beyond_the_limit_is_refused(served: Served) -> None:
 )
 def test_odd_addresses_are_answered(served: Served, path: str) -> None:
     assert served.wire("alice").get(path).status in (303, 400, 404)
+
+
+# What the server itself gives away or lets in ---------------------------------------------------
+
+CLOSED = (
+    "/metrics", "/debug", "/console", "/docs", "/redoc", "/openapi.json", "/swagger", "/api/",
+    "/admin", "/server-status", "/.git/config", "/.env", "/static/", "/static/css/", "/static",
+    "/static/..%2fapp.py", "/static/%2e%2e/%2e%2e/etc/passwd", "/app.py", "/lastmile.db", "/secret",
+    "/health/", "/graphql", "/wp-login.php", "/phpinfo.php", "/actuator", "/favicon.ico",
+)  # fmt: skip
+MADE_OF = re.compile(
+    rb"(?i)\b(granian|python|flask|werkzeug|jinja|sqlalchemy|sqlite|psycopg|gunicorn|hyper|tokio)\b"
+    rb"|Traceback|File \"|/site-packages/"
+)
+
+
+def all_of(answer: Answer) -> bytes:
+    """Head and body. The server puts its name, without a version, on every answer: a proxy in front
+    of it puts its own in that place."""
+    undo: dict[str, Callable[[bytes], bytes]] = {"br": brotli.decompress}
+    plain = undo.get(answer.header("Content-Encoding"), bytes)(answer.body)
+    head = [f"{name}: {value}" for name, value in answer.headers]
+    return "\n".join(line for line in head if line != "server: granian").encode() + plain
+
+
+@pytest.mark.parametrize("name", [None, "alice"])
+def test_no_door_is_open_and_no_answer_says_what_it_is_made_of(
+    served: Served, name: str | None
+) -> None:
+    wire = served.wire(name)
+    pages = ["/sign-in", "/help", "/nothing", "/accounts", f"/a/{served.ids['alice']}/", "/health"]
+    for path in (*CLOSED, *pages):
+        for method in ("GET", "TRACE", "TRACK", "PROPFIND"):
+            answer = wire.send(method, path, {"X-Canary": "echoed"})
+            where = (method, path, answer.status)
+            allowed = (404, 405, 308) if path in CLOSED else (200, 303, 404, 405)
+            if path == "/health/":
+                allowed = (200, 303, 404, 405)
+            assert answer.status in allowed, where
+            if method != "GET":
+                assert answer.status in (404, 405, 308), where
+            whole = all_of(answer)
+            assert not MADE_OF.search(whole), (where, MADE_OF.search(whole))
+            assert b"echoed" not in whole, where
+            for header in ("X-Powered-By", "Via", "X-Runtime", "X-Debug"):
+                assert not answer.header(header), where
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "localhost", "[::1]"]
+)
+def test_unknown_host_gets_400_from_the_server_that_we_ship(served: Served, host: str) -> None:
+    wire = served.wire()
+    for path in ("/", "/sign-in", "/help", f"/a/{served.ids['alice']}/", "/static/x", "/nothing"):
+        answer = wire.get(path, Host=host)
+        assert answer.status == 400, (path, host)
+        assert b"evil" not in all_of(answer)
+
+
+def test_forged_forwarding_headers_change_no_byte_of_the_served_portal(served: Served) -> None:
+    wire = served.wire()
+    forged = {
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "gopher",
+        "X-Forwarded-For": "6.6.6.6",
+        "X-Forwarded-Prefix": "/evil",
+        "Forwarded": "host=evil.example;proto=https",
+    }
+    for path in ("/sign-in", "/help", "/accounts", f"/a/{served.ids['alice']}", "/nothing"):
+        plain, claimed = wire.get(path), wire.get(path, **forged)
+        assert claimed.body == plain.body
+        assert claimed.status == plain.status
+        assert claimed.header("Location") == plain.header("Location")
+
+
+def test_two_processes_check_ten_passwords_and_never_lock_out_a_known_device(
+    served: Served,
+) -> None:
+    """Forty guesses at once, under both names of a customer, against the web processes as they are
+    served (bar 5)."""
+    phone = served.wire("payer40")
+    device = phone.cookies["device"]
+    names = ("payer40", "payer40@example.net")
+    found: list[int] = []
+
+    def guess(number: int) -> None:
+        wire = served.wire()
+        wire.get("/sign-in")
+        values = {"sign_in_id": names[number % 2], "password": "wrong-lantern-orbit"}
+        found.append(wire.post("/sign-in", values).status)
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    known = served.wire()
+    known.cookies |= {"device": device}
+    known.sign_in("payer40")  # in the middle of it
+    for thread in threads:
+        thread.join()
+    assert set(found) <= {422, 429, 503}
+    # Whoever found no seat was not counted; of each name at most ten were, and not all refused.
+    assert 1 <= found.count(422) <= 20
+    with closing(sqlite3.connect(served.data / "lastmile.db")) as connection:
+        rows = connection.execute(
+            "SELECT subject, count(*), sum(state = 'pending') FROM sign_in_attempts"
+            " WHERE state <> 'passed' GROUP BY subject HAVING count(*) > 1"
+        ).fetchall()
+    assert all(count <= 10 and not pending for _, count, pending in rows)
+    stranger = served.wire()
+    stranger.get("/sign-in")
+    refused = stranger.post("/sign-in", {"sign_in_id": names[0], "password": PASSWORD})
+    assert refused.status == 429
+    known.sign_in("payer40")

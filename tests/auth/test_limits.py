@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
@@ -227,6 +228,22 @@ def test_forged_forwarding_headers_change_no_limit(portal: Portal) -> None:
         for number in range(11)
     ]
     assert statuses == [422] * 10 + [429]
+
+
+def test_refused_try_writes_nothing(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guesses by the hundred must not stand in the writers' queue before payments."""
+    begun: list[object] = []
+    for number in range(10):
+        guess(portal.visitor(), f"customer-{number}")
+    visitor = portal.visitor()
+    visitor.get("/sign-in")
+    monkeypatch.setattr("core.throttle.unit_of_work", begun.append)
+    assert guess(visitor, "customer-11") == 429  # its address
+    assert guess(visitor, "customer-1", "198.51.100.9") == 429  # the name
+    monkeypatch.setattr(passwords, "_waiting", threading.BoundedSemaphore(1))
+    with passwords.seat(is_known_device=False):
+        assert guess(visitor, "customer-99", "198.51.100.9") == 503  # no seat
+    assert begun == []
 
 
 # At once, over processes, and when things fail ------------------------------------------------
