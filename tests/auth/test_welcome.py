@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from blueprints.auth import service
 from core import passwords
 from tests import crawl
 from tests.conftest import Portal, together
@@ -305,3 +306,28 @@ def test_busy_machine_uses_up_no_link(
     with taken(portal.settings.data, passwords.SLOT):
         assert choose(portal.visitor(), path).status == 503
     assert choose(portal.visitor(), path).status == 303
+
+
+def test_links_that_are_dead_for_different_reasons_are_answered_the_same(portal: Portal) -> None:
+    """Whether an account ever had a link is not to be read from it (bar 13)."""
+    portal.execute("DELETE FROM memberships WHERE role = 'owner'")
+    with portal.app.app_context():
+        replaced, used = service.invite("3003"), service.invite("3003")
+        expired = service.invite("2002")
+    number = "SELECT id FROM accounts WHERE number ="
+    portal.execute(
+        f"UPDATE one_time_links SET ended_at = created_at WHERE account_id = ({number} '3003')"
+    )
+    portal.execute(
+        f"UPDATE one_time_links SET expires_at = created_at WHERE account_id = ({number} '2002')"
+    )
+    visitor = portal.visitor()
+    visitor.get("/sign-in")
+    form = {"sign_in_id": "somebody", "password": PASSWORD}
+    answers = [
+        (page.status, sorted(page.response.headers.items()), page.response.data)
+        for token in (replaced, used, expired, "x" * 43, "nothing")
+        for page in (visitor.get(f"/welcome/{token}"), visitor.post(f"/welcome/{token}", form))
+    ]
+    assert answers[0][0] == 410
+    assert all(answer == answers[0] for answer in answers)

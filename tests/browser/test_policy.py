@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests import outside
 from tests.browser import pages
-from tests.browser.conftest import DESK, NewVisitor, Town
+from tests.browser.conftest import DESK, FLAGS, PATIENCE_MS, NewVisitor, Town, Visitor
 from tests.world import CANARY
 
 WATCH = """window.broken = [];
@@ -162,6 +164,71 @@ def test_nothing_personal_is_left_after_sign_out(
         assert "Alice" not in shown
         assert "1001" not in shown
         expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+KEPT_FOLDERS = (
+    "Cache", "Code Cache", "Local Storage", "Session Storage", "IndexedDB", "Service Worker",
+    "File System", "WebStorage", "GPUCache", "blob_storage",
+)  # fmt: skip
+
+
+def left_on_disk(profile: Path, marks: tuple[bytes, ...]) -> list[str]:
+    """Files of a browser's storage that hold one of `marks`. Pages are kept compressed, but with
+    their address as it is."""
+    return [
+        path.relative_to(profile).as_posix()
+        for name in KEPT_FOLDERS
+        for path in (profile / "Default" / name).rglob("*")
+        if path.is_file() and any(mark in path.read_bytes() for mark in marks)
+    ]
+
+
+def test_nothing_personal_is_left_on_the_disk_after_sign_out(
+    served: Town, chromium: Browser, tmp_path: Path
+) -> None:
+    """The whole profile of a browser whose owner had declared the device their own."""
+    profile = tmp_path / "profile"
+    marks = (b"/a/" + served.public_ids["rich"].encode(), b"Rich &lt;", b"3003", b">Rich<")
+
+    def browse(*, is_first: bool) -> None:
+        context = chromium.browser_type.launch_persistent_context(
+            profile,
+            executable_path=str(outside.need("chromium")),
+            args=[flag for flag in FLAGS if flag != "--disable-gpu"],
+            locale="en-US",
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        visitor = Visitor(served, context, page, [])
+        if is_first:
+            visitor.sign_in("rich", is_own_device=True)
+            for path in ("billing/", "billing/invoices/", ""):
+                visitor.open(served.path(path, "rich"))
+        else:
+            visitor.open(served.path("", "rich"))
+            page.get_by_role("button", name="Sign out").click()
+            expect(page.get_by_text("You are signed out.")).to_be_visible()
+            page.go_back()
+            expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+            assert page.evaluate(STORED) == NOTHING
+        page.wait_for_timeout(500)
+        context.close()
+
+    browse(is_first=True)
+    assert left_on_disk(profile, marks), "an own device keeps pages; this looked in the wrong place"
+    browse(is_first=False)
+    assert left_on_disk(profile, marks) == []
+
+
+@pytest.mark.parametrize("path", ["/help", "/there-is-no-such-page", "/a/nobody/"])
+def test_customer_signs_out_from_pages_of_no_account(new_visitor: NewVisitor, path: str) -> None:
+    visitor = new_visitor("alice")
+    page = visitor.open(path)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("You are signed out.")).to_be_visible()
+    page.go_back()
+    page.wait_for_load_state()
+    assert "Alice" not in page.content()
 
 
 def test_session_that_ended_leads_a_fragment_to_sign_in(
