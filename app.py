@@ -157,6 +157,7 @@ def _register(app: Flask) -> None:
     from blueprints.billing.cli import ledger_cli
     from blueprints.billing.views import payment_return
     from blueprints.staff.cli import accounts_cli, catalog_cli
+    from blueprints.staff.data_cli import data_cli
     from blueprints.staff.setup_cli import setup_command
 
     app.register_blueprint(auth.bp)
@@ -174,7 +175,7 @@ def _register(app: Flask) -> None:
     )
     app.add_url_rule("/static/<path:name>", "static", _static)
     app.add_url_rule("/health", "health", _health)
-    for command in (customers_cli, ledger_cli, accounts_cli, catalog_cli, setup_command):
+    for command in (customers_cli, ledger_cli, accounts_cli, catalog_cli, data_cli, setup_command):
         app.cli.add_command(command)
 
 

@@ -338,13 +338,13 @@ def check_engine() -> None:
 
 
 @contextmanager
-def reading() -> Iterator[Session]:
+def reading(engine: Engine | None = None) -> Iterator[Session]:
     """One unchanging view of the whole database, for checks and exports that read all of it.
 
     On SQLite a read transaction of WAL mode, on PostgreSQL REPEATABLE READ; neither holds up
-    writers.
+    writers. `engine` is the portal's own unless another is given.
     """
-    engine = db.engine
+    engine = engine or db.engine
     is_sqlite = engine.dialect.name == "sqlite"
     options: dict[str, Any] = (
         {} if is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
 
 from core.db import db
 from core.settings import ROOT, Settings
@@ -18,6 +21,17 @@ def _config(settings: Settings) -> Config:
     return config
 
 
+def find_head(settings: Settings) -> str:
+    """The revision of this build's schema."""
+    return str(ScriptDirectory.from_config(_config(settings)).get_current_head())
+
+
+def find_revision(engine: Engine) -> str | None:
+    """The revision of the schema behind `engine`; None where no migration has run."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
 def upgrade(settings: Settings) -> None:
     """Run the migrations that are missing. Does nothing when there are none.
 
@@ -25,9 +39,12 @@ def upgrade(settings: Settings) -> None:
     """
     config = _config(settings)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    head = ScriptDirectory.from_config(config).get_current_head()
-    with db.engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    if current == head or (current is not None and current not in known):
+    current = find_revision(db.engine)
+    if current == find_head(settings) or (current is not None and current not in known):
         return
     command.upgrade(config, "head")
+
+
+def create_schema(settings: Settings, url: str) -> None:
+    """Run all migrations in the empty database at `url`, which is not the portal's own."""
+    command.upgrade(_config(replace(settings, database_url=url)), "head")

@@ -160,8 +160,11 @@ def _mail_from(env: Mapping[str, str]) -> str:
 
 def _database_url(env: Mapping[str, str], data: Path) -> str:
     url = env.get("DATABASE_URL", "").strip()
-    if not url:
-        return f"sqlite:///{data / 'lastmile.db'}"
+    return check_database_url(url, "DATABASE_URL") if url else f"sqlite:///{data / 'lastmile.db'}"
+
+
+def check_database_url(url: str, name: str) -> str:
+    """`url` as SQLAlchemy wants it. Raises SettingsError, which calls it `name`."""
     for prefix in ("postgres://", "postgresql://"):
         if url.startswith(prefix):
             url = "postgresql+psycopg://" + url.removeprefix(prefix)
@@ -169,11 +172,11 @@ def _database_url(env: Mapping[str, str], data: Path) -> str:
         make_url(url)
     except (ArgumentError, ValueError):
         # It may hold a password, so it is not repeated.
-        raise SettingsError("DATABASE_URL is not an address of a database") from None
+        raise SettingsError(f"{name} is not an address of a database") from None
     if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-        raise SettingsError("DATABASE_URL must give a file's whole path: sqlite:////srv/portal.db")
+        raise SettingsError(f"{name} must give a file's whole path: sqlite:////srv/portal.db")
     if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
-        raise SettingsError("DATABASE_URL must start with postgresql:// or sqlite:////")
+        raise SettingsError(f"{name} must start with postgresql:// or sqlite:////")
     return url
 
 
