@@ -196,6 +196,8 @@ def _health() -> Response:
         body, code = {"status": "database away", "worker": False}, 503
     response = Response(f"{json.dumps(body)}\n", code, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
+    if code == 503:
+        response.headers["Retry-After"] = str(error_pages.RETRY_SECONDS)
     return response
 
 

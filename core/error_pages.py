@@ -10,6 +10,7 @@ from html import escape
 from flask import Flask, Response
 from flask_babel import gettext as _
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from core.access import RoleForbids, greet
@@ -166,6 +167,7 @@ def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of fa
 
     @app.errorhandler(DatabaseBusy)
     @app.errorhandler(TooBusy)
+    @app.errorhandler(PoolTimeout)
     def busy(_error: Exception) -> Response:
         return _page(503, RETRY_SECONDS)
 

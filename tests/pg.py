@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -96,6 +97,17 @@ class PgServer:
         """What the server wrote: warnings and errors."""
         return (self.folder / "log").read_text("utf-8", "replace")
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """The server is stopped within the block; behind it, it is there again with all it held."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(STOP_SECONDS)
+        try:
+            yield
+        finally:
+            self.process = _start(outside.need("postgresql"), self.folder, _owner())
+            _wait(self)
+
     def stop(self) -> None:
         """Ends the server at once and removes what it kept."""
         if self.process.poll() is None:
@@ -169,7 +181,7 @@ def _start(
     command = [str(programs / "postgres"), "-D", str(folder / "data"), "-k", str(folder)]
     for name, value in SETTINGS.items():
         command += ["-c", f"{name}={value}"]
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("ab") as log:
         return subprocess.Popen(
             command,
             stdout=log,

@@ -188,6 +188,10 @@ class Target:
             create_schema(settings, self.engine.url.render_as_string(hide_password=False))
         return None
 
+    def is_begun(self) -> bool:
+        """Whether a copy, of whatever portal, has begun here."""
+        return self._find_marker() is not None
+
     def _find_marker(self) -> tuple[Any, ...] | None:
         [(name,)] = self._rows("SELECT to_regclass('lastmile_copy.copies')::text")
         if name is None:

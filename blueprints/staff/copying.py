@@ -33,6 +33,7 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.orm import Session
 
 from blueprints.billing.verify import find_faults
 from blueprints.staff.copy_target import (
@@ -104,16 +105,13 @@ def run(settings: Settings, to: str, tell: Tell, batch_rows: int = BATCH_ROWS) -
         connection = session.connection()
         source, state = _describe(connection)
         with open_target(url) as target:
+            if not target.is_begun():
+                _check_books(session)
             finished_at = target.prepare(settings, source, state)
             result = CopyResult((), (), shown(url), has_password(url), path)
             if finished_at is not None:
                 tell(f"This portal was copied there and found equal on {finished_at:%Y-%m-%d}.")
                 return result
-            faults = [*find_faults(session), *_find_loose_rows(connection)]
-            if faults:
-                raise CopyImpossible(
-                    "the books of this database do not add up, so it is not copied: " + faults[0]
-                )
             for table in Base.metadata.sorted_tables:
                 _copy(connection, table, target, batch_rows, tell)
             target.set_sequences()
@@ -196,9 +194,14 @@ def _hash(facts: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _find_loose_rows(connection: Connection) -> Iterator[str]:
-    for table, row, parent, _number in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-        yield f"row {row} of {table} points to a row of {parent} that is not there"
+def _check_books(session: Session) -> None:
+    loose = session.connection().exec_driver_sql("PRAGMA foreign_key_check")
+    for table, row, parent, _number in loose:
+        raise CopyImpossible(f"row {row} of {table} points to a row of {parent} that is not there")
+    for fault in find_faults(session):
+        raise CopyImpossible(
+            f"the books of this database do not add up, so it is not copied: {fault}"
+        )
 
 
 # Copying -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from contextlib import closing, suppress
 from urllib.parse import unquote, urlsplit
 
 from gateways.messages.base import (
@@ -36,8 +37,12 @@ class SmtpGateway(MessageGateway):
     def send(self, message: OutgoingMessage) -> None:
         mail = compose(message, self._sender)
         try:
-            with self._connect() as server:
+            server = self._connect()
+            with closing(server):
                 server.send_message(mail)
+                # It is taken: how the server says good-bye makes no message uncertain.
+                with suppress(smtplib.SMTPException, OSError):
+                    server.quit()
         except smtplib.SMTPRecipientsRefused as error:
             code = next(iter(error.recipients.values()))[0]
             if code >= 500:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import default as default_policy
@@ -57,16 +58,24 @@ class MailServer:
         return "250 OK"
 
 
-@pytest.fixture
-def server() -> Iterator[MailServer]:
+@contextmanager
+def running_mail_server() -> Iterator[MailServer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     handler = MailServer(f"smtp://127.0.0.1:{port}")
     controller = Controller(handler, hostname="127.0.0.1", port=port)
     controller.start()
-    yield handler
-    controller.stop()
+    try:
+        yield handler
+    finally:
+        controller.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[MailServer]:
+    with running_mail_server() as running:
+        yield running
 
 
 @pytest.fixture
