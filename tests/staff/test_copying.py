@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -31,7 +32,7 @@ from tests.conftest import Portal, _settings
 from tests.page import Visitor
 from tests.repeats import REPEATS, dice
 
-KILLS = max(6, REPEATS // 3)
+KILLS = max(8, REPEATS // 2)
 
 
 @dataclass
@@ -434,16 +435,26 @@ def test_portal_on_postgresql_has_nothing_to_copy(move: Move) -> None:
 # It survives ---------------------------------------------------------------------------------
 
 
-def start_copying(move: Move) -> int:
-    """Copy three rows at a time in another process; its id."""
+def start_copying(move: Move, kill_at: int | None = None) -> int:
+    """Copy three rows at a time in another process, killed before its `kill_at`th statement at the
+    target; its id."""
     with move.portal.app.app_context():
         db.session.remove()
         db.engine.dispose()
     pid = os.fork()
     if pid:
         return pid
-    vars(copying)["find_processes"] = lambda _path: []  # the test holds the writers' files
+    statements = itertools.count(1)
+    execute = psycopg.Cursor.execute
+
+    def count(*arguments: Any, **more: Any) -> Any:
+        if next(statements) == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return execute(*arguments, **more)
+
     try:
+        vars(copying)["find_processes"] = lambda _path: []  # the test holds the writers' files
+        setattr(psycopg.Cursor, "execute", count)  # noqa: B010
         with move.portal.app.app_context():
             result = copying.run(move.portal.settings, move.url, lambda _line: None, 3)
         os._exit(0 if result.is_equal else 3)
@@ -456,20 +467,26 @@ def wait_for(pid: int) -> int:
 
 
 def test_copy_killed_at_random_points_goes_on_and_ends_with_the_same_content(move: Move) -> None:
+    """Half of the kills come before a statement, half at a moment."""
     chance = dice()
     begun = time.monotonic()
     assert wait_for(start_copying(move)) == 0
     whole = time.monotonic() - begun
-    move.renew()
+    move.renew("migrated")
     kills, rows = 0, []
     while kills < KILLS:
-        pid = start_copying(move)
-        time.sleep(chance.uniform(0, whole / 2))
-        os.kill(pid, signal.SIGKILL)
-        if wait_for(pid) == 0:  # it was faster
+        if chance.random() < 0.5:
+            code = wait_for(start_copying(move, chance.randrange(1, 150)))
+        else:
+            pid = start_copying(move)
+            time.sleep(chance.uniform(0, whole / 2))
+            os.kill(pid, signal.SIGKILL)
+            code = wait_for(pid)
+        if code == 0:  # it was faster
             assert both_sides_are_equal(move)
-            move.renew()
+            move.renew("migrated")
             continue
+        assert code == -signal.SIGKILL
         kills += 1
         [(has_begun,)] = move.target("SELECT to_regclass('lastmile_copy.progress') IS NOT NULL")
         rows.append(
