@@ -33,8 +33,10 @@ CLOCKS = {
     "current_timestamp", "localtimestamp", "current_date",
 }  # fmt: skip
 OF_MODULES = {"datetime", "date", "time", "func", "dt"}
-# The sandbox bank is a program of its own.
+# The sandbox bank is a program of its own; what a copy of the database notes about itself is no
+# money, session or usage.
 READ_THE_CLOCK = {
+    "blueprints/staff/copy_target.py": 2,
     "core/clock.py": 2,
     "gateways/payments/sandbox/notices.py": 1,
     "gateways/payments/sandbox/store.py": 1,
@@ -224,8 +226,8 @@ def bits(text: str) -> float:
 
 
 def leaks(text: str, *, is_test: bool = False) -> list[str]:
-    """What looks like a credential: of a known shape, or random and named like one. Tests and bench make up
-    passwords of their own."""
+    """What looks like a credential: of a known shape, or random and named like one. Tests and bench
+    make up passwords of their own."""
     found = [match.group() for shape in KNOWN_SHAPES for match in re.finditer(shape, text)]
     named = [] if is_test else NAMED.findall(text)
     return found + [value for value in named if bits(value) > 3.5 and not value.isalpha()]
