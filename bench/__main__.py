@@ -15,6 +15,7 @@ from bench import calibration, report
 # In this order. Each is a module bench/<name>.py with `run(size) -> report.Result`.
 PARTS: dict[str, str] = {
     "pages": "Pages against a bare Flask route",
+    "scale": "Two processes, few and many accounts",
     "thin_line": "The thin line",
     "sign_in": "Signing in, and pages while somebody guesses",
     "timing": "Whether time tells who is a customer",

@@ -45,11 +45,31 @@ from models import Account, AccountStatus, Base, Customer, Invoice, Membership, 
 
 FOLDER = ROOT / "build" / "bench"
 PASSWORD = "quarry-lantern-biscuit-58"  # of every customer that the bench adds
+OWNER_COLUMNS = (
+    "public_id",
+    "sign_in_id",
+    "sign_in_key",
+    "name",
+    "language",
+    "password_hash",
+    "created_at",
+)
 KEPT_SECONDS = 2 * 86_400
+_BUILD = (
+    "import core.serve as s; from core.settings import read_settings; s.prepare(read_settings())"
+)
 # What a data folder holds beside the database; the sandbox's books know the demo's payments.
 FILES = ("secret", "sandbox-secret", "sandbox.db")
 # What decides how the demo turns out.
-SOURCES = ("models.py", "migrations", "demo", "blueprints/billing", "blueprints/staff", "core")
+SOURCES = (
+    "models.py",
+    "migrations",
+    "demo",
+    "blueprints/staff",
+    *(f"blueprints/billing/{name}.py" for name in ("invoicing", "ledger", "opening", "payments")),
+    *(f"core/{name}.py" for name in ("activity", "clock", "ids", "money", "outbox", "schema")),
+    "bench/dataset.py",
+)
 
 # For each table its columns that must differ from copy to copy, beside ids and references: an SQL
 # expression over the row's columns and `:k`, the number of the copy.
@@ -311,8 +331,7 @@ def add_owners(path: Path, password_hash: str) -> None:
     with engine.begin() as connection:
         connection.execute(
             customers.insert().from_select(
-                ["public_id", "sign_in_id", "sign_in_key", "name", "language"]
-                + ["password_hash", "created_at"],
+                OWNER_COLUMNS,
                 select(
                     func.lower(func.hex(func.randomblob(8))),
                     sign_in_id,
@@ -370,7 +389,7 @@ class Dataset:
 
 def _key() -> str:
     digest = hashlib.sha256(date.today().isoformat().encode())  # noqa: DTZ011 - the demo's day
-    for source in (*SOURCES, "bench/dataset.py"):
+    for source in SOURCES:
         path = ROOT / source
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.suffix in (".py", ".toml", ".csv"):
@@ -401,8 +420,7 @@ def build_demo(data: Path) -> float:
         [
             sys.executable,
             "-c",
-            "from core.serve import prepare; from core.settings import read_settings; "
-            "prepare(read_settings())",
+            _BUILD,
         ],
         cwd=ROOT,
         env=Dataset(data, 0, 0).environment(),
