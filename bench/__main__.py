@@ -16,6 +16,10 @@ from bench import calibration, report
 PARTS: dict[str, str] = {
     "pages": "Pages against a bare Flask route",
     "scale": "Two processes, few and many accounts",
+    "profile": "Where the time of a page goes",
+    "load": "Pages at a fixed rate",
+    "postings": "Payments posted, and notices of the gateway",
+    "bulk": "Import, demo, verification, copies",
     "thin_line": "The thin line",
     "sign_in": "Signing in, and pages while somebody guesses",
     "timing": "Whether time tells who is a customer",
@@ -50,6 +54,7 @@ def main() -> int:
 def _tried(part: str, size: str, tolerance: float) -> report.Result:
     module = importlib.import_module(f"bench.{part}")
     for attempt in range(TRIES):
+        calibration.factor.cache_clear()  # the machine may be busier than a part ago
         began = time.monotonic()
         result: report.Result = module.run(size)
         print(f"\n## {PARTS[part]} ({time.monotonic() - began:.0f} s)\n", flush=True)

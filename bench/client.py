@@ -136,6 +136,7 @@ class Measured:
     wrong: int = 0
     seconds: float = 0.0
     statuses: dict[int, int] = field(default_factory=dict)
+    named: dict[str, list[float]] = field(default_factory=dict)
 
     def part(self, part: float) -> float:
         return share(self.latencies, part)
@@ -215,6 +216,7 @@ def open_loop(
             late = time.perf_counter() - planned
             with lock:
                 measured.latencies.append(late)
+                measured.named.setdefault(request.name, []).append(late)
                 measured.wrong += not is_good
                 measured.statuses[status] = measured.statuses.get(status, 0) + 1
         connection.close()
@@ -226,4 +228,6 @@ def open_loop(
         thread.join()
     measured.seconds = time.perf_counter() - began
     measured.latencies.sort()
+    for found in measured.named.values():
+        found.sort()
     return measured
