@@ -54,6 +54,7 @@ OWNER_COLUMNS = (
     "password_hash",
     "created_at",
 )
+TOOK = "seconds"  # a file with how long making the folder took
 KEPT_SECONDS = 2 * 86_400
 _BUILD = (
     "import core.serve as s; from core.settings import read_settings; s.prepare(read_settings())"
@@ -359,7 +360,7 @@ def add_owners(path: Path, password_hash: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data folder of the portal in demo mode; `seconds` is what making it took, 0 if kept."""
+    """A data folder of the portal in demo mode; `seconds` is what making it took, 0 if copied."""
 
     data: Path
     accounts: int
@@ -446,7 +447,9 @@ def demo() -> Dataset:
             from core.passwords import hash_password
 
             add_owners(draft / "lastmile.db", hash_password(settings.data, PASSWORD))
+            (draft / TOOK).write_text(f"{seconds}")
             draft.rename(folder)
+    seconds = float((folder / TOOK).read_text())
     return Dataset(folder, count_accounts(folder / "lastmile.db"), seconds)
 
 
@@ -469,9 +472,10 @@ def make(accounts: int) -> Dataset:
             began = time.monotonic()
             draft = duplicate(source, folder.parent)
             copy_accounts(draft.database, copies)
-            draft.data.rename(folder)
             seconds = time.monotonic() - began
-    return Dataset(folder, source.accounts * copies, seconds)
+            (draft.data / TOOK).write_text(f"{seconds}")
+            draft.data.rename(folder)
+    return Dataset(folder, source.accounts * copies, float((folder / TOOK).read_text()))
 
 
 def duplicate(source: Dataset, parent: Path | None = None) -> Dataset:

@@ -313,10 +313,10 @@ def run(size: str) -> Result:
     header = ("database", "disk", "median", "p95", "p99", "most a second", "p99 then")
     title = f"Payments posted at {RATE} a second, and as fast as they go"
     note = (
-        f"{len(THREADS)} processes with {', '.join(map(str, THREADS))} threads; every commit made "
-        f"to last (`synchronous=FULL`, `fsync=on`); the disk makes as many writes last in a second as "
-        f"stands there, measured just before, and no database commits more often.{note} Afterwards "
-        f"every payment is booked once and the books add up."
+        f"{len(THREADS)} processes with {', '.join(map(str, THREADS))} threads; every commit is "
+        f"made to last (`synchronous=FULL`, `fsync=on`). Disk: how many writes it made last in a "
+        f"second, just before; no database commits more often.{note} Afterwards every payment is "
+        f"booked once and the books add up."
     )
     table, more = _notices(source, size)
     return Result([Table(title, header, rows, note), table], bars + more)
@@ -325,7 +325,7 @@ def run(size: str) -> Result:
 # Notices -------------------------------------------------------------------------------------
 
 
-def _at_the_bank(data: dataset.Dataset, keys: Sequence[str]) -> list[bytes]:
+def at_the_bank(data: dataset.Dataset, keys: Sequence[str]) -> list[bytes]:
     """Have the sandbox know the payments of `keys` as paid; the body of a notice for each."""
     bodies = []
     with ExitStack() as stack:
@@ -351,29 +351,28 @@ def _at_the_bank(data: dataset.Dataset, keys: Sequence[str]) -> list[bytes]:
     return bodies
 
 
+def signed_notice(port: int, body: bytes, secrets: Sequence[str]) -> client.Asked:
+    """The request that brings a notice, signed now; it is believed for five minutes."""
+    headers = {
+        "Content-Type": "application/json",
+        SIGNATURE_HEADER: signature_header(body, secrets[:1], datetime.now(UTC)),
+    }
+    return asked(
+        port, "/webhooks/payments/sandbox", headers, method="POST", body=body, name="notice"
+    )
+
+
 def _notices(source: dataset.Dataset, size: str) -> tuple[Table, list[Bar]]:
     """Acknowledgements at a fixed rate, then of a burst, by the served portal (bar 84)."""
     count = NOTICES[size] + BURST[size]
     with dataset.used(source) as data, ExitStack() as stack:
         made = prepare(data.settings(), count)
-        bodies = _at_the_bank(data, [key for _, key in made])
+        bodies = at_the_bank(data, [key for _, key in made])
         secrets = SandboxSecrets.read_or_create(data.data / "sandbox-secret").notice_secrets
         portal = stack.enter_context(serving.portal(data, 2))
 
         def signed(some: Sequence[bytes]) -> list[client.Asked]:
-            return [
-                asked(
-                    portal.port,
-                    "/webhooks/payments/sandbox",
-                    {
-                        "Content-Type": "application/json",
-                        SIGNATURE_HEADER: signature_header(body, secrets[:1], datetime.now(UTC)),
-                    },
-                    method="POST",
-                    body=body,
-                )
-                for body in some
-            ]
+            return [signed_notice(portal.port, body, secrets) for body in some]
 
         steady = client.open_loop(
             portal.port,
