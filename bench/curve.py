@@ -56,9 +56,10 @@ def _round_step(top: float) -> float:
 def draw(curves: Sequence[Curve], times: Sequence[float], unit: str) -> str:
     """The panels below each other over the same time axis."""
     height = len(curves) * (PANEL + GAP) + TOP
+    label = escape("; ".join(curve.title for curve in curves))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'aria-label="{escape("; ".join(curve.title for curve in curves))}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"',
+        f' role="img" aria-label="{label}">',
         f"<style>{_STYLE}</style>",
     ]
     for number, curve in enumerate(curves):
@@ -90,9 +91,7 @@ def _panel(curve: Curve, times: Sequence[float], top: float, unit: str) -> list[
         parts.append(_text(x(number * across), bottom + 18, label, "faint", "middle"))
     if curve.limit is not None:
         parts.append(_rule(LEFT, WIDTH - RIGHT, y(curve.limit), "limit"))
-        parts.append(
-            _text(WIDTH - RIGHT + 8, y(curve.limit) + 4, f"limit {curve.limit:,g}", "limit-name")
-        )
+        parts.append(_text(LEFT + 6, y(curve.limit) - 6, f"limit {curve.limit:,g}", "limit-name"))
     taken: list[float] = []
     for number, line in enumerate(curve.lines):
         points = " ".join(

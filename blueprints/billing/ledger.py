@@ -60,6 +60,35 @@ class Credit:
     first_invoice_id: int | None = None
 
 
+# Statements that every posting runs are built once: building one costs more than running it, and
+# on SQLite all other writers wait meanwhile.
+_INSERT_ENTRIES = insert(JournalEntry).returning(JournalEntry.id, JournalEntry.key)
+_INSERT_LINES = insert(JournalLine)
+_INSERT_ALLOCATIONS = insert(Allocation)
+_MOVE_BALANCES = (
+    update(Account)
+    .where(Account.id == bindparam("moved_account"))
+    .values(
+        balance_minor=Account.balance_minor + bindparam("moved_minor"),
+        revision=Account.revision + 1,
+    )
+)
+_LIST_OPEN = (
+    select(InvoiceBalance.account_id, InvoiceBalance.invoice_id, InvoiceBalance.open_minor)
+    .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
+    .where(
+        InvoiceBalance.account_id.in_(bindparam("accounts", expanding=True)),
+        InvoiceBalance.settled_at.is_(None),
+    )
+    .order_by(InvoiceBalance.account_id, Invoice.due_on, Invoice.id)
+)
+_SETTLE = (
+    update(InvoiceBalance)
+    .where(InvoiceBalance.invoice_id == bindparam("settled_invoice"))
+    .values(open_minor=bindparam("new_open"), settled_at=bindparam("new_settled_at"))
+)
+
+
 def post(session: Session, postings: Sequence[Posting], currency: str) -> list[int]:
     """Write the postings and move the accounts' balances; returns the entry ids in order.
 
@@ -77,7 +106,7 @@ def post(session: Session, postings: Sequence[Posting], currency: str) -> list[i
     id_of: dict[str, int] = {
         row.key: row.id
         for row in connection.execute(
-            insert(JournalEntry).returning(JournalEntry.id, JournalEntry.key),
+            _INSERT_ENTRIES,
             [
                 {
                     "key": posting.key,
@@ -94,7 +123,7 @@ def post(session: Session, postings: Sequence[Posting], currency: str) -> list[i
     }
     entry_ids = [id_of[posting.key] for posting in postings]
     connection.execute(
-        insert(JournalLine),
+        _INSERT_LINES,
         [
             {
                 "entry_id": entry_id,
@@ -112,12 +141,7 @@ def post(session: Session, postings: Sequence[Posting], currency: str) -> list[i
     for posting in postings:
         moved[posting.account_id] += posting.receivable_minor
     connection.execute(
-        update(Account)
-        .where(Account.id == bindparam("moved_account"))
-        .values(
-            balance_minor=Account.balance_minor + bindparam("moved_minor"),
-            revision=Account.revision + 1,
-        ),
+        _MOVE_BALANCES,
         [{"moved_account": account, "moved_minor": minor} for account, minor in moved.items()],
     )
     return entry_ids
@@ -127,14 +151,7 @@ def list_open_invoices(
     session: Session, account_ids: Iterable[int]
 ) -> dict[int, list[tuple[int, int]]]:
     """For each account its unsettled invoices, oldest due first, as (invoice id, minor units)."""
-    rows = session.execute(
-        select(InvoiceBalance.account_id, InvoiceBalance.invoice_id, InvoiceBalance.open_minor)
-        .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
-        .where(
-            InvoiceBalance.account_id.in_(list(account_ids)), InvoiceBalance.settled_at.is_(None)
-        )
-        .order_by(InvoiceBalance.account_id, Invoice.due_on, Invoice.id)
-    )
+    rows = session.connection().execute(_LIST_OPEN, {"accounts": list(account_ids)})
     found: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
     for account_id, invoice_id, open_minor in rows:
         found[account_id].append((invoice_id, open_minor))
@@ -191,11 +208,9 @@ def allocate(session: Session, credits_: Sequence[Credit], settled_at: datetime)
             )
     if not allocations:
         return
-    session.connection().execute(insert(Allocation), allocations)
+    session.connection().execute(_INSERT_ALLOCATIONS, allocations)
     session.connection().execute(
-        update(InvoiceBalance)
-        .where(InvoiceBalance.invoice_id == bindparam("settled_invoice"))
-        .values(open_minor=bindparam("new_open"), settled_at=bindparam("new_settled_at")),
+        _SETTLE,
         [
             {
                 "settled_invoice": invoice_id,

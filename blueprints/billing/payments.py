@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, Update, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -32,7 +32,7 @@ from blueprints.billing.errors import (
     TruthMismatch,
 )
 from core import activity, clock, due_work, form_keys, ids, outbox
-from core.db import db, total, unit_of_work
+from core.db import db, read, total, unit_of_work
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.money import Money, format_money
@@ -271,11 +271,19 @@ def create(
     return [(row.id, row.public_id) for row in rows]
 
 
+# Statements that every posting runs are built once: building one costs more than running it, and
+# on SQLite all other writers wait meanwhile.
+_TOUCH = (
+    update(Account)
+    .where(Account.id.in_(bindparam("touched", expanding=True)))
+    .values(revision=Account.revision + 1)
+)
+
+
 def _touch(session: Session, account_ids: Sequence[int]) -> None:
     """Every change of a payment changes its account's pages: kept copies of them are outdated."""
-    session.connection().execute(
-        update(Account).where(Account.id.in_(account_ids)).values(revision=Account.revision + 1)
-    )
+    if account_ids:
+        session.connection().execute(_TOUCH, {"touched": account_ids})
 
 
 def _change(
@@ -476,15 +484,23 @@ def may_see(customer_id: int, account_id: int) -> bool:
 # Learning the truth -------------------------------------------------------------------------
 
 
+_FIND_TO_SETTLE = select(Payment.key, Payment.account_id, Payment.state).where(
+    Payment.id == bindparam("payment")
+)
+_FIND_TO_APPLY = (
+    select(Payment, Account.public_id)
+    .join(Account, Account.id == Payment.account_id)
+    .where(Payment.id.in_(bindparam("payments", expanding=True)))
+)
+
+
 def settle(payment_id: int, gateway: PaymentGateway, notice_id: str | None = None) -> PaymentState:
     """Ask the gateway where the payment stands and make our books say the same, once.
 
     `notice_id` is stored in the same transaction as its effect. When the gateway does not answer,
     the payment becomes or stays unknown and is asked about later. Returns the state afterwards.
     """
-    row = db.session.execute(
-        select(Payment.key, Payment.account_id, Payment.state).where(Payment.id == payment_id)
-    ).one()
+    row = read(_FIND_TO_SETTLE, payment=payment_id).one()
     if row.state == PaymentState.SUCCEEDED and notice_id is None:
         return PaymentState.SUCCEEDED
     try:
@@ -534,6 +550,8 @@ def _state_of(payment_id: int) -> PaymentState:
 def _apply_one(
     payment_id: int, account_id: int, truth: Truth, gateway_name: str, notice_id: str | None
 ) -> PaymentState:
+    current_isp()  # read now: asking within the unit would take a second connection meanwhile
+
     def work(session: Session) -> PaymentState:
         if notice_id is not None:
             seen = session.get(GatewayNotice, (gateway_name, notice_id))
@@ -625,9 +643,7 @@ def apply(session: Session, truths: Sequence[tuple[int, Truth]]) -> list[Payment
     rows = {
         payment.id: (payment, account_public_id)
         for payment, account_public_id in session.execute(
-            select(Payment, Account.public_id)
-            .join(Account, Account.id == Payment.account_id)
-            .where(Payment.id.in_([payment_id for payment_id, _ in truths]))
+            _FIND_TO_APPLY, {"payments": [payment_id for payment_id, _ in truths]}
         )
     }
     received: list[tuple[Payment, Truth]] = []
@@ -745,36 +761,43 @@ def _book(session: Session, received: Sequence[tuple[Payment, Truth]]) -> None:
     _queue_receipts(session, [payment for payment, _ in received])
 
 
-def _lift_unpaid_holds(
-    session: Session, account_ids: Sequence[int], today: Any, now: datetime
-) -> None:
-    """Release holds for `unpaid` of accounts that owe nothing overdue any more (DESIGN §3)."""
+def _lifting() -> Update:
     overdue = (
         select(InvoiceBalance.account_id)
         .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
         .where(
-            InvoiceBalance.account_id.in_(account_ids),
+            InvoiceBalance.account_id.in_(bindparam("accounts", expanding=True)),
             InvoiceBalance.settled_at.is_(None),
-            Invoice.due_on < today,
+            Invoice.due_on < bindparam("today"),
         )
     )
-    lines = select(Line.id).where(Line.account_id.in_(account_ids), Line.account_id.not_in(overdue))
-    session.connection().execute(
+    lines = select(Line.id).where(
+        Line.account_id.in_(bindparam("accounts", expanding=True)), Line.account_id.not_in(overdue)
+    )
+    return (
         update(LineHold)
         .where(
             LineHold.line_id.in_(lines),
             LineHold.reason == HoldReason.UNPAID.value,
             LineHold.released_at.is_(None),
         )
-        .values(released_at=now)
+        .values(released_at=bindparam("now"))
     )
 
 
-def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
-    """One receipt by e-mail for each payment somebody made while signed in."""
-    with_customer = [payment for payment in payments if payment.customer_id is not None]
-    if not with_customer:
-        return
+_LIFT_UNPAID_HOLDS = _lifting()
+
+
+def _lift_unpaid_holds(
+    session: Session, account_ids: Sequence[int], today: date, now: datetime
+) -> None:
+    """Release holds for `unpaid` of accounts that owe nothing overdue any more (DESIGN §3)."""
+    session.connection().execute(
+        _LIFT_UNPAID_HOLDS, {"accounts": account_ids, "today": today, "now": now}
+    )
+
+
+def _finding_addressees() -> Select[Any]:
     oldest = (
         select(Contact.value)
         .where(Contact.account_id == Payment.account_id, Contact.kind == ContactKind.EMAIL)
@@ -782,18 +805,31 @@ def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
         .limit(1)
         .scalar_subquery()
     )
+    return (
+        select(
+            Payment.id,
+            func.coalesce(oldest, Customer.email_key).label("address"),
+            Customer.language,
+            Account.number,
+        )
+        .join(Customer, Customer.id == Payment.customer_id)
+        .join(Account, Account.id == Payment.account_id)
+        .where(Payment.id.in_(bindparam("payments", expanding=True)))
+    )
+
+
+_FIND_ADDRESSEES = _finding_addressees()
+
+
+def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
+    """One receipt by e-mail for each payment somebody made while signed in."""
+    with_customer = [payment for payment in payments if payment.customer_id is not None]
+    if not with_customer:
+        return
     addressees = {
         row.id: row
-        for row in session.execute(
-            select(
-                Payment.id,
-                func.coalesce(oldest, Customer.email_key).label("address"),
-                Customer.language,
-                Account.number,
-            )
-            .join(Customer, Customer.id == Payment.customer_id)
-            .join(Account, Account.id == Payment.account_id)
-            .where(Payment.id.in_([payment.id for payment in with_customer]))
+        for row in session.connection().execute(
+            _FIND_ADDRESSEES, {"payments": [payment.id for payment in with_customer]}
         )
     }
     outbox.queue(
