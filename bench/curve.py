@@ -49,7 +49,7 @@ class Curve:
 def _round_step(top: float) -> float:
     """A step of 1, 2 or 5 times a power of ten, of which about five reach `top`."""
     raw = max(top, 1e-9) / STEPS
-    power = 10 ** math.floor(math.log10(raw))
+    power = 10.0 ** math.floor(math.log10(raw))
     return next(power * times for times in (1, 2, 5, 10) if power * times >= raw)
 
 

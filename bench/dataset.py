@@ -26,7 +26,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
-    Index,
     Integer,
     MetaData,
     Table,
@@ -160,7 +159,7 @@ def _unique_groups(table: Table) -> Iterator[list[str]]:
         if isinstance(constraint, UniqueConstraint):
             yield [column.name for column in constraint.columns]
     for index in table.indexes:
-        if isinstance(index, Index) and index.unique:
+        if index.unique:
             yield [column.name for column in index.columns]
 
 

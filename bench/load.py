@@ -43,7 +43,7 @@ PACES = (
 def requests(port: int, owners: Sequence[dataset.SignedInOwner]) -> list[Asked]:
     """The mix of pages, spread over the owners."""
     found = []
-    for number, owner in enumerate(owners * len(MIX)):
+    for number, owner in enumerate([*owners] * len(MIX)):
         name = MIX[(number + number // len(owners)) % len(MIX)]
         path = {
             "dashboard": owner.home,

@@ -21,7 +21,8 @@ from time import thread_time
 from typing import Any
 
 from flask import Flask
-from jinja2 import Template, defaults
+from jinja2 import Template
+from jinja2.filters import FILTERS
 from sqlalchemy import Connection, Result
 from sqlalchemy.orm import Session
 
@@ -98,14 +99,15 @@ def _time_libraries(own: OwnTime) -> None:
     )
 
     class TimedConnection(sqlite3.Connection):
-        def cursor(self, *_factory: Any) -> Any:  # type: ignore[override]
+        def cursor(self, *_factory: Any) -> Any:
             return super().cursor(cursor_class)
 
         def execute(self, *arguments: Any) -> Any:
             return self.cursor().execute(*arguments)
 
     connect = sqlite3.dbapi2.connect
-    sqlite3.dbapi2.connect = functools.partial(connect, factory=TimedConnection)  # type: ignore[assignment]
+    driver: Any = sqlite3.dbapi2
+    driver.connect = functools.partial(connect, factory=TimedConnection)
     _time_methods(own, SQLALCHEMY, Connection, ("execute", "scalar", "scalars", "exec_driver_sql"))
     _time_methods(own, SQLALCHEMY, Session, ("execute", "scalar", "scalars", "connection", "close"))
     _time_methods(
@@ -139,11 +141,12 @@ def _time_application(own: OwnTime, app: Flask) -> None:
         setattr(way, name, own.timed(SESSION, getattr(way, name)))
     environment = app.jinja_env
     for name, function in environment.filters.items():
-        if name not in defaults.DEFAULT_FILTERS:
+        if name not in FILTERS:
             environment.filters[name] = own.timed(WORDS, function)
     for name in ("gettext", "ngettext", "_"):
-        if callable(environment.globals.get(name)):
-            environment.globals[name] = own.timed(WORDS, environment.globals[name])
+        word: Any = environment.globals.get(name)
+        if callable(word):
+            environment.globals[name] = own.timed(WORDS, word)
 
 
 # Asking without a server ---------------------------------------------------------------------

@@ -6,6 +6,7 @@ import statistics
 
 from bench import dataset, serving
 from bench.pressing import press, tool
+from bench.processes import Use
 from bench.report import Bar, Result, Table
 
 ACCOUNTS = {"small": 4_000, "full": 50_000}
@@ -53,7 +54,7 @@ def _report(
     sets: dict[str, dataset.Dataset],
     rates: dict[str, list[float]],
     medians: dict[str, list[float]],
-    uses: list[serving.processes.Use],
+    uses: list[Use],
     size: str,
 ) -> Result:
     shares = {

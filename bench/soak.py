@@ -152,7 +152,7 @@ def judge(samples: Sequence[Sample]) -> list[Bar]:
     first, last = settled[:window], settled[-window:]
 
     def middle(some: Sequence[Sample], what: str) -> float:
-        return statistics.median(getattr(sample, what) for sample in some)
+        return float(statistics.median(getattr(sample, what) for sample in some))
 
     growth = middle(last, "total") / middle(first, "total") - 1
     more = middle(last, "descriptors") - middle(first, "descriptors")

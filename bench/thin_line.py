@@ -23,7 +23,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from bench.pages import DATA
+from bench import dataset
 from bench.report import Bar, Result, Table
 from core.settings import ROOT
 from demo import DEMO_CUSTOMERS
@@ -65,7 +65,6 @@ _WATCH = """
   look();
 })()
 """
-_PREPARE = "from core.serve import prepare as do"
 _SERVE = "from core.serve import run as do"
 _DO = "; from core.settings import read_settings; do(read_settings())"
 
@@ -205,11 +204,8 @@ def _portal(entrance: int) -> Iterator[None]:
         "LASTMILE_PROCESSES": "1",
         "LASTMILE_PUBLIC_URL": f"http://127.0.0.1:{entrance}",
     }
-    DATA.mkdir(parents=True, exist_ok=True)
-    made = env | {"LASTMILE_DATA": str(DATA)}
-    subprocess.run([sys.executable, "-c", _PREPARE + _DO], cwd=ROOT, env=made, check=True)
     with tempfile.TemporaryDirectory() as folder:
-        data = shutil.copytree(DATA, Path(folder) / "demo")
+        data = shutil.copytree(dataset.demo().data, Path(folder) / "demo")
         process = subprocess.Popen(
             [sys.executable, "-c", _SERVE + _DO],
             cwd=ROOT,

@@ -32,7 +32,7 @@ from blueprints.billing.errors import (
     TruthMismatch,
 )
 from core import activity, clock, due_work, form_keys, ids, outbox
-from core.db import db, read, total, unit_of_work
+from core.db import db, total, unit_of_work
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.money import Money, format_money
@@ -500,7 +500,7 @@ def settle(payment_id: int, gateway: PaymentGateway, notice_id: str | None = Non
     `notice_id` is stored in the same transaction as its effect. When the gateway does not answer,
     the payment becomes or stays unknown and is asked about later. Returns the state afterwards.
     """
-    row = read(_FIND_TO_SETTLE, payment=payment_id).one()
+    row = db.session.execute(_FIND_TO_SETTLE, {"payment": payment_id}).one()
     if row.state == PaymentState.SUCCEEDED and notice_id is None:
         return PaymentState.SUCCEEDED
     try:
@@ -797,7 +797,7 @@ def _lift_unpaid_holds(
     )
 
 
-def _finding_addressees() -> Select[Any]:
+def _finding_addressees() -> Select[int, Any, str, str]:
     oldest = (
         select(Contact.value)
         .where(Contact.account_id == Payment.account_id, Contact.kind == ContactKind.EMAIL)

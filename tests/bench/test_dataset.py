@@ -27,7 +27,7 @@ def _with(*columns: Column[object]) -> MetaData:
     metadata = MetaData()
     for table in Base.metadata.tables.values():
         table.to_metadata(metadata)
-    account = Column("account_id", ForeignKey("accounts.id"))
+    account: Column[int] = Column("account_id", ForeignKey("accounts.id"))
     Table("tickets", metadata, Column("id", Integer, primary_key=True), account, *columns)
     return metadata
 
