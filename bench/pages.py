@@ -16,7 +16,7 @@ from bench.serving import Served
 
 SESSIONS = 500
 ROUNDS = {"small": 3, "full": 7}
-SECONDS = {"small": 2, "full": 4}
+SECONDS = {"small": 1, "full": 4}
 LIMITS = {"sign-in page": 0.6, "dashboard": 0.35, "dashboard, unchanged": 0.6}
 
 

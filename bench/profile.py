@@ -9,6 +9,7 @@ wait for nothing.
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import sqlite3
 import statistics
@@ -35,7 +36,7 @@ OWNERS = 250
 REQUESTS = {"small": 500, "full": 1_000}
 WARM_UP = 300
 
-DATABASE, SQLALCHEMY = "query: the database", "query: SQLAlchemy"
+DATABASE, SQLALCHEMY = "query: the database", "query: what stands around it"
 VIEW, RENDER, WORDS = "view and services", "render", "words, money, dates"
 CONTEXT, COMPRESS, SESSION = "what every template gets", "compress", "session"
 GATE, HEADERS, FLASK = "gate: who, what, unchanged?", "headers", "Flask and Werkzeug"
@@ -116,22 +117,19 @@ def _time_libraries(own: OwnTime) -> None:
         Result,
         ("all", "first", "one", "one_or_none", "scalar", "scalar_one", "scalar_one_or_none"),
     )
+    from core.prepared import Prepared
+
+    _time_methods(own, SQLALCHEMY, Prepared, ("all",))
     _time_methods(own, RENDER, Template, ("render", "make_module"))
 
 
 def _time_application(own: OwnTime, app: Flask) -> None:
     for functions in app.before_request_funcs.values():
         functions[:] = [own.timed(GATE, function) for function in functions]
+    portal: Any = importlib.import_module("app")  # what ends an answer there calls this one
+    portal.compress = own.timed(COMPRESS, portal.compress)
     for after in app.after_request_funcs.values():
-        after[:] = [
-            own.timed(
-                COMPRESS
-                if type(getattr(each, "__self__", None)).__name__.startswith("Compress")
-                else HEADERS,
-                each,
-            )
-            for each in after
-        ]
+        after[:] = [own.timed(HEADERS, each) for each in after]
     for processors in app.template_context_processors.values():
         processors[:] = [own.timed(CONTEXT, each) for each in processors]
     for name, view in app.view_functions.items():

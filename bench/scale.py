@@ -12,7 +12,7 @@ from bench.report import Bar, Result, Table
 ACCOUNTS = {"small": 4_000, "full": 50_000}
 SESSIONS = {"small": 300, "full": 2_000}
 ROUNDS = {"small": 3, "full": 7}
-SECONDS = {"small": 2, "full": 4}
+SECONDS = {"small": 1, "full": 4}
 PROCESSES = 2
 LEAST_SHARE = 0.3
 MOST_DIFFERENT = 0.10

@@ -92,7 +92,13 @@ def bare(count: int = 1) -> Iterator[Served]:
 def portal(data: Dataset, count: int = 1) -> Iterator[Served]:
     """The portal over `data` with `count` web processes, its worker and its sandbox."""
     port = free_port()
-    environment = data.environment(port, count)
+    with running_portal(data.environment(port, count), port) as served:
+        yield served
+
+
+@contextmanager
+def running_portal(environment: Mapping[str, str], port: int) -> Iterator[Served]:
+    """The portal as `environment` describes it, on `port`."""
     with _running(["-c", _PORTAL], environment, port, "/health") as served:
         yield served
 

@@ -17,24 +17,19 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench import calibration
+from bench import calibration, dataset, serving
 from bench.asking import Told, percentile, request, steadily
-from bench.pages import _SERVE, DATA, PORTAL_PORT, _environment, _running
 from bench.report import Bar, Result, Table
 from core.settings import ROOT
 
 FOLDER = ROOT / "build" / "bench-sign-in"
+PORTAL_PORT = 8393
 HOST = f"127.0.0.1:{PORTAL_PORT}"
 PASSWORD = "quiet-lantern-orbit-47"
 CUSTOMERS = 400
 SECONDS = {"small": 8, "full": 40}
 SIGN_INS, WRONG, PAGES, KNOWN = 15, 200, 20, 1
 
-_DEMO = """
-from core.serve import prepare
-from core.settings import read_settings
-prepare(read_settings())
-"""
 _PREPARE = """
 import json, sys
 from bench.sign_in import add_customers
@@ -47,7 +42,7 @@ with create_app(settings).app_context():
 
 
 def add_customers(folder: Path) -> list[str]:
-    """Give demo accounts that nobody signs in to an owner each; the public ids of the accounts.
+    """Give accounts whose only owner is the bench's another one; the public ids of the accounts.
 
     The customers are `bench0`, `bench1`, … and have one password.
     """
@@ -58,7 +53,11 @@ def add_customers(folder: Path) -> list[str]:
     from core.db import db, unit_of_work
     from models import Account, Customer, Membership, Role
 
-    owned = select(Membership.account_id)
+    owned = (
+        select(Membership.account_id)
+        .join(Customer, Customer.id == Membership.customer_id)
+        .where(Customer.sign_in_key.not_like("owner-%"))
+    )
     accounts = db.session.execute(
         select(Account.id, Account.public_id)
         .where(Account.id.not_in(owned))
@@ -90,12 +89,11 @@ def add_customers(folder: Path) -> list[str]:
 
 def prepare() -> list[str]:
     """Make the portal's data in `FOLDER` anew from the bench's demo; the accounts' public ids."""
-    DATA.mkdir(parents=True, exist_ok=True)
-    _run(_DEMO, _environment(2))
+    demo = dataset.demo()
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     with (
-        closing(sqlite3.connect(DATA / "lastmile.db")) as source,
+        closing(sqlite3.connect(demo.database)) as source,
         closing(sqlite3.connect(FOLDER / "lastmile.db")) as copy,
     ):
         source.backup(copy)
@@ -106,7 +104,8 @@ def prepare() -> list[str]:
 
 def environment() -> dict[str, str]:
     """Of the portal that is measured."""
-    return _environment(2) | {"LASTMILE_DATA": str(FOLDER), "LASTMILE_PROXY_COUNT": "1"}
+    served = dataset.Dataset(FOLDER, 0, 0).environment(PORTAL_PORT, 2)
+    return served | {"LASTMILE_PROXY_COUNT": "1"}
 
 
 def _run(code: str, env: dict[str, str]) -> str:
@@ -189,7 +188,7 @@ def run(size: str) -> Result:
     seconds = SECONDS[size]
     accounts = prepare()
     slow = calibration.factor()
-    with _running(["-c", _SERVE], environment(), f"http://{HOST}/health"):
+    with serving.running_portal(environment(), PORTAL_PORT):
         asyncio.run(_sign_ins(2))  # every process has made its pages
         signed_in = asyncio.run(_sign_ins(seconds))
         good = [told for told in signed_in if told.status == 303]
