@@ -27,7 +27,9 @@ from core import (
     error_pages,
     form_keys,
     headers,
+    leaving,
     log,
+    supervisor,
     templates,
     words,
     worker,
@@ -104,9 +106,12 @@ def create_app(settings: Settings | None = None) -> Flask:
 def create_served_app() -> Flask:
     """The application of one web process under `python app.py`, which ends with its parent."""
     log.configure()
-    supervisor = os.environ.get("LASTMILE_SUPERVISOR")
-    worker.end_with_parent(int(supervisor) if supervisor else None)
-    return create_app()
+    parent = os.environ.get(supervisor.SUPERVISOR)
+    worker.end_with_parent(int(parent) if parent else None)
+    app = create_app()
+    leaving.when_asked(app, supervisor.handed_over())
+    supervisor.say_ready()
+    return app
 
 
 def _install_extensions(app: Flask, settings: Settings) -> None:

@@ -18,12 +18,10 @@ def bare() -> bytes:
 
 
 if __name__ == "__main__":
-    from core.serve import run_granian
+    from core import supervisor, web_server
 
-    run_granian(
+    web_server.run(
         "bench.bare:app",
         factory=False,
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        processes=int(sys.argv[2]),
+        sockets=supervisor.listen("127.0.0.1", int(sys.argv[1]), int(sys.argv[2])),
     )

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, g, request, session
 from sqlalchemy.exc import DBAPIError
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
 from core import cache, csrf, htmx, kept_forms
@@ -199,7 +199,13 @@ def _answer_unchanged(rule: Rule, person: SignedIn, build: str) -> Response | No
 
 def _check_size() -> None:
     """Refuse a body or more parameters than any form of ours has, before either is used (bar 46),
-    and a NUL in the query."""
+    and a NUL in the query.
+
+    A body without its length is refused too. No browser sends one, proxies pass bodies on with
+    their length, and the server hands us a chunked body that broke off as if it were whole.
+    """
+    if "HTTP_TRANSFER_ENCODING" in request.environ:
+        raise LengthRequired
     if (request.content_length or 0) > (request.max_content_length or 0):
         raise RequestEntityTooLarge
     if not request.query_string:

@@ -59,6 +59,7 @@ def _words(code: int) -> tuple[str, str, str]:
             _("Try again in a few seconds."),
         ),
     }
+    known[411] = known[400]
     return known.get(
         code,
         (

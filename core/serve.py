@@ -1,7 +1,9 @@
 """`python app.py`: one command that serves the portal with everything it needs on one machine.
 
-It migrates, builds the demo once in demo mode, then starts the worker (and the demo's sandbox) as
-children and the web processes under granian. Whatever ends it ends them.
+The supervisor (`core/supervisor.py`) starts the web processes, which migrate first and build the
+demo once in demo mode, then the worker and the demo's sandbox. Whatever ends it ends them.
+`python app.py web` is the same without a worker and `python app.py worker` the worker alone, for
+several machines.
 """
 
 from __future__ import annotations
@@ -9,54 +11,56 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-from flask import Flask
-
-from core import log
+from core import log, supervisor
 from core.settings import ROOT, Settings, SettingsError, read_settings
 
-_Starter = Callable[[Settings], "subprocess.Popen[bytes]"]
+if TYPE_CHECKING:
+    from flask import Flask
 
-STOP_SECONDS = 5
-FIRST_PAUSE_SECONDS = 1.0
-LAST_PAUSE_SECONDS = 60.0
-# A thread waits while a payment gateway answers (20 s at most), so there are more than cores.
-BLOCKING_THREADS = 8
+# What a request may still take when its process is to end.
+LEAVE_SECONDS = 25
+LEAVE_SECONDS_IN_DEMO = 5
+# The supervisor's word for its web processes; `--prepared`: the database is ready.
+GENERATION = "generation"
+PREPARED = "--prepared"
 
 
 def main(arguments: list[str]) -> None:
-    """Serve, or with the argument `worker` only work. Says in one line what prevents it; exit 1."""
+    """Serve, or only a part: `web` or `worker`. Says in one line what prevents it; exit 1."""
     try:
         settings = read_settings()
     except SettingsError as error:
         give_up(str(error))
-    if arguments == ["worker"]:
-        work(settings)
-    elif arguments:
-        give_up("usage: python app.py [worker]")
-    else:
-        serve(settings)
+    match arguments:
+        case ["worker"]:
+            work(settings)
+        case []:
+            serve(settings, has_worker=True)
+        case ["web"]:
+            serve(settings, has_worker=False)
+        case ["generation", *rest] if supervisor.LISTEN_FDS in os.environ:
+            serve_generation(settings, is_prepared=rest == [PREPARED])
+        case _:
+            give_up("usage: python app.py [web | worker]")
 
 
-def give_up(reason: str) -> None:
+def give_up(reason: str) -> NoReturn:
     """Say why in one line and exit 1."""
     sys.stderr.write(f"Lastmile: {reason}\n")
     sys.exit(1)
 
 
-def _check_port(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            give_up(f"port {port} on {host} is in use: end the other program or set PORT")
+def _bind(host: str, port: int, count: int) -> list[socket.socket]:
+    try:
+        return supervisor.listen(host, port, count)
+    except OSError:
+        give_up(f"port {port} on {host} is in use: end the other program or set PORT")
 
 
 def prepare(settings: Settings) -> None:
@@ -92,116 +96,68 @@ def prepare(settings: Settings) -> None:
             db.engine.dispose()
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, *, has_worker: bool) -> NoReturn:
     """Serve until SIGINT or SIGTERM; then end everything that was started."""
-    _check_port(settings.host, settings.port)
-    if settings.is_demo:
-        _check_port("127.0.0.1", settings.sandbox_port)
-    prepare(settings)
-    run(settings)
+    if settings.is_demo and has_worker:
+        _bind("127.0.0.1", settings.sandbox_port, count=0)  # only to see whether it is free
+    _supervise(settings, has_worker=has_worker)
 
 
-def run(settings: Settings) -> None:
-    """Serve a database that is ready: the worker and the sandbox as children, then the web."""
-    os.environ["LASTMILE_SUPERVISOR"] = str(os.getpid())
-    helpers: list[_Starter] = [_start_worker]
-    if settings.is_demo:
-        helpers.append(_start_sandbox)
-    nursery = _Nursery(settings, helpers)
-    _announce(settings)
-    try:
-        run_granian(
-            "app:create_served_app",
-            factory=True,
-            host=settings.host,
-            port=settings.port,
-            processes=settings.processes,
-        )
-    finally:
-        nursery.end()
+def run(settings: Settings, *, has_worker: bool = True) -> NoReturn:
+    """Serve a database that is ready, with worker and sandbox or without them."""
+    _supervise(settings, PREPARED, has_worker=has_worker)
 
 
-class _Nursery:
-    """The programs beside the web processes, started again when one of them dies."""
-
-    def __init__(self, settings: Settings, helpers: list[_Starter]) -> None:
-        self._settings = settings
-        self._children = {start: start(settings) for start in helpers}
-        self._is_ending = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        # One that cannot start is tried less and less often, so that it costs nothing.
-        pauses = dict.fromkeys(self._children, FIRST_PAUSE_SECONDS)
-        started = dict.fromkeys(self._children, time.monotonic())
-        while not self._is_ending.wait(FIRST_PAUSE_SECONDS):
-            for start, child in list(self._children.items()):
-                lived = time.monotonic() - started[start]
-                if child.poll() is None:
-                    if lived > LAST_PAUSE_SECONDS:
-                        pauses[start] = FIRST_PAUSE_SECONDS
-                elif lived > pauses[start] and not self._is_ending.is_set():
-                    pauses[start] = min(2 * pauses[start], LAST_PAUSE_SECONDS)
-                    started[start] = time.monotonic()
-                    self._children[start] = start(self._settings)
-
-    def end(self) -> None:
-        self._is_ending.set()
-        children = list(self._children.values())
-        for child in children:
-            child.terminate()
-        for child in children:
-            try:
-                child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-
-
-def _start_worker(_settings: Settings) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, str(ROOT / "app.py"), "worker"])  # noqa: S603
-
-
-def _start_sandbox(settings: Settings) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own module
-        [
-            sys.executable,
-            "-m",
-            "gateways.payments.sandbox.server",
-            "--port",
-            str(settings.sandbox_port),
-            "--data",
-            str(settings.data / "sandbox.db"),
-            "--portal",
-            f"http://127.0.0.1:{settings.port}",
-            "--secret-file",
-            str(settings.data / "sandbox-secret"),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
+def _supervise(settings: Settings, *more: str, has_worker: bool) -> NoReturn:
+    log.configure()
+    bound = _bind(settings.host, settings.port, settings.processes)
+    programs = [supervisor.Program(_own("worker"))] if has_worker else []
+    if settings.is_demo and has_worker:
+        programs.append(_sandbox(settings))
+    watcher = supervisor.Supervisor(
+        bound, _own(GENERATION, *more), programs, _leave_seconds(settings)
     )
+    sys.exit(watcher.run(lambda: _announce(settings)))
 
 
-def run_granian(target: str, *, factory: bool, host: str, port: int, processes: int) -> None:
-    """Serve the WSGI application `target` with the portal's flags until SIGINT or SIGTERM."""
-    from granian import Granian
-    from granian.constants import Interfaces
-    from granian.log import LogLevels
+def _leave_seconds(settings: Settings) -> int:
+    return LEAVE_SECONDS_IN_DEMO if settings.is_demo else LEAVE_SECONDS
 
-    Granian(
-        target,
-        factory=factory,
-        address=host,
-        port=port,
-        interface=Interfaces.WSGI,
-        workers=processes,
-        blocking_threads=BLOCKING_THREADS,
-        backlog=1024,
-        respawn_failed_workers=True,
-        workers_kill_timeout=STOP_SECONDS,
-        log_access=False,
-        log_level=LogLevels.error,
-        working_dir=Path(ROOT),
-    ).serve()
+
+def _own(*arguments: str) -> Sequence[str]:
+    """A command of this program, by the path that it was started with: when that leads through a
+    link to the present release, what is started later is of the release that is present then."""
+    started = Path(sys.argv[0]).absolute()
+    program = started if started.name == "app.py" else ROOT / "app.py"
+    return (sys.executable, str(program), *arguments)
+
+
+def _sandbox(settings: Settings) -> supervisor.Program:
+    command = (
+        *(sys.executable, "-m", "gateways.payments.sandbox.server"),
+        *("--port", str(settings.sandbox_port)),
+        *("--data", str(settings.data / "sandbox.db")),
+        *("--portal", f"http://{settings.public_host}:{settings.port}"),
+        *("--secret-file", str(settings.data / "sandbox-secret")),
+    )
+    return supervisor.Program(command, is_exchanged=False, is_quiet=True, folder=ROOT)
+
+
+def serve_generation(settings: Settings, *, is_prepared: bool) -> None:
+    """Be one generation of web processes on the supervisor's socket, until SIGTERM."""
+    from core import web_server, worker
+
+    worker.end_with_parent(int(os.environ[supervisor.SUPERVISOR]))
+    os.environ[supervisor.SUPERVISOR] = str(os.getpid())
+    web_server.signal_to_end()
+    if not is_prepared:
+        prepare(settings)
+    web_server.run(
+        "app:create_served_app",
+        factory=True,
+        sockets=[socket.socket(fileno=number) for number in supervisor.handed_over()],
+        leave_seconds=_leave_seconds(settings),
+    )
 
 
 def _announce(settings: Settings) -> None:
@@ -234,16 +190,16 @@ def _check_mode(app: Flask, settings: Settings) -> None:
 
 
 def work(settings: Settings) -> None:
-    """Be the worker until SIGTERM, SIGINT or the end of the process that started it."""
+    """Be the worker until SIGTERM, SIGINT, SIGHUP or the end of the process that started it."""
     from app import create_app
     from blueprints.billing import payments
     from core import postman, worker
 
     log.configure()
-    supervisor = os.environ.get("LASTMILE_SUPERVISOR")
-    worker.end_with_parent(int(supervisor) if supervisor else None)
+    parent = os.environ.get(supervisor.SUPERVISOR)
+    worker.end_with_parent(int(parent) if parent else None)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     app = create_app(settings)
     _check_mode(app, settings)

@@ -20,6 +20,9 @@ from sqlalchemy.exc import ArgumentError
 from core.paths import origin_of
 
 ROOT = Path(__file__).resolve().parent.parent
+FILE_VARIABLE = "LASTMILE_SETTINGS"
+FILE_NAMES = ("DATABASE_URL", "PORT")
+"""What the file of settings may hold beside LASTMILE_…"""
 SMTP_SCHEMES = ("smtp", "smtp+starttls", "smtps")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 SAMPLE_SECRETS = (
@@ -60,6 +63,7 @@ class Settings:
     payment_gateway: str
     smtp_url: str = field(repr=False)
     mail_from: str
+    sandbox_port_set: int = 0
 
     @property
     def is_sqlite(self) -> bool:
@@ -77,7 +81,7 @@ class Settings:
 
     @property
     def sandbox_port(self) -> int:
-        return self.port + 1
+        return self.sandbox_port_set or self.port + 1
 
     @property
     def sandbox_origin(self) -> str:
@@ -229,12 +233,42 @@ def _secret(env: Mapping[str, str], data: Path) -> bytes:
     return text.encode()
 
 
+def _with_file(env: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, and what the file that it names adds. The environment itself counts first.
+
+    The file is read each time, so that a reload finds what was changed in it.
+    """
+    name = env.get(FILE_VARIABLE, "").strip()
+    if not name:
+        return env
+    try:
+        lines = Path(name).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"{FILE_VARIABLE}: {name} cannot be read: {reason}") from None
+    found = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        variable, sign, value = (part.strip() for part in text.partition("="))
+        # The value may be a secret, so it is not repeated.
+        if not sign:
+            raise SettingsError(f"{name}, line {number}: write NAME=value")
+        if variable not in FILE_NAMES and not variable.startswith("LASTMILE_"):
+            raise SettingsError(f"{name}, line {number}: the portal has no setting {variable!r}")
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        found[variable] = value
+    return found | dict(env)
+
+
 def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     """The settings of this process. Makes the data folder and the secret when they are missing.
 
     Raises SettingsError with one line that names the variable.
     """
-    env = os.environ if env is None else env
+    env = _with_file(os.environ if env is None else env)
     is_demo = _flag(env, "LASTMILE_DEMO")
     port = _whole(env, "PORT", 8000, 1, 65_534)
     try:
@@ -265,4 +299,5 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         payment_gateway=gateway,
         smtp_url=_smtp_url(env),
         mail_from=_mail_from(env),
+        sandbox_port_set=_whole(env, "LASTMILE_SANDBOX_PORT", 0, 1, 65_535),
     )

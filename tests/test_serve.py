@@ -12,11 +12,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from core import supervisor
 from core.settings import ROOT
 
 pytestmark = pytest.mark.xdist_group("serve")
@@ -187,3 +188,41 @@ def test_fresh_install_has_no_customers_and_says_how_to_begin(tmp_path: Path) ->
     finally:
         process.terminate()
         process.communicate(timeout=20)
+
+
+def test_socket_that_systemd_holds_is_used(tmp_path: Path) -> None:
+    """Nobody is refused while the portal starts or is away: the socket is another's."""
+    data = tmp_path / "data"
+    with closing(socket.create_server(("127.0.0.1", 0))) as held:
+        port = held.getsockname()[1]
+        env = environment(data, port)
+        setup = [sys.executable, "-m", "flask", "--app", "app", "setup", "demo/catalog.toml"]
+        subprocess.run(setup, env=env, cwd=ROOT, check=True, capture_output=True)
+        # As descriptor 3 and with the number of the process, as sd_listen_fds(3) says.
+        line = 'exec 3<&"$1"; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$0" app.py web'
+        process = subprocess.Popen(
+            ["bash", "-c", line, sys.executable, str(held.fileno())],
+            env=env,
+            cwd=ROOT,
+            pass_fds=(held.fileno(),),
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
+                assert json.load(answer) == {"status": "ok", "worker": False}
+            assert len(descendants(process.pid)) == 2  # a web process for the socket, its parent
+        finally:
+            process.terminate()
+            assert process.wait(40) == 0
+
+
+def test_each_web_process_has_its_socket_and_no_second_portal_shares_them() -> None:
+    port = free_ports()
+    with ExitStack() as stack:
+        for bound in supervisor.listen("127.0.0.1", port, 3):
+            stack.enter_context(bound)
+            assert bound.getsockname() == ("127.0.0.1", port)
+            assert bound.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            bound.listen()
+        with pytest.raises(OSError, match="in use"):
+            supervisor.listen("127.0.0.1", port, 1)

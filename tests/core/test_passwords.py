@@ -242,7 +242,7 @@ def test_hashing_anew_takes_a_slot_too(tmp_path: Path, is_hurried: None) -> None
 def test_as_many_wait_as_a_process_has_threads_to_spare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.serve import BLOCKING_THREADS
+    from core.web_server import BLOCKING_THREADS
 
     assert passwords.WAITING + passwords.WAITING_KNOWN_DEVICES < BLOCKING_THREADS
     inside = threading.Semaphore(0)

@@ -160,3 +160,32 @@ def test_refused_settings_leave_no_folder(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         read(tmp_path / "data", LASTMILE_HOST="nowhere")
     assert not (tmp_path / "data").exists()
+
+
+def test_file_of_settings_is_read_and_the_environment_counts_first(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("# ours\n\nPORT = 8100\nLASTMILE_PROCESSES='3'\nLASTMILE_PROXY_COUNT=1\n")
+    env = {"LASTMILE_DATA": str(tmp_path / "data"), "LASTMILE_SETTINGS": str(file)}
+    settings = read_settings(env | {"LASTMILE_PROCESSES": "4"})
+    assert (settings.port, settings.processes, settings.proxy_count) == (8100, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("PORT\n", "line 1"),
+        ("\nPATH=/bin\n", "line 2: the portal has no setting 'PATH'"),
+        ("PORT=many\n", "PORT must be"),
+        ("\ud800", "UTF-8"),
+        (None, "cannot be read"),
+    ],
+)
+def test_file_of_settings_without_sense_is_said(
+    tmp_path: Path, text: str | None, says: str
+) -> None:
+    file = tmp_path / "file"
+    if text is not None:
+        file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    env = {"LASTMILE_DATA": str(tmp_path / "data"), "LASTMILE_SETTINGS": str(file)}
+    with pytest.raises(SettingsError, match=says):
+        read_settings(env)
