@@ -23,6 +23,8 @@ PARTS: dict[str, str] = {
     "thin_line": "The thin line",
     "sign_in": "Signing in, and pages while somebody guesses",
     "timing": "Whether time tells who is a customer",
+    "slow_clients": "Beside slow clients",
+    "restarts": "Restarts and reloads",
 }
 TRIES = 3
 

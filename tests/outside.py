@@ -56,6 +56,7 @@ def _is_server(folder: Path) -> bool:
 PROGRAMS = {
     "chromium": Program("Chromium", "chromium", _find_chromium),
     "lynx": Program("lynx", "lynx", lambda: _first_on_path("lynx")),
+    "nginx": Program("nginx", "nginx-light", lambda: _first_on_path("nginx", "/usr/sbin/nginx")),
     "postgresql": Program("PostgreSQL's server", "postgresql", _find_postgresql),
 }
 

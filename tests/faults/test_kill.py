@@ -12,7 +12,9 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -40,6 +42,7 @@ from tests.world import PASSWORD
 
 KILLS = 20
 SERVE = "from core.serve import run; from core.settings import read_settings; run(read_settings())"
+SERVE_WEB = SERVE.replace("read_settings())", "read_settings(), has_worker=False)")
 PATIENCE_SECONDS = 60
 
 
@@ -64,11 +67,15 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 class Customer:
     """A browser on a bad line: whatever gets no answer is sent again."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, trust: ssl.SSLContext | None = None) -> None:
         self.origin = origin
-        self._opener = urllib.request.build_opener(
-            urllib.request.HTTPCookieProcessor(CookieJar()), _Stay()
-        )
+        self.failures = 0
+        """How often there was no answer, or one that says 5xx."""
+        self._jar = CookieJar()
+        handlers = [urllib.request.HTTPCookieProcessor(self._jar), _Stay()]
+        if trust is not None:
+            handlers.append(urllib.request.HTTPSHandler(context=trust))
+        self._opener = urllib.request.build_opener(*handlers)
 
     def send(self, path: str, values: dict[str, str] | None = None) -> tuple[int, str, str]:
         """Status, location and text; sent again until there is an answer that is not 5xx."""
@@ -83,8 +90,13 @@ class Customer:
                     return error.code, error.headers.get("Location", ""), error.read().decode()
             except (OSError, HTTPException):
                 pass  # the connection broke, or nobody listens at the moment
+            self.failures += 1
             time.sleep(0.1)
         raise AssertionError(f"no answer from {path}")
+
+    def cookies(self) -> str:
+        """The header that its browser sends."""
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._jar)
 
     def sign_in(self, name: str) -> str:
         """The path of the customer's account."""
@@ -100,37 +112,79 @@ class Customer:
 
 
 class Machine:
-    """The portal with its worker and its bank; what is killed is started again on the same data."""
+    """The portal with its worker and its bank; what is killed is started again on the same data.
 
-    def __init__(self, data: Path, database_url: str) -> None:
+    `more` goes into its environment. `beside` makes it a second machine with web processes only, on
+    the database, the secret and the bank of that one."""
+
+    def __init__(
+        self, data: Path, database_url: str, beside: Machine | None = None, **more: str
+    ) -> None:
         self.port = free_ports()
-        more = {"LASTMILE_DEMO": "1", "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8"}
+        self.data = data
+        more = {"LASTMILE_DEMO": "1", "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8"} | more
         if database_url:
             more["DATABASE_URL"] = database_url
+        self.host = "localhost" if "LASTMILE_PUBLIC_URL" in more else "127.0.0.1"
+        self.bank_port = self.port + 1
+        if beside is not None:
+            self.bank_port = beside.bank_port
+            more["LASTMILE_SANDBOX_PORT"] = str(self.bank_port)
+            data.mkdir()
+            for name in ("secret", "sandbox-secret"):
+                shutil.copy(beside.data / name, data / name)
         self.env = environment(data, self.port, **more)
         self._log = data / "served.log"
-        self._process = self._start("-m", "tests.browser.town")
+        self._again = ("-c", SERVE if beside is None else SERVE_WEB)
+        self.process = self._start(*(self._again if beside else ("-m", "tests.browser.town")))
+
+    @property
+    def origin(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def bank(self) -> SandboxControl:
+        secrets = SandboxSecrets.read_or_create(self.data / "sandbox-secret")
+        return SandboxControl(f"http://localhost:{self.bank_port}", secrets)
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self._log.open("a") as log:
             process = subprocess.Popen(
                 [sys.executable, *arguments], cwd=ROOT, env=self.env, stdout=log, stderr=log
             )
-        for port in (self.port, self.port + 1):
-            host = "127.0.0.1" if port == self.port else "localhost"
-            wait_until_up(f"http://{host}:{port}/health", process, self._log)
+        for origin in (self.origin, f"http://localhost:{self.bank_port}"):
+            wait_until_up(f"{origin}/health", process, self._log)
         return process
 
-    def kill_and_start_again(self) -> None:
-        for pid in [self._process.pid, *descendants(self._process.pid)]:
+    def kill(self) -> None:
+        """End all of its processes without a warning."""
+        for pid in [self.process.pid, *descendants(self.process.pid)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._process.wait()
-        self._process = self._start("-c", SERVE)
+        self.process.wait()
+
+    def start_again(self) -> None:
+        self.process = self._start(*self._again)
+
+    def kill_and_start_again(self) -> None:
+        self.kill()
+        self.start_again()
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def reload(self) -> None:
+        """Exchange the code and the settings that it runs with; back when that is done."""
+        before = self.log().count('"reloaded"')
+        self.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while self.log().count('"reloaded"') == before:
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.05)
 
     def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(30)
+        self.process.terminate()
+        self.process.wait(40)
 
 
 def wait_until_up(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -174,24 +228,23 @@ def test_portal_killed_while_people_pay_loses_and_doubles_nothing(
     acknowledged: list[str] = []
     machine = Machine(tmp_path, database_url)
     try:
-        secrets = SandboxSecrets.read_or_create(tmp_path / "sandbox-secret")
-        bank = SandboxControl(f"http://localhost:{machine.port + 1}", secrets)
+        bank = machine.bank()
         for number in range(1, kills + 1):
-            customer = Customer(f"http://127.0.0.1:{machine.port}")
+            customer = Customer(machine.origin)
             killer = threading.Timer(dice.uniform(0, 0.3), machine.kill_and_start_again)
             home = customer.sign_in(f"payer{number:02}")
             killer.start()
             acknowledged.append(pay(customer, home, bank))
             killer.join()
-        _check_books(bank, machine.env, acknowledged)
+        check_books(bank, machine.env, acknowledged)
     finally:
         machine.stop()
 
 
-def pay(customer: Customer, home: str, bank: SandboxControl) -> str:
+def pay(customer: Customer, home: str, bank: SandboxControl, page: str = "") -> str:
     """Pay the balance with a form that is sent until it is answered; the payment's public id, once
-    its receipt was shown."""
-    _status, _location, page = customer.send(home)
+    its receipt was shown. `page` holds the form when it was loaded before."""
+    page = page or customer.send(home)[2]
     status, location, text = customer.send(f"{home}billing/pay", hidden(page, "/pay"))
     assert status == 303, text
     _status, _location, page = customer.send(f"{home}billing/payments/")
@@ -225,7 +278,7 @@ def decide(bank: SandboxControl) -> None:
     raise AssertionError("the bank did not come up again")
 
 
-def _check_books(bank: SandboxControl, env: dict[str, str], acknowledged: list[str]) -> None:
+def check_books(bank: SandboxControl, env: dict[str, str], acknowledged: list[str]) -> None:
     flask = [sys.executable, "-m", "flask", "--app", "app"]
     verified = subprocess.run(
         [*flask, "ledger", "verify"], cwd=ROOT, env=env, capture_output=True, text=True, check=False
