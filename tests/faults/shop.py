@@ -112,8 +112,8 @@ def finish(portal: Portal) -> None:
     db.session.remove()
 
 
-def forget_connections() -> None:
+def forget_connections(portal: Portal) -> None:
     """Close what the engine holds open, as the end of the process would."""
-    db.session.remove()
-    db.engine.dispose()
-
+    with portal.app.app_context():
+        db.session.remove()
+        db.engine.dispose()
