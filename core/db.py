@@ -135,11 +135,16 @@ def forget_reader(*, is_gone: bool = False) -> None:
 
 ATTEMPTS = 5
 QUEUE_SECONDS = 5.0
+BUSY_MILLISECONDS = 5_000
 _RETRIED_SQLSTATES = ("40001", "40P01")
 
 
 class DatabaseBusy(Exception):
     """The turn to write did not come within five seconds. Nothing was written."""
+
+
+class LocksAway(DatabaseBusy):
+    """The lock files cannot be used, as on a disk that is read-only. Nothing was written."""
 
 
 def configure(app_config: dict[str, Any], settings: Settings) -> None:
@@ -167,7 +172,7 @@ def _prepare_connection(connection: Any, _record: object) -> None:
             "synchronous = FULL",
             "foreign_keys = ON",
             "recursive_triggers = ON",
-            "busy_timeout = 5000",
+            f"busy_timeout = {BUSY_MILLISECONDS}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -178,7 +183,7 @@ class WriterQueue:
 
     def __init__(self, folder: Path, wait_seconds: float = QUEUE_SECONDS) -> None:
         self._paths = (folder / "writers-next.lock", folder / "writers-now.lock")
-        self._wait_seconds = wait_seconds
+        self.wait_seconds = wait_seconds
         self._unused: list[tuple[int, int]] = []
         self._pid = os.getpid()
 
@@ -190,10 +195,15 @@ class WriterQueue:
         try:
             return self._unused.pop()
         except IndexError:
-            following, writing = (
-                os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for path in self._paths
-            )
-            return following, writing
+            following = self._open(0)
+        try:
+            return following, self._open(1)
+        except OSError:
+            os.close(following)
+            raise
+
+    def _open(self, which: int) -> int:
+        return os.open(self._paths[which], os.O_RDWR | os.O_CREAT, 0o600)
 
     def _lock(self, descriptor: int, deadline: float) -> None:
         pause = 0.0005
@@ -209,10 +219,17 @@ class WriterQueue:
                 return
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Hold the only right to write. Raises DatabaseBusy when the turn does not come in time."""
-        following, writing = self._take_descriptors()
-        deadline = time.monotonic() + self._wait_seconds
+    def turn(self, wait_seconds: float | None = None) -> Iterator[float]:
+        """Hold the only right to write; gives the seconds that are left of those to wait.
+
+        Raises DatabaseBusy when the turn does not come in time, LocksAway without lock files.
+        """
+        try:
+            following, writing = self._take_descriptors()
+        except OSError as error:
+            raise LocksAway(str(error)) from error
+        wait_seconds = self.wait_seconds if wait_seconds is None else wait_seconds
+        deadline = time.monotonic() + wait_seconds
         try:
             self._lock(following, deadline)
             try:
@@ -220,7 +237,7 @@ class WriterQueue:
             finally:
                 fcntl.flock(following, fcntl.LOCK_UN)
             try:
-                yield
+                yield deadline - time.monotonic()
             finally:
                 fcntl.flock(writing, fcntl.LOCK_UN)
         finally:
@@ -257,13 +274,36 @@ def _lock_accounts(connection: Connection, account_ids: tuple[int, ...]) -> None
         )
 
 
-def _once(engine: Engine, work: Callable[[Session], T], account_ids: tuple[int, ...]) -> T:
+def _begin(connection: Connection, patience_seconds: float) -> None:
+    """Begin to write on SQLite. No writer of ours is in the way, but another program may be: it is
+    waited for as long as the turn would be."""
+    milliseconds = max(1, int(patience_seconds * 1000))
+    is_short = milliseconds < 0.8 * BUSY_MILLISECONDS
+    if is_short:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {milliseconds}")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except OperationalError as error:
+        if _is_transient(error):
+            raise DatabaseBusy("another program holds the database") from error
+        raise
+    finally:
+        if is_short:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+
+
+def _once(
+    engine: Engine,
+    work: Callable[[Session], T],
+    account_ids: tuple[int, ...],
+    patience_seconds: float,
+) -> T:
     is_sqlite = engine.dialect.name == "sqlite"
     options = {} if is_sqlite else {"isolation_level": "READ COMMITTED"}
     with engine.connect().execution_options(**options) as connection:
         try:
             if is_sqlite:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                _begin(connection, patience_seconds)
             else:
                 _lock_accounts(connection, account_ids)
             with Session(connection, autoflush=False, expire_on_commit=False) as session:
@@ -280,13 +320,16 @@ def _once(engine: Engine, work: Callable[[Session], T], account_ids: tuple[int, 
     return result
 
 
-def unit_of_work(work: Callable[[Session], T], *account_ids: int) -> T:
+def unit_of_work(
+    work: Callable[[Session], T], *account_ids: int, patience_seconds: float | None = None
+) -> T:
     """Run `work(session)` in one writing transaction over `account_ids` and return its result.
 
     The whole of `work` runs again, up to five times with jitter, after a serialization failure, a
     deadlock or a unique key that another unit has just inserted; so it reads what it needs from
     the session it is given, takes ids and not objects, and does no hashing, rendering or network.
-    Raises DatabaseBusy when the writers' queue does not move, RuntimeError inside another unit.
+    Raises DatabaseBusy when the writers' queue does not move or another program holds the database
+    for five seconds, on SQLite for `patience_seconds`; RuntimeError inside another unit.
     """
     engine = db.engine
     refuse_inside_unit("a unit of work")
@@ -298,9 +341,9 @@ def unit_of_work(work: Callable[[Session], T], *account_ids: int) -> T:
     for attempt in range(ATTEMPTS):
         try:
             if engine.dialect.name == "sqlite":
-                with writer_queue(engine).turn():
-                    return _once(engine, work, account_ids)
-            return _once(engine, work, account_ids)
+                with writer_queue(engine).turn(patience_seconds) as left_seconds:
+                    return _once(engine, work, account_ids, left_seconds)
+            return _once(engine, work, account_ids, QUEUE_SECONDS)
         except (OperationalError, IntegrityError) as error:
             conflicts += isinstance(error, IntegrityError)
             if not _is_transient(error) or conflicts > 1 or attempt == ATTEMPTS - 1:
@@ -328,7 +371,7 @@ def check_engine() -> None:
         "synchronous": 2,
         "foreign_keys": 1,
         "recursive_triggers": 1,
-        "busy_timeout": 5000,
+        "busy_timeout": BUSY_MILLISECONDS,
     }
     with db.engine.connect() as connection:
         for pragma, value in wanted.items():

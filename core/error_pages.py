@@ -169,7 +169,8 @@ def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of fa
     @app.errorhandler(DatabaseBusy)
     @app.errorhandler(TooBusy)
     @app.errorhandler(PoolTimeout)
-    def busy(_error: Exception) -> Response:
+    def busy(error: Exception) -> Response:
+        log.warning("answered that it is busy", exc_info=error)
         return _page(503, RETRY_SECONDS)
 
     @app.errorhandler(DBAPIError)

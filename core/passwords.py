@@ -9,6 +9,7 @@ waiting (bar 5); the other is for everyone.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from flask_babel import gettext as _
 from zxcvbn import zxcvbn
 
 from core.db import refuse_inside_unit
+
+log = logging.getLogger("lastmile.passwords")
 
 MIN_LENGTH = 10
 MAX_LENGTH = 256
@@ -81,8 +84,15 @@ def _slot(folder: Path, *, is_known_device: bool, is_seated: bool = False) -> It
     refuse_inside_unit("hashing")
     with nullcontext() if is_seated else seat(is_known_device=is_known_device):
         names = (SLOT_OF_KNOWN_DEVICES, SLOT) if is_known_device else (SLOT,)
-        files = [os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in names]
+        files: list[int] = []
         try:
+            try:
+                files.extend(
+                    os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600) for name in names
+                )
+            except OSError as error:
+                log.exception("the lock of the hash slots cannot be used")
+                raise TooBusy from error
             _take_any(files)
             yield
         finally:

@@ -31,6 +31,8 @@ ABSOLUTE = timedelta(hours=24)
 IDLE_OWN_DEVICE = timedelta(days=14)
 ABSOLUTE_OWN_DEVICE = timedelta(days=30)
 NOTE_EVERY = timedelta(minutes=5)
+NOTE_PATIENCE_SECONDS = 0.1
+"""How long a page that is only read waits to note that it was: it can be noted the next time."""
 DEVICE_KEPT = timedelta(days=400)
 FORM_KEPT = timedelta(hours=1)
 
@@ -347,7 +349,10 @@ def open_session_row(
 
 
 def note_use(signed_in: SignedIn) -> None:
-    """Write the time of last use, at most every five minutes. Never called for a poll."""
+    """Write the time of last use, at most every five minutes. Never called for a poll.
+
+    Raises DatabaseBusy soon when others are writing.
+    """
     now = clock.now()
     if now - signed_in.last_used_at < NOTE_EVERY:
         return
@@ -359,7 +364,7 @@ def note_use(signed_in: SignedIn) -> None:
             .values(last_used_at=now)
         )
 
-    unit_of_work(work)
+    unit_of_work(work, patience_seconds=NOTE_PATIENCE_SECONDS)
 
 
 def end(session_id: int) -> None:

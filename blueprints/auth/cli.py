@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 from flask import current_app
-from flask.cli import AppGroup
 
 from blueprints.auth import service
 from blueprints.auth.errors import AccountUnknown, AlreadyRegistered
+from core.commands import Commands
 
-customers_cli = AppGroup("customers", help="People who sign in.")
+customers_cli = Commands("customers", help="People who sign in.")
 
 
 @customers_cli.command("add")

@@ -6,13 +6,13 @@ import sys
 from typing import TextIO
 
 import click
-from flask.cli import AppGroup
 
 from blueprints.billing.export import beancount
 from blueprints.billing.verify import find_faults
+from core.commands import Commands
 from core.db import reading
 
-ledger_cli = AppGroup("ledger", help="The books.")
+ledger_cli = Commands("ledger", help="The books.")
 
 
 @ledger_cli.command("verify")

@@ -6,17 +6,16 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from flask.cli import AppGroup
 
 from blueprints.staff import catalog, importing
 from blueprints.staff.errors import CatalogInvalid, ImportImpossible
 from blueprints.staff.import_reader import Record, Refusal
 from blueprints.staff.importing import ImportResult
-from core.db import DatabaseBusy
+from core.commands import Commands
 from core.money import Money, format_money
 
-catalog_cli = AppGroup("catalog", help="What the ISP sells.")
-accounts_cli = AppGroup("accounts", help="The accounts of the ISP's subscribers.")
+catalog_cli = Commands("catalog", help="What the ISP sells.")
+accounts_cli = Commands("accounts", help="The accounts of the ISP's subscribers.")
 
 SHOWN_REFUSALS = 20
 SHOWN_REFUSALS_DRY = 1000  # nothing is written then, so this is the only list
@@ -37,7 +36,7 @@ def load_catalog(file: Path) -> None:
     """
     try:
         summary = catalog.load(file)
-    except (CatalogInvalid, DatabaseBusy) as error:
+    except CatalogInvalid as error:
         raise _fail(error) from None
     click.echo(
         f"Catalog loaded: {summary.added} added, {summary.changed} changed, "
@@ -83,6 +82,9 @@ def import_accounts(file: Path, cut_over: datetime | None, *, dry_run: bool) -> 
 
     try:
         size = file.stat().st_size
+    except OSError as error:
+        raise _fail(f"{file} cannot be read: {error.strerror}") from None
+    try:
         label = "Checking" if dry_run else "Importing"
         with click.progressbar(length=size, label=label) as bar:
             result = importing.run(
@@ -93,13 +95,10 @@ def import_accounts(file: Path, cut_over: datetime | None, *, dry_run: bool) -> 
                 on_refusal=keep,
             )
     except OSError as error:
-        raise _fail(f"{file} cannot be read: {error.strerror}") from None
+        # Of the file itself, or of the one beside it for refused rows: on a full disk, say.
+        raise _fail(f"{file} was not imported to its end: {error.strerror}") from None
     except ImportImpossible as error:
         raise _fail(error) from None
-    except DatabaseBusy:
-        raise _fail(
-            "the database was busy for too long; run the command again to finish the import"
-        ) from None
     for line in shown:
         click.echo(line, err=True)
     _tell(result, shown=len(shown), is_dry_run=dry_run)

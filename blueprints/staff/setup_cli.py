@@ -9,6 +9,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from blueprints.staff.cli import load_catalog
+from core.commands import in_words
 from core.migrate import upgrade
 
 
@@ -24,6 +25,7 @@ def setup_command(context: click.Context, catalog_file: Path) -> None:
     settings = current_app.config["PORTAL"]
     if settings.is_demo:
         raise click.ClickException("LASTMILE_DEMO=1 makes its own ISP: unset it for a real one.")
-    upgrade(settings)
-    context.invoke(load_catalog, file=catalog_file)
+    with in_words():
+        upgrade(settings)
+        context.invoke(load_catalog, file=catalog_file)
     click.echo("Next: flask accounts import FILE.csv, then flask customers add ACCOUNT_NUMBER")

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from core import passwords
-from core.db import WriterQueue, db, unit_of_work
+from core.db import LocksAway, WriterQueue, db, unit_of_work
 from core.htmx import render
 from models import Account, Counter
 from tests.conftest import Portal, together
@@ -181,7 +181,7 @@ def test_database_stays_busy_and_says_so_in_words(
         from core.db import writer_queue
 
         queue = writer_queue(db.engine)
-    monkeypatch.setattr(queue, "_wait_seconds", 0.05)
+    monkeypatch.setattr(queue, "wait_seconds", 0.05)
     with WriterQueue(portal.settings.data).turn():
         answer = alice.post(action, values)
     assert answer.status == 503
@@ -203,6 +203,10 @@ def test_threads_that_come_and_go_leave_no_open_file(portal: Portal) -> None:
     assert open_files() < before + 15
 
 
-def test_lock_that_is_away_is_an_error_of_the_operating_system(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), WriterQueue(tmp_path / "gone").turn():
-        pass
+def test_lock_that_is_away_says_so_and_keeps_no_file_open(tmp_path: Path) -> None:
+    (tmp_path / "writers-now.lock").mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(LocksAway), WriterQueue(tmp_path).turn():
+            pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -13,6 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from blueprints.staff import catalog, importing
+from core import error_pages
 from core.db import db
 from gateways.payments.sandbox.store import Decision
 from tests import repeats, world
@@ -102,7 +103,8 @@ def is_clear(page: Page) -> bool:
     if page.status != 503:
         return page.status in (200, 303)
     assert int(page.response.headers["Retry-After"]) > 0
-    return "Nothing was lost" in page.text
+    # Without any connection to the database there is not even a template to draw.
+    return "Nothing was lost" in page.text or page.text.startswith(error_pages.BARE)
 
 
 def test_payment_meets_a_fault_at_each_write(portal: Portal, trouble: Trouble) -> None:
@@ -242,3 +244,23 @@ def test_pages_that_only_read_are_shown_while_nothing_can_be_written(
         assert is_clear(answer)
         trouble.end()
     assert alice.get(portal.path()).status == 200
+
+
+def test_command_says_in_one_line_that_the_disk_is_full(
+    portal: Portal, trouble: Trouble, tmp_path: Path
+) -> None:
+    with portal.app.app_context():
+        catalog.load(DATA / "catalog.toml")
+        export = Desk(portal, tmp_path).write(row())
+    commands = (
+        ["accounts", "import", str(export), "--cut-over", "2026-06-01"],
+        ["customers", "add", "7001"],
+    )
+    for arguments in commands:
+        trouble.strike(1, FULL, is_lasting=True)
+        failed = portal.app.test_cli_runner().invoke(args=arguments)
+        trouble.end()
+        assert failed.exit_code == 1
+        assert "Error: the database cannot be used: database or disk is full" in failed.output
+        assert "Traceback" not in failed.output
+        assert portal.app.test_cli_runner().invoke(args=arguments).exit_code == 0
