@@ -36,8 +36,13 @@ PROMISES = {
     "succeeded": "SELECT count(*) FROM payments p JOIN journal_entries e ON e.id = p.entry_id"
     " WHERE p.public_id = :what AND p.state = 'succeeded' AND e.key = 'payment:' || p.public_id",
     "declined": "SELECT count(*) FROM payments WHERE public_id = :what AND state = 'declined'",
-    "noticed": "SELECT count(*) FROM gateway_notices WHERE event_id = :what",
+    "noticed": "SELECT count(*) FROM gateway_notices n JOIN payments p"
+    " ON 'event-' || p.key = n.event_id WHERE event_id = :what AND p.ended_at IS NOT NULL",
     "invoiced": "SELECT count(*) FROM invoices WHERE CAST(id AS TEXT) = :what",
+    # With all that belongs to it: what is written last is its opening invoice.
+    "imported": "SELECT count(*) FROM accounts a JOIN invoices i ON i.account_id = a.id"
+    " WHERE a.number = :what AND i.kind = 'opening' AND a.balance_minor = 6567"
+    " AND EXISTS (SELECT 1 FROM subscriptions s WHERE s.account_id = a.id)",
 }
 """What was acknowledged, and the question that counts it: the answer must be 1."""
 
@@ -81,6 +86,11 @@ def check(portal: Portal, told: Iterable[str]) -> None:
     if portal.settings.is_sqlite:
         assert portal.rows("PRAGMA integrity_check") == [("ok",)]
         assert portal.rows("PRAGMA foreign_key_check") == []
+    # A notice is stored with its effect or not at all.
+    assert not portal.rows(
+        "SELECT event_id FROM gateway_notices n JOIN payments p ON 'event-' || p.key = n.event_id"
+        " WHERE p.ended_at IS NULL"
+    )
     missing = [fact for fact in told if not _is_kept(portal, fact)]
     if missing:
         raise Lost(missing)
