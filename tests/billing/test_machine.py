@@ -27,13 +27,13 @@ from core.db import db, reading
 from gateways.payments.base import GatewayState
 from gateways.payments.sandbox.store import Decision, SandboxStore
 from models import PaymentState
-from tests import world
+from tests import repeats, world
 from tests.billing.conftest import RETURN_URL, ShakyGateway, Till
 from tests.conftest import Base, Portal
 
 NAMES = st.sampled_from(["alice", "mallory", "rich"])
 LOST = st.sampled_from([None, None, None, "before", "after"])
-EXAMPLES, STEPS = 200, 8
+EXAMPLES, STEPS = repeats.sized((200, 8), (200, 8), (2_000, 50))
 
 
 @contextmanager

@@ -13,12 +13,14 @@ from core import clock
 from gateways.payments.sandbox.notices import notice_body
 from gateways.payments.sandbox.store import Decision
 from gateways.payments.signatures import signature_header
+from tests import repeats
 from tests.billing.conftest import ShakyGateway, Till
 from tests.conftest import Portal, together
 from tests.page import BASE
 
 ENDS = [Decision.PAY, Decision.DECLINE, Decision.TWICE, Decision.CANCEL, Decision.DEBIT]
-SENT = 400
+SENT = repeats.sized(400, 2_000, 10_000)
+ROUNDS = repeats.sized(4, 12, 40)
 
 
 def deliver(portal: Portal, body: bytes) -> int:
@@ -35,7 +37,7 @@ def deliver(portal: Portal, body: bytes) -> int:
 
 def pay_for_a_while(till: Till, dice: random.Random) -> list[bytes]:
     """Payments one after the other on three accounts, settled by nothing; the bank's notices."""
-    for _ in range(4):
+    for _ in range(ROUNDS):
         for name in ("alice", "mallory", "rich"):
             till.start(name, Choice.OTHER, amount_minor=dice.randrange(100, 9_000))
             till.portal.bank.decide(till.latest("key"), dice.choice(ENDS))
@@ -45,7 +47,7 @@ def pay_for_a_while(till: Till, dice: random.Random) -> list[bytes]:
                 " WHERE id = :id",
                 id=till.latest_id(),
             )
-    return [notice_body(notice) for notice in till.portal.bank.list_due_notices(500)]
+    return [notice_body(notice) for notice in till.portal.bank.list_due_notices(10_000)]
 
 
 def state(portal: Portal) -> tuple[object, ...]:
@@ -64,9 +66,7 @@ def state(portal: Portal) -> tuple[object, ...]:
 
 
 def test_shuffled_repeated_and_parallel_notices_count_once(portal: Portal, tick) -> None:
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
+    dice = repeats.dice()
     with portal.app.app_context():
         notices = pay_for_a_while(Till(portal, ShakyGateway(portal)), dice)
     tick(seconds=2)
@@ -84,14 +84,14 @@ def test_shuffled_repeated_and_parallel_notices_count_once(portal: Portal, tick)
         row.key: {"expired": "expired", "cancelled": "expired", "declined": "expired"}.get(
             row.state.value, row.state.value
         )
-        for row in portal.bank.list_latest(100)
+        for row in portal.bank.list_latest(10_000)
     }
     found = {
         str(key): str(value)
         for key, value in portal.rows("SELECT key, state FROM payments WHERE key NOT LIKE 'world%'")
     }
     assert found == expected
-    paid = [row for row in portal.bank.list_latest(100) if row.state.value == "succeeded"]
+    paid = [row for row in portal.bank.list_latest(10_000) if row.state.value == "succeeded"]
     assert sum(row.amount_minor for row in paid) == portal.one(
         "SELECT coalesce(sum(amount_minor), 0) FROM payments"
         " WHERE state = 'succeeded' AND key NOT LIKE 'world%'"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -36,11 +35,12 @@ from gateways.payments.base import GatewayState
 from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision
-from tests import pg
+from tests import pg, repeats
 from tests.test_serve import descendants, environment, free_ports
 from tests.world import PASSWORD
 
-KILLS = 20
+KILLS = repeats.sized(20, 20, 50)
+"""Each takes seconds; the many kills are those of `test_kill_at_writes.py`."""
 SERVE = "from core.serve import run; from core.settings import read_settings; run(read_settings())"
 SERVE_WEB = SERVE.replace("read_settings())", "read_settings(), has_worker=False)")
 PATIENCE_SECONDS = 60
@@ -222,9 +222,7 @@ def test_portal_killed_while_people_pay_loses_and_doubles_nothing(
     tmp_path: Path, database_url: str
 ) -> None:
     kills = KILLS if not database_url else KILLS // 4
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
+    dice = repeats.dice()
     acknowledged: list[str] = []
     machine = Machine(tmp_path, database_url)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -15,10 +14,11 @@ from pathlib import Path
 
 from core.db import db
 from core.settings import ROOT
+from tests import repeats
 from tests.staff.conftest import DATA, Desk
 
 EXPECTED = json.loads((DATA / "customers_export.expected.json").read_text())
-KILLS = 4
+KILLS = repeats.sized(4, 4, 20)
 
 
 def _start(desk: Desk, export: Path) -> subprocess.Popen[bytes]:
@@ -47,7 +47,7 @@ def test_an_import_killed_at_random_points_is_finished_by_another(desk: Desk) ->
     db.session.remove()
     db.engine.dispose()
     export = Path(shutil.copy(DATA / "customers_export.csv", desk.folder))
-    dice = random.Random(4)
+    dice = repeats.dice()
     counts = [0]
     for _ in range(KILLS):
         process = _start(desk, export)
