@@ -8,7 +8,7 @@ LOCK := $(VENV)/python -m piptools compile --quiet --generate-hashes --strip-ext
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check format lock translations screenshots pictures clean python venv venv-dev
+.PHONY: help run test nightly bench check format lock translations screenshots pictures clean python venv venv-dev
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "; print "make COMMAND, one of:"} \
@@ -19,6 +19,10 @@ run: venv ## start the portal with its demo; PORT=8000 and LASTMILE_DATA=instanc
 
 test: venv-dev ## run every test in parallel; ARGS='-k billing -x' is passed on to pytest
 	@exec $(VENV)/python -m pytest --numprocesses=auto --dist=loadgroup $(ARGS)
+
+nightly: venv-dev ## run every test with 200 faults of each kind and ten times the random input
+	@LASTMILE_REPEATS=200 exec $(VENV)/python -m pytest --numprocesses=auto --dist=loadgroup \
+		--timeout=3600 -o faulthandler_timeout=3600 $(ARGS)
 
 bench: venv-dev ## measure; ARGS='pages --size small', or --write for the tables of docs/performance.md
 	@exec $(VENV)/python -m bench $(ARGS)

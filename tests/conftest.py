@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 import pytest
 from flask import Flask
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.pool import NullPool
 
@@ -26,7 +27,7 @@ from core.settings import Settings
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import SandboxStore
-from tests import outside, pg, world
+from tests import outside, pg, repeats, world
 from tests.outside import (  # noqa: F401 - pytest finds its hooks here
     pytest_make_collect_report,
     pytest_runtest_makereport,
@@ -36,6 +37,13 @@ from tests.page import Visitor
 
 T = TypeVar("T")
 SEED = "tests" + "0" * 60
+
+# How much hypothesis tries where a test does not say otherwise (bar 92).
+for name, examples, steps in (("default", 200, 8), ("ci", 200, 8), ("nightly", 2_000, 50)):
+    hypothesis_settings.register_profile(
+        name, max_examples=examples, stateful_step_count=steps, deadline=None, print_blob=True
+    )
+hypothesis_settings.load_profile(repeats.sized("default", "ci", "nightly"))
 
 
 @dataclass

@@ -27,13 +27,12 @@ from core.db import db, reading
 from gateways.payments.base import GatewayState
 from gateways.payments.sandbox.store import Decision, SandboxStore
 from models import PaymentState
-from tests import repeats, world
+from tests import world
 from tests.billing.conftest import RETURN_URL, ShakyGateway, Till
 from tests.conftest import Base, Portal
 
 NAMES = st.sampled_from(["alice", "mallory", "rich"])
 LOST = st.sampled_from([None, None, None, "before", "after"])
-EXAMPLES, STEPS = repeats.sized((200, 8), (200, 8), (2_000, 50))
 
 
 @contextmanager
@@ -159,9 +158,6 @@ def test_books_add_up_whatever_happens(base: Base) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )

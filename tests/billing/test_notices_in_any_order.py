@@ -99,8 +99,6 @@ def test_shuffled_repeated_and_parallel_notices_count_once(portal: Portal, tick)
 
 
 @settings(
-    max_examples=200,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -39,7 +39,7 @@ from tests import pg, repeats
 from tests.test_serve import descendants, environment, free_ports
 from tests.world import PASSWORD
 
-KILLS = repeats.sized(20, 20, 50)
+KILLS = repeats.sized(20, 20, 40)
 """Each takes seconds; the many kills are those of `test_kill_at_writes.py`."""
 SERVE = "from core.serve import run; from core.settings import read_settings; run(read_settings())"
 SERVE_WEB = SERVE.replace("read_settings())", "read_settings(), has_worker=False)")
