@@ -103,7 +103,7 @@ def _timed_units() -> Iterator[list[float]]:
         finally:
             took.append(time.perf_counter() - began)
 
-    core.db._once = timed
+    core.db._once = timed  # type: ignore[assignment]
     try:
         yield took
     finally:

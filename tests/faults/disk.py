@@ -184,7 +184,7 @@ class _Layer:
         path = os.fsdecode(name)
         disk = self._find(path)
         code = disk.ask(Operation("delete", path, sync_folder)) if disk is not None else OK
-        return code or self._base_delete(vfs, name, sync_folder)
+        return code or int(self._base_delete(vfs, name, sync_folder))
 
 
 _layers: list[_Layer] = []
