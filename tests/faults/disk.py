@@ -8,6 +8,7 @@ syncing and deleting pass through here; everything else, shared memory included,
 from __future__ import annotations
 
 import _sqlite3
+import atexit
 import ctypes
 import os
 import random
@@ -110,6 +111,7 @@ class _Layer:
         library.sqlite3_vfs_find.argtypes = [c_char_p]
         library.sqlite3_vfs_register.argtypes = [c_void_p, c_int]
         base = _Vfs.from_address(library.sqlite3_vfs_find(None))
+        self._base = base
         self._base_open, self._base_delete = _OPEN(base.open), _DELETE(base.delete)
         self._vfs = _Vfs()
         ctypes.pointer(self._vfs)[0] = base
@@ -117,6 +119,13 @@ class _Layer:
         self._vfs.open = self._pointer(_OPEN(self._open))
         self._vfs.delete = self._pointer(_DELETE(self._delete))
         library.sqlite3_vfs_register(ctypes.addressof(self._vfs), 1)
+        atexit.register(self._step_aside)
+
+    def _step_aside(self) -> None:
+        """Leave everything to the system: connections may be closed after the interpreter is."""
+        self._vfs.open, self._vfs.delete = self._base.open, self._base.delete
+        for address, methods in self._methods.items():
+            ctypes.pointer(methods)[0] = _Methods.from_address(address)
 
     def _pointer(self, callback: Any) -> int | None:
         self._keep.append(callback)
@@ -133,7 +142,7 @@ class _Layer:
             if code != OK:
                 c_void_p.from_address(file).value = None
                 return code
-        code = self._base_open(vfs, name, file, flags, out_flags)
+        code = int(self._base_open(vfs, name, file, flags, out_flags))
         if code == OK and disk is not None:
             self._files[file] = disk, path
             methods = c_void_p.from_address(file)

@@ -104,14 +104,23 @@ def _is_kept(portal: Portal, fact: str) -> bool:
 
 
 def finish(portal: Portal) -> None:
-    """What the worker does after a restart, at once: then our books are the bank's."""
+    """What people and the worker do after a restart, at once: then our books are the bank's.
+
+    Whoever was at the bank's page pays; what never reached the bank is cancelled.
+    """
     gateway = ShakyGateway(portal)
-    open_ids = portal.rows(
-        "SELECT id FROM payments WHERE state NOT IN"
-        " ('succeeded', 'declined', 'expired', 'cancelled') ORDER BY id"
+    at_bank = {row.key: row.state for row in portal.bank.list_latest(100_000)}
+    open_payments = portal.rows(
+        "SELECT id, account_id, public_id, key FROM payments WHERE ended_at IS NULL ORDER BY id"
     )
-    for (payment_id,) in open_ids:
+    for payment_id, account_id, public_id, key in open_payments:
+        if key not in at_bank:
+            payments.cancel(account_id, public_id, gateway)
+            continue
+        if not at_bank[key].is_final:
+            portal.bank.decide(key, Decision.PAY)
         payments.settle(payment_id, gateway)
+    assert not portal.rows("SELECT id FROM payments WHERE ended_at IS NULL")
     ours = dict(portal.rows("SELECT key, state FROM payments WHERE key NOT LIKE 'world%'"))
     theirs = {row.key: row.state.value for row in portal.bank.list_latest(100_000)}
     ended = {"succeeded", "declined"}
