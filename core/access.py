@@ -165,7 +165,7 @@ def install(app: Flask, settings: Settings, build: str) -> None:
                 return answer
         if rule.who is Who.EVERYONE and not rule.greets:
             return None
-        person = find_signed_in()
+        person = find_signed_in() if rule.who is not Who.EVERYONE else _find_greeted()
         if person is None:
             return None if rule.who is Who.EVERYONE else _ask_to_sign_in(rule)
         _check_role(rule, person)
@@ -173,6 +173,15 @@ def install(app: Flask, settings: Settings, build: str) -> None:
         if not request.query_string or "since" not in request.args:
             _note_use(person)
         return _answer_unchanged(rule, person, build)
+
+
+def _find_greeted() -> SignedIn | None:
+    """Who is signed in, on a page that is shown to everyone also while sessions cannot be read."""
+    try:
+        return find_signed_in()
+    except DBAPIError:
+        log.warning("a page open to everyone is shown without its session", exc_info=True)
+        return None
 
 
 def _check_role(rule: Rule, person: SignedIn) -> None:

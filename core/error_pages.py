@@ -170,7 +170,8 @@ def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of fa
     @app.errorhandler(TooBusy)
     @app.errorhandler(PoolTimeout)
     def busy(error: Exception) -> Response:
-        log.warning("answered that it is busy", exc_info=error)
+        if isinstance(error, DatabaseBusy):
+            log.warning("no turn to write", extra={"reason": str(error.__cause__ or error)})
         return _page(503, RETRY_SECONDS)
 
     @app.errorhandler(DBAPIError)
