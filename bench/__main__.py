@@ -23,12 +23,9 @@ PARTS: dict[str, str] = {
     "thin_line": "The thin line",
     "sign_in": "Signing in, and pages while somebody guesses",
     "timing": "Whether time tells who is a customer",
-<<<<<<< HEAD
     "slow_clients": "Beside slow clients",
     "restarts": "Restarts and reloads",
-=======
     "writers": "Writers in line",
->>>>>>> 0892e4e (bench: Measure how long writers wait and units last)
 }
 TRIES = 3
 
