@@ -29,6 +29,7 @@ from core import (
     headers,
     leaving,
     log,
+    nightly,
     supervisor,
     templates,
     words,
@@ -159,10 +160,12 @@ def _message_gateway(settings: Settings) -> MessageGateway | None:
 def _register(app: Flask) -> None:
     from blueprints import api, auth, billing, dashboard, demo, support
     from blueprints.auth.cli import customers_cli
-    from blueprints.billing.cli import ledger_cli
+    from blueprints.billing.cli import billing_cli, ledger_cli
     from blueprints.billing.views import payment_return
+    from blueprints.staff.backup_cli import backup_command, restore_command
     from blueprints.staff.cli import accounts_cli, catalog_cli
     from blueprints.staff.data_cli import data_cli
+    from blueprints.staff.doctor_cli import doctor_command
     from blueprints.staff.setup_cli import setup_command
 
     app.register_blueprint(auth.bp)
@@ -180,7 +183,10 @@ def _register(app: Flask) -> None:
     )
     app.add_url_rule("/static/<path:name>", "static", _static)
     app.add_url_rule("/health", "health", _health)
-    for command in (customers_cli, ledger_cli, accounts_cli, catalog_cli, data_cli, setup_command):
+    for command in (
+        *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
+        *(setup_command, backup_command, restore_command, doctor_command),
+    ):
         app.cli.add_command(command)
 
 
@@ -192,13 +198,18 @@ def _static(name: str) -> Response:
 
 
 def _health() -> Response:
-    """Answers 200 once pages can be served; says whether a worker is alive."""
+    """Answers 200 once pages can be served; says whether a worker is alive, and how old the last
+    backup is."""
     try:
         is_set_up = db.session.scalar(select(Isp.id)) is not None
-        body = {"status": "ok" if is_set_up else "not set up", "worker": worker.is_alive()}
+        body = {
+            "status": "ok" if is_set_up else "not set up",
+            "worker": worker.is_alive(),
+            "backup_age_hours": nightly.last_backup().age_hours,
+        }
         code = 200 if is_set_up else 503
     except SQLAlchemyError:
-        body, code = {"status": "database away", "worker": False}, 503
+        body, code = {"status": "database away", "worker": False, "backup_age_hours": None}, 503
     response = Response(f"{json.dumps(body)}\n", code, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     if code == 503:

@@ -772,3 +772,17 @@ class WorkerBeat(Base):
 
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     beat_at: Mapped[datetime]
+
+
+class PlannedJob(Base):
+    """Something the worker does at its hour, once for all nodes."""
+
+    __tablename__ = "planned_jobs"
+
+    id: Mapped[int] = primary_key()
+    name: Mapped[str] = mapped_column(String(40), unique=True)
+    due_at: Mapped[datetime | None]
+    claimed_until_at: Mapped[datetime | None]
+    done_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    failure: Mapped[str] = mapped_column(String(500), default="")

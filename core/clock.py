@@ -23,7 +23,12 @@ def now() -> datetime:
 
 def today(timezone: str) -> date:
     """The calendar day it is now in `timezone` (an IANA name)."""
-    return now().astimezone(ZoneInfo(timezone)).date()
+    return day_of(now(), timezone)
+
+
+def day_of(instant: datetime, timezone: str) -> date:
+    """The calendar day of an instant in `timezone` (an IANA name)."""
+    return instant.astimezone(ZoneInfo(timezone)).date()
 
 
 @contextmanager

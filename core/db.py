@@ -36,6 +36,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
+from core import sole_use  # noqa: F401 - its listener notes who is connected
 from core.settings import Settings
 from models import Account, Base
 

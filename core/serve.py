@@ -193,7 +193,7 @@ def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT, SIGHUP or the end of the process that started it."""
     from app import create_app
     from blueprints.billing import payments
-    from core import postman, worker
+    from core import nightly, postman, worker
 
     log.configure()
     parent = os.environ.get(supervisor.SUPERVISOR)
@@ -212,4 +212,5 @@ def work(settings: Settings) -> None:
     def send_messages() -> int:
         return postman.send_due(message_gateway, settings.public_url)
 
-    worker.run(app, (ask_about_payments, send_messages), stop)
+    make_backup = nightly.NightlyBackup(settings)
+    worker.run(app, (ask_about_payments, send_messages, make_backup), stop)

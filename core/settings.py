@@ -64,6 +64,12 @@ class Settings:
     smtp_url: str = field(repr=False)
     mail_from: str
     sandbox_port_set: int = 0
+    backups: Path | None = None
+    """The folder of the nightly backups; None: there are none."""
+    backup_hour: int = 3
+    """The hour of the ISP's day at which they are made."""
+    backup_keep_days: int = 30
+    backup_keep_count: int = 14
 
     @property
     def is_sqlite(self) -> bool:
@@ -184,6 +190,19 @@ def check_database_url(url: str, name: str) -> str:
     return url
 
 
+def _backups(env: Mapping[str, str], data: Path, *, is_demo: bool) -> Path | None:
+    """The folder of the nightly backups. The demo, which can be built again, makes none unasked."""
+    text = env.get("LASTMILE_BACKUPS", "").strip()
+    if text.lower() == "off" or (is_demo and not text):
+        return None
+    if not text:
+        return data / "backups"
+    path = Path(text).expanduser()
+    if not path.is_absolute():
+        raise SettingsError(f"LASTMILE_BACKUPS must be a folder's whole path or off, not {text!r}")
+    return path
+
+
 def _networks(env: Mapping[str, str]) -> tuple[IPv4Network | IPv6Network, ...]:
     text = env.get("LASTMILE_SHARED_NETWORKS", "")
     try:
@@ -300,4 +319,8 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         smtp_url=_smtp_url(env),
         mail_from=_mail_from(env),
         sandbox_port_set=_whole(env, "LASTMILE_SANDBOX_PORT", 0, 1, 65_535),
+        backups=_backups(env, data, is_demo=is_demo),
+        backup_hour=_whole(env, "LASTMILE_BACKUP_HOUR", 3, 0, 23),
+        backup_keep_days=_whole(env, "LASTMILE_BACKUP_KEEP_DAYS", 30, 1, 3650),
+        backup_keep_count=_whole(env, "LASTMILE_BACKUP_KEEP_COUNT", 14, 1, 1000),
     )

@@ -65,9 +65,14 @@ def beat() -> None:
     unit_of_work(work)
 
 
+def last_beat() -> datetime | None:
+    """When a worker last said that it is alive."""
+    return db.session.scalar(select(WorkerBeat.beat_at).where(WorkerBeat.name == NAME))
+
+
 def is_alive() -> bool:
     """Whether a worker has said so lately."""
-    beat_at = db.session.scalar(select(WorkerBeat.beat_at).where(WorkerBeat.name == NAME))
+    beat_at = last_beat()
     return beat_at is not None and clock.now() - beat_at < MISSED_AFTER
 
 
@@ -110,5 +115,6 @@ def _round(duties: Sequence[Duty], clockwork: _Clockwork) -> int:
         try:
             done += duty()
         except Exception:
-            log.exception("a duty of the worker failed", extra={"duty": duty.__name__})
+            name = getattr(duty, "__name__", str(duty))
+            log.exception("a duty of the worker failed", extra={"duty": name})
     return done

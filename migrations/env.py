@@ -40,6 +40,10 @@ def _migrate(connection: Connection) -> None:
 
 
 def run() -> None:
+    given: Connection | None = context.config.attributes.get("connection")
+    if given is not None:
+        _migrate(given)  # a restore's, in the transaction that it commits
+        return
     url = _url()
     is_sqlite = make_url(url).get_backend_name() == "sqlite"
     engine = create_engine(url, poolclass=pool.NullPool)

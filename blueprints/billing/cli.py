@@ -1,18 +1,28 @@
-"""`flask ledger`: checking and exporting the books."""
+"""`flask ledger`: checking and exporting the books; `flask billing`: what has to do with money."""
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from datetime import UTC, date, datetime, time
 from typing import TextIO
+from zoneinfo import ZoneInfo
 
 import click
+from flask import current_app
 
 from blueprints.billing.export import beancount
+from blueprints.billing.reconciling import Finding, Reconciled, reconcile
 from blueprints.billing.verify import find_faults
+from core import clock
 from core.commands import Commands
-from core.db import reading
+from core.db import DatabaseBusy, reading
+from core.isp import current_isp
+from core.money import Money, format_money
+from gateways.payments.errors import GatewayError
 
 ledger_cli = Commands("ledger", help="The books.")
+billing_cli = Commands("billing", help="Payments and bills.")
 
 
 @ledger_cli.command("verify")
@@ -36,3 +46,90 @@ def export(format_: str, output: TextIO) -> None:
     del format_
     with reading() as session:
         output.writelines(line + "\n" for line in beancount(session))
+
+
+class _Since(click.ParamType[datetime | date]):
+    """A day, from its beginning at the ISP, or an instant with its zone."""
+
+    name = "DATE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | date:
+        text = str(value)
+        try:
+            found = datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
+        except ValueError:
+            found = None
+        if found is None or (isinstance(found, datetime) and found.tzinfo is None):
+            self.fail("write 2026-03-31, or 2026-03-31T02:00Z with its time zone", param, ctx)
+        return found
+
+
+@billing_cli.command("reconcile")
+@click.option("--since", required=True, type=_Since(), help="A day, or an instant with its zone.")
+def reconcile_command(since: datetime | date) -> None:
+    """Book what the payment gateway has taken since then and the books do not know.
+
+    For after a restore; running it again changes nothing. Exit 1 when something is left for you.
+    """
+    gateway = current_app.extensions["payment_gateway"]
+    if gateway is None:
+        raise click.ClickException("There is no payment gateway: nothing was paid online.")
+    if not isinstance(since, datetime):
+        zone = ZoneInfo(current_isp().timezone)
+        since = datetime.combine(since, time(), zone).astimezone(UTC)
+    if since > clock.now():
+        raise click.ClickException("This is in the future.")
+    found: Counter[Finding] = Counter()
+    refunded = 0
+    try:
+        for done in reconcile(gateway, since):
+            found[done.finding] += 1
+            if done.finding is not Finding.KNOWN or done.listed.refunded_minor:
+                click.echo(_line(done))
+            refunded += bool(done.listed.refunded_minor)
+    except (GatewayError, DatabaseBusy) as error:
+        raise click.ClickException(
+            f"It broke off ({error}). What is listed is booked: run it again for the rest."
+        ) from error
+    click.echo(
+        f"{found[Finding.BOOKED]} booked, {found[Finding.ON_ITS_WAY]} on their way, "
+        f"{found[Finding.KNOWN]} known before."
+    )
+    if found[Finding.STILL_OPEN]:
+        click.echo(
+            f"{found[Finding.STILL_OPEN]} are still open at the gateway and unknown here: "
+            "run it again in an hour."
+        )
+    left = found[Finding.NO_ACCOUNT] + found[Finding.DIFFERS] + refunded
+    if left:
+        click.echo(f"{left} need you: see the lines above.", err=True)
+        sys.exit(1)
+
+
+_WORDS = {
+    Finding.BOOKED: "booked",
+    Finding.ON_ITS_WAY: "on its way",
+    Finding.KNOWN: "known",
+    Finding.STILL_OPEN: "still open, not paid yet",
+    Finding.NO_ACCOUNT: "NOT BOOKED, no account has this reference: import it, then run this again",
+    Finding.DIFFERS: "NOT BOOKED, amount, currency or account differ from ours",
+}
+
+
+def _line(done: Reconciled) -> str:
+    truth = done.listed.truth
+    parts = [
+        f"{done.listed.changed_at:%Y-%m-%d %H:%M}",
+        format_money(Money(truth.amount_minor, truth.currency), "en"),
+        f"account {done.account_number}"
+        if done.account_number
+        else f"reference {truth.customer_reference!r}",
+        truth.reference or done.listed.key,
+        _WORDS[done.finding],
+    ]
+    if done.listed.refunded_minor:
+        refunded = format_money(Money(done.listed.refunded_minor, truth.currency), "en")
+        parts.append(f"{refunded} OF IT WAS REFUNDED at the gateway, which is not in the books")
+    return "  ".join(parts)

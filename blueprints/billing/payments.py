@@ -8,7 +8,7 @@ writes one entry. A time-out is `unknown`, never `declined`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -633,12 +633,17 @@ def _schedule(payment: Payment) -> None:
     payment.claimed_until_at = None
 
 
-def apply(session: Session, truths: Sequence[tuple[int, Truth]]) -> list[PaymentState]:
+def apply(
+    session: Session,
+    truths: Sequence[tuple[int, Truth]],
+    paid_at: Mapping[int, datetime] | None = None,
+) -> list[PaymentState]:
     """Make our payments say what the gateway says, within the running unit of work.
 
     Money that arrived is booked whatever we believed before; everything else ends only a payment
-    that has not ended. Raises TruthMismatch when amount, currency or customer is not our own
-    intent. Returns the states afterwards, in order.
+    that has not ended. `paid_at` has the payments, by id, that arrived at another time than now.
+    Raises TruthMismatch when amount, currency or customer is not our own intent. Returns the states
+    afterwards, in order.
     """
     rows = {
         payment.id: (payment, account_public_id)
@@ -654,7 +659,7 @@ def apply(session: Session, truths: Sequence[tuple[int, Truth]]) -> list[Payment
             raise TruthMismatch(payment.public_id)
         _take_over(payment, truth, received)
     if received:
-        _book(session, received)
+        _book(session, received, paid_at or {})
     changed = [
         rows[payment_id][0] for payment_id, _ in truths if rows[payment_id][0] in session.dirty
     ]
@@ -697,11 +702,16 @@ def _wanted(state: PaymentState, theirs: GatewayState) -> PaymentState:
     return _ENDS[theirs]
 
 
-def _book(session: Session, received: Sequence[tuple[Payment, Truth]]) -> None:
+def _book(
+    session: Session,
+    received: Sequence[tuple[Payment, Truth]],
+    paid_at: Mapping[int, datetime],
+) -> None:
     """Post the entries of payments that have arrived, settle invoices, lift holds, tell people."""
     now = clock.now()
     isp = current_isp()
     today = clock.today(isp.timezone)
+    arrived_at = {payment.id: paid_at.get(payment.id, now) for payment, _ in received}
     entry_ids = ledger.post(
         session,
         [
@@ -709,7 +719,7 @@ def _book(session: Session, received: Sequence[tuple[Payment, Truth]]) -> None:
                 key=f"payment:{payment.public_id}",
                 kind=EntryKind.PAYMENT,
                 account_id=payment.account_id,
-                booked_on=today,
+                booked_on=clock.day_of(arrived_at[payment.id], isp.timezone),
                 description="Payment",
                 lines=(
                     (f"gateway:{payment.gateway}", payment.amount_minor),
@@ -727,7 +737,7 @@ def _book(session: Session, received: Sequence[tuple[Payment, Truth]]) -> None:
         payment.gateway_reference = truth.reference or payment.gateway_reference
         payment.method = truth.method[:120]
         payment.decline_reason = ""
-        payment.ended_at = now
+        payment.ended_at = arrived_at[payment.id]
         payment.ask_at = None
         payment.claimed_until_at = None
     session.flush()
@@ -746,7 +756,7 @@ def _book(session: Session, received: Sequence[tuple[Payment, Truth]]) -> None:
         [
             activity.Event(
                 "payment_received",
-                now,
+                arrived_at[payment.id],
                 account_id=payment.account_id,
                 customer_id=payment.customer_id,
                 facts={

@@ -171,7 +171,7 @@ class Target:
             finished_at = _check_marker(marker, source, state)
             if finished_at is not None:
                 return finished_at
-        found, head = find_revision(self.engine), find_head(settings)
+        found, head = find_revision(self.engine), find_head()
         if found not in (None, head):
             raise CopyImpossible(
                 f"the database's schema is revision {found}, this build's is {head}: "
@@ -185,7 +185,7 @@ class Target:
                     (source, state),
                 )
         if found is None:
-            create_schema(settings, self.engine.url.render_as_string(hide_password=False))
+            create_schema(self.engine.url.render_as_string(hide_password=False))
         return None
 
     def is_begun(self) -> bool:

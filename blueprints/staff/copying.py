@@ -142,7 +142,7 @@ def _check_source(settings: Settings, tell: Tell) -> Path:
     path = Path(str(db.engine.url.database)).resolve()
     if not path.is_file():
         raise CopyImpossible(f"there is no database at {path}")
-    found, head = find_revision(db.engine), find_head(settings)
+    found, head = find_revision(db.engine), find_head()
     if found != head:
         raise CopyImpossible(
             f"the database's schema is revision {found or 'none'}, this build's is {head}: "

@@ -10,6 +10,10 @@ class MessageUncertain(Exception):
     """It is not known whether the message left: a notice is sent again under the same id."""
 
 
+class MessagesUnreachable(Exception):
+    """Messages could not be handed on now, for the reason in the text."""
+
+
 class MessageRefused(Exception):
     """The message will never be delivered, for the reason in the text."""
 
@@ -31,3 +35,11 @@ class MessageGateway(ABC):
     @abstractmethod
     def send(self, message: OutgoingMessage) -> None:
         """Deliver the message or hand it on. Raises MessageUncertain, MessageRefused."""
+
+    def greet(self, timeout_seconds: float) -> str:
+        """See that messages could be sent now, sending none; where they go, in words.
+
+        Raises MessagesUnreachable.
+        """
+        del timeout_seconds
+        return type(self).__name__

@@ -39,6 +39,11 @@ class Mailbox(MessageGateway):
         temporary.write_bytes(bytes(compose(message, self._sender)))
         temporary.replace(self._folder / f"{name}.eml")
 
+    def greet(self, timeout_seconds: float) -> str:
+        """See MessageGateway."""
+        del timeout_seconds
+        return f"The demo's mailbox, {self._folder},"
+
     def list_latest(self) -> list[ReceivedMessage]:
         """The newest messages first."""
         paths = sorted(

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from gateways.messages.base import (
     MessageGateway,
     MessageRefused,
+    MessagesUnreachable,
     MessageUncertain,
     OutgoingMessage,
 )
@@ -51,14 +52,27 @@ class SmtpGateway(MessageGateway):
         except (smtplib.SMTPException, OSError) as error:
             raise MessageUncertain(type(error).__name__) from error
 
-    def _connect(self) -> smtplib.SMTP:
+    def greet(self, timeout_seconds: float) -> str:
+        """Connect, say EHLO and sign in as for sending; see MessageGateway."""
+        try:
+            with self._connect(timeout_seconds) as server:
+                server.ehlo_or_helo_if_needed()
+                server.noop()
+        except smtplib.SMTPAuthenticationError as error:
+            raise MessagesUnreachable("it refuses the user or the password") from error
+        except (smtplib.SMTPException, OSError) as error:
+            words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise MessagesUnreachable(str(words).splitlines()[0][:120]) from error
+        return f"{self._host}:{self._port}"
+
+    def _connect(self, timeout_seconds: float = TIMEOUT_SECONDS) -> smtplib.SMTP:
         context = ssl.create_default_context()
         if self._scheme == "smtps":
             server: smtplib.SMTP = smtplib.SMTP_SSL(
-                self._host, self._port, timeout=TIMEOUT_SECONDS, context=context
+                self._host, self._port, timeout=timeout_seconds, context=context
             )
         else:
-            server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
+            server = smtplib.SMTP(self._host, self._port, timeout=timeout_seconds)
             if self._scheme == "smtp+starttls":
                 server.starttls(context=context)
         if self._user:

@@ -6,7 +6,7 @@ Any call may raise `GatewayTimeout`, which leaves the outcome unknown.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -65,6 +65,21 @@ class Truth:
     method: str
     decline_reason: str
     gateway_fee_minor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One payment as the gateway's own list has it: our key and return address with the truth.
+
+    `changed_at` is when it took the state it has; `refunded_minor` what was given back of it.
+    """
+
+    key: str
+    truth: Truth
+    return_url: str
+    created_at: datetime
+    changed_at: datetime
+    refunded_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +145,13 @@ class PaymentGateway(ABC):
 
         Raises GatewayRefused when it is not paid, more than is left, or the refund key was used
         with other content; GatewayUnknownKey when the gateway never saw the payment.
+        """
+
+    @abstractmethod
+    def list_since(self, since: datetime) -> Iterator[Listed]:
+        """The payments that were begun or changed at or after `since`, whatever their state.
+
+        Asks page by page while it is read, and raises GatewayTimeout where a page does not come.
         """
 
     @abstractmethod

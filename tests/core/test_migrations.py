@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from core.db import db
-from core.migrate import _config, upgrade
+from core.migrate import _config, known_revisions, upgrade
 from core.settings import ROOT
 from models import Base
 from tests import outside, pg, repeats
@@ -31,7 +31,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "later"
-down_revision = "HEAD"
+down_revision = "{head}"
 
 
 def upgrade():
@@ -155,8 +155,7 @@ def later(tmp_path: Path) -> Path:
     """The migrations of a build of later, which rebuilds tables that hold data."""
     scripts = tmp_path / "migrations"
     shutil.copytree(ROOT / "migrations", scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    head = ScriptDirectory(str(ROOT / "migrations")).get_current_head()
-    (scripts / "versions" / "later.py").write_text(LATER.replace("HEAD", str(head)))
+    (scripts / "versions" / "later.py").write_text(LATER.format(head=known_revisions()[0]))
     return scripts
 
 
@@ -309,4 +308,4 @@ def test_database_of_a_build_is_left_as_it_is(ctx: Portal) -> None:
     before = ctx.rows("SELECT version_num FROM alembic_version")
     upgrade(ctx.settings)
     assert ctx.rows("SELECT version_num FROM alembic_version") == before
-    command.check(_config(ctx.settings))
+    command.check(_config(ctx.settings.database_url))

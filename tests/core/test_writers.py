@@ -167,7 +167,7 @@ def test_engine_that_does_not_keep_its_promises_is_refused(ctx: Portal) -> None:
 def test_upgraded_schema_equals_the_models_and_its_triggers_the_list(
     ctx: Portal, tmp_path: Path
 ) -> None:
-    command.check(_config(ctx.settings))
+    command.check(_config(ctx.settings.database_url))
     if not ctx.settings.is_sqlite:
         return
     fresh = create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")

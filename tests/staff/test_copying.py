@@ -76,7 +76,7 @@ def server() -> pg.PgServer:
     outside.need("postgresql")
     server = pg.server()
     settings = _settings(Path("/"), server.create("migrated"))
-    create_schema(settings, settings.database_url)
+    create_schema(settings.database_url)
     return server
 
 

@@ -1,7 +1,7 @@
 """The sandbox as the portal sees it: over HTTP, or in process for building a demo's history."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from gateways.outbound import (
 )
 from gateways.payments.base import (
     GatewayState,
+    Listed,
     Notice,
     PaymentGateway,
     RefundTruth,
@@ -37,6 +38,7 @@ from gateways.payments.signatures import check_signature
 # Only an answer that says one of these is a definite no. Any other failure leaves it open what
 # happened, a 409 for a call under way and an answer from something in between among them.
 _REFUSALS = frozenset({"bad request", "key reused", "not paid", "too much"})
+_PAGE = 100
 
 
 class SandboxGateway(PaymentGateway):
@@ -94,6 +96,18 @@ class SandboxGateway(PaymentGateway):
             decline_reason=_text(answer, "decline_reason"),
         )
 
+    def list_since(self, since: datetime) -> Iterator[Listed]:
+        """See PaymentGateway."""
+        after: int | None = 0
+        while after is not None:
+            target = f"/v1/payments/list?since={since.timestamp()}&after={after}"
+            page = self._call("GET", target, "")
+            rows = page.get("payments")
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                raise GatewayTimeout("the gateway's answer has no readable payments")
+            yield from map(_listed, rows)
+            after = None if page.get("next_after") is None else _whole(page, "next_after")
+
     def read_notice(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Notice:
         """See PaymentGateway."""
         return read_sandbox_notice(body, headers, now, self._secrets.notice_secrets)
@@ -149,6 +163,21 @@ class SandboxInProcess(PaymentGateway):
     def refund(self, key: str, refund_key: str, amount_minor: int) -> RefundTruth:
         """See PaymentGateway."""
         return self._store.refund(key, refund_key, amount_minor)
+
+    def list_since(self, since: datetime) -> Iterator[Listed]:
+        """See PaymentGateway."""
+        after = 0
+        while rows := self._store.list_since(since, after, _PAGE):
+            for payment, refunded_minor in rows:
+                yield Listed(
+                    key=payment.key,
+                    truth=payment.truth,
+                    return_url=payment.return_url,
+                    created_at=payment.created_at,
+                    changed_at=payment.changed_at,
+                    refunded_minor=refunded_minor,
+                )
+            after = rows[-1][0].id
 
     def read_notice(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Notice:
         """See PaymentGateway."""
@@ -208,6 +237,27 @@ def _truth(fields: dict[str, Any]) -> Truth:
         decline_reason=_text(fields, "decline_reason"),
         gateway_fee_minor=fee_minor,
     )
+
+
+def _listed(fields: dict[str, Any]) -> Listed:
+    return Listed(
+        key=_text(fields, "key"),
+        truth=_truth(fields),
+        return_url=_text(fields, "return_url"),
+        created_at=_instant(fields, "created_at"),
+        changed_at=_instant(fields, "changed_at"),
+        refunded_minor=_whole(fields, "refunded_minor"),
+    )
+
+
+def _instant(fields: Mapping[str, Any], name: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(_text(fields, name))
+    except ValueError as error:
+        raise GatewayTimeout(f"the gateway's answer has no readable {name}") from error
+    if instant.tzinfo is None:
+        raise GatewayTimeout(f"the gateway's answer has no readable {name}")
+    return instant
 
 
 def _state(fields: dict[str, Any]) -> GatewayState:

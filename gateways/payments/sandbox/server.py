@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -51,6 +52,7 @@ from gateways.payments.sandbox.store import (
 
 _MAX_REQUEST_BYTES = 65_536
 _BOOK_PAGE = 1_000
+_LIST_PAGE = 100
 _PR_SET_PDEATHSIG = 1
 
 _ROUTES = Map(
@@ -64,6 +66,7 @@ _ROUTES = Map(
         Rule("/pay/<page_token>/back", endpoint="back", methods=["GET"]),
         Rule("/v1/payments", endpoint="start", methods=["POST"]),
         Rule("/v1/payments", endpoint="ask", methods=["GET"]),
+        Rule("/v1/payments/list", endpoint="list", methods=["GET"]),
         Rule("/v1/payments/cancel", endpoint="cancel", methods=["POST"]),
         Rule("/v1/refunds", endpoint="refund", methods=["POST"]),
         Rule("/v1/faults", endpoint="set_faults", methods=["POST"]),
@@ -141,6 +144,28 @@ class SandboxApp:
     def _ask(self, request: Request) -> Response:
         key = request.args.get("key", "")
         return self._api("ask", key, lambda: _truth(self._store.ask(key)))
+
+    def _list(self, request: Request) -> Response:
+        since = request.args.get("since", 0.0, type=float)
+        after = request.args.get("after", 0, type=int)
+
+        def work() -> dict[str, object]:
+            rows = self._store.list_since(datetime.fromtimestamp(since, UTC), after, _LIST_PAGE)
+            payments = [
+                {
+                    **_truth(payment.truth),
+                    "key": payment.key,
+                    "return_url": payment.return_url,
+                    "created_at": payment.created_at.isoformat(),
+                    "changed_at": payment.changed_at.isoformat(),
+                    "refunded_minor": refunded_minor,
+                }
+                for payment, refunded_minor in rows
+            ]
+            next_after = rows[-1][0].id if len(rows) == _LIST_PAGE else None
+            return {"payments": payments, "next_after": next_after}
+
+        return self._api("list", "", work)
 
     def _cancel(self, request: Request) -> Response:
         fields = _fields(request)

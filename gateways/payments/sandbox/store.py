@@ -126,6 +126,11 @@ class SandboxPayment:
         return self.state is GatewayState.PENDING and self.decision is None
 
     @property
+    def changed_at(self) -> datetime:
+        """When it took the state it has, as far as is known."""
+        return self.ended_at or self.created_at
+
+    @property
     def truth(self) -> Truth:
         """The same, as the gateway interface says it."""
         return Truth(
@@ -304,6 +309,20 @@ class SandboxStore:
                 (payment_id, count),
             ).fetchall()
         return [(_payment(row[:-1]), row[-1]) for row in rows]
+
+    def list_since(
+        self, since: datetime, after_id: int, count: int
+    ) -> list[tuple[SandboxPayment, int]]:
+        """Payments begun or ended at or after `since`, in order of their row ids and after one,
+        each with what was refunded of it."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT p.*, (SELECT coalesce(sum(r.amount_minor), 0) FROM refunds r"
+                " WHERE r.payment_id = p.id) FROM payments p WHERE p.id > ?1"
+                " AND (p.created_at >= ?2 OR p.ended_at >= ?2) ORDER BY p.id LIMIT ?3",
+                (after_id, since.timestamp(), count),
+            ).fetchall()
+            return [(self._get_current(_payment(row[:-1]).key), row[-1]) for row in rows]
 
     def settle_due(self) -> int:
         """Finish what has come due (late answers, debits, expiry); the number of payments."""

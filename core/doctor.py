@@ -1,0 +1,408 @@
+"""What is wrong with a deployment, in words: one finding for each check, with what to do about it.
+
+A check looks and changes nothing. What cannot be looked at (a database that is away) is itself a
+finding, never an exception.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from flask import current_app
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from core import backup, backup_file, clock, migrate, nightly, worker
+from core.backup_file import BadBackup
+from core.db import check_engine, db
+from core.restore import words_of_age
+from core.settings import LOOPBACK_HOSTS, Settings
+from gateways.messages.base import MessagesUnreachable
+from models import Isp, JournalEntry, Message, MessageState
+
+BACKUP_MAX_AGE = timedelta(hours=26)
+MAIL_WAITS_TOO_LONG = timedelta(hours=1)
+SMTP_SECONDS = 8.0
+CLOCK_SECONDS = 30
+_MIN_FREE_BYTES = 500_000_000
+_ADJTIMEX_UNSYNCHRONISED = 5  # TIME_ERROR
+
+
+class Level(StrEnum):
+    """How bad it is. A note may be meant so; something wrong makes `flask doctor` exit 1."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. `remedy` is empty when there is nothing to do."""
+
+    check: str
+    level: Level
+    words: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    level: Level
+    words: str
+    remedy: str = ""
+
+
+def _ok(words: str) -> _Said:
+    return _Said(Level.OK, words)
+
+
+def _note(words: str, remedy: str = "") -> _Said:
+    return _Said(Level.NOTE, words, remedy)
+
+
+def _wrong(words: str, remedy: str) -> _Said:
+    return _Said(Level.WRONG, words, remedy)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """The findings of all checks, in an order in which one would mend them. Needs an application
+    context."""
+    checks: tuple[tuple[str, Callable[[Settings], _Said]], ...] = (
+        ("mode", _mode),
+        ("secret", _secret),
+        ("permissions", _permissions),
+        ("disk", _disk),
+        ("clock", _clock),
+        ("database", _database),
+        ("schema", _schema),
+        ("worker", _worker),
+        ("backup", _backup),
+        ("proxy", _proxy),
+        ("mail", _mail),
+        ("payments", _payments),
+    )
+    for name, check in checks:
+        try:
+            said = check(settings)
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            said = _wrong(
+                f"The database does not answer: {str(cause).splitlines()[0]}",
+                "see the line about the database",
+            )
+        except OSError as error:
+            said = _wrong(f"{error.filename}: {error.strerror}", "see that it can be read")
+        finally:
+            db.session.remove()
+        yield Finding(name, said.level, said.words, said.remedy)
+
+
+def _mode(settings: Settings) -> _Said:
+    is_demo = db.session.scalar(select(Isp.is_demo))
+    if is_demo is None:
+        return _wrong("There is no ISP in the database yet.", "flask setup catalog.toml")
+    if is_demo != settings.is_demo:
+        return _wrong(
+            "The database belongs to the demo, and this is a real deployment."
+            if is_demo
+            else "LASTMILE_DEMO=1 is set, and the database is a real one.",
+            "set LASTMILE_DATA or DATABASE_URL to the right one, or change LASTMILE_DEMO",
+        )
+    return _ok(f"{'The demo' if is_demo else 'A real deployment'}, at {settings.public_url}.")
+
+
+# Files ---------------------------------------------------------------------------------------
+
+
+def _secret(settings: Settings) -> _Said:
+    # A short one or a sample stops every command with its name before it comes to this.
+    length = f"{len(settings.secret)} characters"
+    path = settings.data / "secret"
+    if os.environ.get("LASTMILE_SECRET", "").strip() or not path.exists():
+        return _ok(f"{length}, from LASTMILE_SECRET.")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        return _wrong(
+            f"{path} can be read by others (mode {mode:o}).",
+            f"chmod 600 {path}; if somebody may have read it, delete it and restart: a new one "
+            "is made, and pages that are open have to be loaded again",
+        )
+    return _ok(f"{length}, in {path}, for its owner alone.")
+
+
+def _permissions(settings: Settings) -> _Said:
+    folder = settings.data
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o077:
+        return _wrong(f"{folder} is open to others (mode {mode:o}).", f"chmod 700 {folder}")
+    files = [path for path in folder.iterdir() if path.is_file()]
+    if settings.is_sqlite:
+        database = backup.database_file(settings)
+        if database.parent != folder and database.exists():
+            files += database.parent.glob(f"{database.name}*")
+            opened = stat.S_IMODE(database.stat().st_mode) & 0o077
+            if opened and stat.S_IMODE(database.parent.stat().st_mode) & 0o011:
+                return _wrong(f"{database} is open to others.", f"chmod 600 {database}*")
+    owner = folder.stat().st_uid
+    strange = [path for path in files if path.stat().st_uid != owner]
+    if strange:
+        return _wrong(
+            f"{strange[0].name} does not belong to {_user(owner)}, to whom {folder} belongs: "
+            "the portal may not be able to write it.",
+            f"chown -R {_user(owner)} {folder}, and run commands as {_user(owner)}",
+        )
+    if os.geteuid() not in (0, owner):
+        return _wrong(
+            f"{folder} belongs to {_user(owner)}, and you are {_user(os.geteuid())}.",
+            f"run commands as {_user(owner)}",
+        )
+    return _ok(f"{folder} is for {_user(owner)} alone.")
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _disk(settings: Settings) -> _Said:
+    size = backup.database_bytes(settings)
+    folders = [settings.data]
+    if settings.is_sqlite:
+        folders.append(backup.database_file(settings).parent)
+    if settings.backups is not None and settings.backups.is_dir():
+        folders.append(settings.backups)
+    needed = max(_MIN_FREE_BYTES, 2 * size)
+    free = {folder: shutil.disk_usage(folder).free for folder in folders}
+    worst = min(free, key=lambda folder: free[folder])
+    words = f"{_size(free[worst])} are free for {worst}; the database has {_size(size)}."
+    if free[worst] < needed:
+        return _wrong(
+            words,
+            f"free {_size(needed - free[worst])}: a backup needs twice the database, "
+            "and a full disk stops every payment",
+        )
+    return _ok(words)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+# Time ----------------------------------------------------------------------------------------
+
+
+def _clock(settings: Settings) -> _Said:
+    now = clock.now()
+    remedy = "set the clock and keep it by a time server: apt-get install systemd-timesyncd"
+    with tempfile.NamedTemporaryFile(dir=settings.data, prefix=".clock-") as file:
+        written_at = datetime.fromtimestamp(Path(file.name).stat().st_mtime, UTC)
+    for name, other in (("file system", written_at), ("database", _database_time(settings))):
+        if other is not None and abs((other - now).total_seconds()) > CLOCK_SECONDS:
+            return _wrong(
+                f"The clock of the {name} differs by {abs((other - now).total_seconds()):.0f} s "
+                "from this machine's.",
+                remedy,
+            )
+    newest = db.session.scalar(select(func.max(JournalEntry.created_at)))
+    if newest is not None and newest - now > timedelta(seconds=CLOCK_SECONDS):
+        return _wrong(
+            f"The latest entry of the books is from {newest:%Y-%m-%d %H:%M} UTC, "
+            f"and this machine believes it is {now:%Y-%m-%d %H:%M}.",
+            remedy,
+        )
+    if _is_unsynchronised():
+        return _note("Nobody keeps this machine's clock right.", remedy)
+    return _ok(f"{now:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def _database_time(settings: Settings) -> datetime | None:
+    """What time it is at the database's server, when it is another program."""
+    if settings.is_sqlite:
+        return None
+    return db.session.execute(select(func.clock_timestamp())).scalar_one().astimezone(UTC)  # type: ignore[no-any-return]
+
+
+def _is_unsynchronised() -> bool:
+    """Whether the kernel says that no time server keeps the clock (Linux)."""
+    if sys.platform != "linux":
+        return False
+    # Room for struct timex; modes = 0 asks and sets nothing.
+    room = ctypes.create_string_buffer(512)
+    return bool(ctypes.CDLL(None).adjtimex(room) == _ADJTIMEX_UNSYNCHRONISED)
+
+
+# The database --------------------------------------------------------------------------------
+
+
+def _database(settings: Settings) -> _Said:
+    try:
+        check_engine()
+    except RuntimeError as error:
+        return _wrong(f"{error}.", "see that the database lies on a local disk, not on a network's")
+    if not settings.is_sqlite:
+        version = db.session.execute(select(func.current_setting("server_version"))).scalar_one()
+        return _ok(f"PostgreSQL {version} answers.")
+    with db.engine.connect() as connection:
+        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    if found != "ok":
+        return _wrong(
+            f"The database file is damaged: {str(found).splitlines()[0]}",
+            "stop the portal, keep a copy of the file, and flask restore the last good backup",
+        )
+    return _ok("SQLite, set as it must be, and not damaged.")
+
+
+def _schema(settings: Settings) -> _Said:
+    del settings
+    with db.engine.connect() as connection:
+        revision = migrate.current_revision(connection)
+    known = migrate.known_revisions()
+    if revision == known[0]:
+        return _ok(f"Revision {revision}, the newest of this version.")
+    if revision in known or revision is None:
+        return _wrong(
+            f"The schema is at {revision or 'nothing'}, this version wants {known[0]}.",
+            "restart the portal: it brings the schema up to date",
+        )
+    return _note(f"The schema ({revision}) is of a later version.", "update the portal")
+
+
+def _worker(settings: Settings) -> _Said:
+    del settings
+    beat_at = worker.last_beat()
+    if beat_at is not None and worker.is_alive():
+        return _ok(f"Alive {max(int((clock.now() - beat_at).total_seconds()), 0)} s ago.")
+    when = f"since {words_of_age(beat_at)} ago" if beat_at is not None else "yet"
+    return _wrong(
+        f"No worker has been alive {when}: payments are not asked about, no message is sent.",
+        "start the portal (python app.py), or the worker alone (python app.py worker)",
+    )
+
+
+# What is kept --------------------------------------------------------------------------------
+
+
+def _backup(settings: Settings) -> _Said:
+    last = nightly.last_backup()
+    if settings.backups is None and last.done_at is None:
+        if settings.is_demo:
+            return _ok("The demo makes none.")
+        return _wrong(
+            "There are no nightly backups (LASTMILE_BACKUPS=off), and none was made by hand.",
+            "unset LASTMILE_BACKUPS, or run flask backup FILE every night",
+        )
+    if last.has_failed:
+        return _wrong(f"The last backup failed: {last.failure}", "mend that, then: flask backup")
+    found = backup.find_last_good(settings.backups) if settings.backups is not None else None
+    made_at = max(filter(None, (last.done_at, found[0] if found else None)), default=None)
+    if made_at is None:
+        return _wrong("There is no backup yet.", "flask backup")
+    words = f"The last one is {words_of_age(made_at)} old"
+    if clock.now() - made_at > BACKUP_MAX_AGE:
+        return _wrong(f"{words}.", "see that the worker runs, or: flask backup")
+    return _backup_file(settings, words, found[1] if found is not None else None)
+
+
+def _backup_file(settings: Settings, words: str, path: Path | None) -> _Said:
+    """Read the newest backup whole: what was good when it was written may not be any more."""
+    if path is None:
+        return _note(f"{words}; it is not in a folder that this machine sees.")
+    try:
+        backup_file.check(path)
+    except BadBackup as error:
+        return _wrong(f"{path}: {error}.", "flask backup, and look after that disk")
+    words += f", {path}, read again just now"
+    home = backup.database_file(settings).parent if settings.is_sqlite else None
+    if home is not None and home.stat().st_dev == path.stat().st_dev:
+        return _note(
+            f"{words}, on the same disk as the database.",
+            "copy it to another machine, or set LASTMILE_BACKUPS to another disk",
+        )
+    return _ok(f"{words}.")
+
+
+# The world outside ---------------------------------------------------------------------------
+
+
+def _proxy(settings: Settings) -> _Said:
+    is_public = settings.host not in LOOPBACK_HOSTS
+    if settings.is_https and not settings.proxy_count:
+        return _wrong(
+            f"{settings.public_url} comes through a proxy, and LASTMILE_PROXY_COUNT is 0: all "
+            "subscribers seem to have the proxy's address and share its limits.",
+            "set LASTMILE_PROXY_COUNT to the number of proxies in front of the portal",
+        )
+    if is_public and not settings.proxy_count:
+        return _wrong(
+            f"The portal listens at {settings.host} without TLS.",
+            "put a web server in front of it, unset LASTMILE_HOST, set LASTMILE_PROXY_COUNT=1",
+        )
+    if is_public:
+        return _note(
+            f"The portal listens at {settings.host}: whoever reaches it past the proxy can "
+            "pretend to have any address.",
+            "unset LASTMILE_HOST when the proxy is on this machine, else let a firewall see to it",
+        )
+    if not settings.is_https:
+        said = f"Only this machine reaches the portal, at {settings.public_url}."
+        remedy = "set LASTMILE_PUBLIC_URL to the address that subscribers use"
+        return _ok(said) if settings.is_demo else _note(said, remedy)
+    count = settings.proxy_count
+    return _ok(f"{count} {'proxy' if count == 1 else 'proxies'} in front of {settings.public_url}.")
+
+
+def _mail(settings: Settings) -> _Said:
+    gateway = current_app.extensions["message_gateway"]
+    oldest, count = db.session.execute(
+        select(func.min(Message.created_at), func.count()).where(
+            Message.state == MessageState.QUEUED.value
+        )
+    ).one()
+    waiting = f" {count} {'message waits' if count == 1 else 'messages wait'}." if count else ""
+    if gateway is None:
+        return _wrong(
+            f"There is no mail server.{waiting}", "set LASTMILE_SMTP_URL and LASTMILE_MAIL_FROM"
+        )
+    try:
+        server = gateway.greet(SMTP_SECONDS)
+    except MessagesUnreachable as error:
+        return _wrong(
+            f"The mail server does not answer as it should ({error}).{waiting}",
+            "see LASTMILE_SMTP_URL, and that this machine may reach that port",
+        )
+    if count and clock.now() - oldest > MAIL_WAITS_TOO_LONG:
+        return _wrong(
+            f"{server} answers, but the oldest message waits for {words_of_age(oldest)}.{waiting}",
+            "see the worker's log for what the mail server says",
+        )
+    if not settings.mail_from and not settings.is_demo:
+        return _note(
+            f"{server} answers; mail comes from no-reply@{settings.public_host}.",
+            "set LASTMILE_MAIL_FROM to an address that people may answer to",
+        )
+    return _ok(f"{server} answers.")
+
+
+def _payments(settings: Settings) -> _Said:
+    gateway = current_app.extensions["payment_gateway"]
+    if gateway is None:
+        return _note(
+            "There is no payment gateway: paying online is absent, and the pages say how to pay.",
+            "set LASTMILE_PAYMENT_GATEWAY when there is one",
+        )
+    demo = ", which moves no money" if settings.is_demo else ""
+    return _ok(f"{gateway.title} at {gateway.origin}{demo}.")

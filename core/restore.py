@@ -1,0 +1,354 @@
+"""Putting a backup in the place of the database: the whole of it or nothing, whatever happens.
+
+What is restored is checked, upgraded and verified before it becomes the database. On SQLite that is
+one rename; on PostgreSQL one transaction. The database that was there is kept under a dated name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import psycopg
+from sqlalchemy import Connection, create_engine, inspect, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+from core import backup_file, clock, migrate, pg_programs, sole_use
+from core.backup import (
+    REPLACED_SCHEMA,
+    Faults,
+    check_file,
+    count_rows,
+    database_file,
+    engine_of_file,
+    find_some,
+    make_single_file,
+)
+from core.backup_file import BadBackup, Manifest
+from core.pg_programs import PgProgramFailed
+from core.settings import Settings
+from core.sole_use import DatabaseInUse
+from models import Base, Isp, SignInSession
+
+
+class RestoreRefused(Exception):
+    """The backup was not restored; the database is the one that was there. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did. `replaced` says where the database that was there is now, None when there
+    was none; `lost_rows` how many rows of each table it had more than the restored one, as far as
+    it could be read."""
+
+    manifest: Manifest
+    replaced: str | None
+    upgraded_from: str | None
+    lost_rows: dict[str, int] = field(default_factory=dict)
+
+
+def examine(settings: Settings, path: Path, *, with_faults: bool = False) -> Manifest:
+    """What would be restored from `path`. Raises RestoreRefused when it must not be; reads only the
+    manifest, so damage further on is found when it is restored."""
+    try:
+        manifest = backup_file.read_manifest(path)
+    except BadBackup as error:
+        raise RestoreRefused(f"{path}: {error}") from error
+    here = "sqlite" if settings.is_sqlite else "postgresql"
+    if manifest.engine != here:
+        raise RestoreRefused(
+            f"{path} is a backup of {_engine_name(manifest.engine)}, and DATABASE_URL names "
+            f"{_engine_name(here)}"
+        )
+    if manifest.is_demo != settings.is_demo:
+        raise RestoreRefused(
+            f"{path} is a backup of the demo, and this is a real deployment"
+            if manifest.is_demo
+            else f"{path} is a backup of a real deployment, and LASTMILE_DEMO=1 is set"
+        )
+    if manifest.revision not in migrate.known_revisions():
+        raise RestoreRefused(
+            f"{path} was made by a later version of the portal (schema {manifest.revision}): "
+            "update the portal first"
+        )
+    if manifest.faults and not with_faults:
+        raise RestoreRefused(
+            f"the books in {path} did not add up when it was made ({manifest.faults[0]}): "
+            "take an earlier one, or restore it as it is with --with-faults"
+        )
+    return manifest
+
+
+def _engine_name(engine: str) -> str:
+    return {"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(engine, engine)
+
+
+def restore(
+    settings: Settings, path: Path, find_faults: Faults, *, with_faults: bool = False
+) -> Restored:
+    """Make the backup at `path` the database of this deployment.
+
+    Raises RestoreRefused, and then the database is the one that was there.
+    """
+    examine(settings, path, with_faults=with_faults)
+    put_back = _restore_sqlite if settings.is_sqlite else _restore_postgresql
+    try:
+        return put_back(settings, path, find_faults, with_faults=with_faults)
+    except BadBackup as error:
+        raise RestoreRefused(f"{path}: {error}") from error
+    except DatabaseInUse as error:
+        raise RestoreRefused(
+            f"the database is in use{f' ({error})' if str(error) else ''}: "
+            "stop the portal and its worker on every machine, and other commands"
+        ) from error
+    except PgProgramFailed as error:
+        raise RestoreRefused(str(error)) from error
+    except OSError as error:
+        raise RestoreRefused(f"{error.filename or path}: {error.strerror}") from error
+    except (sqlite3.Error, psycopg.Error, SQLAlchemyError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise RestoreRefused(f"{path}: {str(cause).splitlines()[0]}") from error
+
+
+def _prepare(
+    session: Session, manifest: Manifest, find_faults: Faults, *, with_faults: bool
+) -> None:
+    """Check what was restored within `session`, whose schema is this build's, and end what must not
+    live again: sessions that were ended after the backup was made would be open once more."""
+    isp = session.execute(select(Isp.is_demo)).one_or_none()
+    if isp is None or isp.is_demo != manifest.is_demo:
+        raise RestoreRefused("the database in the backup is not what its manifest says")
+    found = count_rows(session)
+    for table, count in manifest.rows.items():
+        if found.get(table) != count:
+            raise RestoreRefused(
+                f"the table {table} has {found.get(table, 0)} of the {count} rows in the backup"
+            )
+    faults = find_some(session, find_faults)
+    if faults and not with_faults:
+        raise RestoreRefused(f"the books in the backup do not add up: {faults[0]}")
+    session.execute(
+        update(SignInSession)
+        .where(SignInSession.ended_at.is_(None))
+        .values(ended_at=clock.now(), kept_form=None, kept_until_at=None)
+    )
+
+
+def _stamp() -> str:
+    return clock.now().astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _lost(before: dict[str, int], manifest: Manifest) -> dict[str, int]:
+    return {
+        table: count - manifest.rows.get(table, 0)
+        for table, count in before.items()
+        if count > manifest.rows.get(table, 0)
+    }
+
+
+# SQLite --------------------------------------------------------------------------------------
+
+
+def _restore_sqlite(
+    settings: Settings, path: Path, find_faults: Faults, *, with_faults: bool
+) -> Restored:
+    target = database_file(settings)
+    with sole_use.alone(target), backup_file.workshop(target.parent) as workshop:
+        copy = workshop / "database"
+        _check_room(path, workshop)
+        manifest = backup_file.extract(path, copy)
+        check_file(copy)
+        url = f"sqlite:///{copy}"
+        engine = engine_of_file(copy)
+        with engine.connect() as connection:
+            revision = migrate.current_revision(connection)
+        is_older = revision != migrate.known_revisions()[0]
+        if is_older:
+            migrate.upgrade_file(url)
+        with engine.connect() as connection, Session(connection, autoflush=False) as session:
+            _prepare(session, manifest, find_faults, with_faults=with_faults)
+            session.commit()
+        make_single_file(copy)
+        _sync(copy)
+        backup_file.own_like(copy, target if target.exists() else target.parent)
+        before = _close(target)
+        replaced = _swap(copy, target)
+    return Restored(
+        manifest,
+        str(replaced) if replaced is not None else None,
+        revision if is_older else None,
+        _lost(before, manifest),
+    )
+
+
+def _check_room(path: Path, folder: Path) -> None:
+    needed = backup_file.read_manifest(path).database_bytes * 11 // 10
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RestoreRefused(
+            f"there is not enough room in {folder.parent}: {free // 1_000_000} MB are free, "
+            f"{needed // 1_000_000} MB are needed"
+        )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _close(target: Path) -> dict[str, int]:
+    """Make the database that is there one file, and say how many rows it has.
+
+    Raises DatabaseInUse. One that is damaged, which may be why it is replaced, stays as it is.
+    """
+    if not target.exists():
+        return {}
+    rows: dict[str, int] = {}
+    with (
+        contextlib.suppress(SQLAlchemyError),
+        engine_of_file(target).connect() as connection,
+        Session(connection) as session,
+    ):
+        rows = count_rows(session)
+    try:
+        make_single_file(target)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise DatabaseInUse from error
+    except sqlite3.DatabaseError:
+        pass
+    return rows
+
+
+def _swap(copy: Path, target: Path) -> Path | None:
+    """Put `copy` at `target` and what was there beside it; at each moment one of both is there."""
+    replaced = None
+    if target.exists():
+        replaced = target.with_name(f"{target.name}.replaced-{_stamp()}")
+        for suffix in ("", "-wal"):
+            # What could not be folded in belongs to the database that goes, and would be taken for
+            # the new one's.
+            old = target.with_name(target.name + suffix)
+            if old.exists():
+                os.link(old, replaced.with_name(replaced.name + suffix))
+        backup_file.sync_folder(target.parent)
+    for suffix in ("-wal", "-shm"):
+        target.with_name(target.name + suffix).unlink(missing_ok=True)
+    copy.rename(target)
+    backup_file.sync_folder(target.parent)
+    return replaced
+
+
+# PostgreSQL ----------------------------------------------------------------------------------
+
+
+def _restore_postgresql(
+    settings: Settings, path: Path, find_faults: Faults, *, with_faults: bool
+) -> Restored:
+    with backup_file.workshop(settings.data) as workshop:
+        _check_room(path, workshop)
+        copy = workshop / "dump"
+        manifest = backup_file.extract(path, copy)
+        engine = create_engine(settings.database_url, poolclass=NullPool)
+        with engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4711)")  # the migrations'
+            _refuse_others(connection)
+            with Session(connection) as session:
+                before = count_rows(session)
+            replaced = _set_aside(connection)
+            with pg_programs.script(copy) as lines:
+                _run_script(connection, lines)
+            for setting in ("search_path", "check_function_bodies", "row_security"):
+                connection.exec_driver_sql(f"RESET {setting}")
+            revision = migrate.current_revision(connection)
+            is_older = revision != migrate.known_revisions()[0]
+            if is_older:
+                migrate.upgrade_within(connection)
+            with Session(connection, autoflush=False) as session:
+                _prepare(session, manifest, find_faults, with_faults=with_faults)
+                session.flush()
+            _refuse_others(connection)
+    return Restored(manifest, replaced, revision if is_older else None, _lost(before, manifest))
+
+
+def _refuse_others(connection: Connection) -> None:
+    # What another role is may be hidden from ours; autovacuum has no role.
+    connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
+    others = connection.exec_driver_sql(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND (backend_type = 'client backend' "
+        "OR backend_type IS NULL AND usesysid IS NOT NULL)"
+    ).scalar_one()
+    if others:
+        raise DatabaseInUse("1 connection" if others == 1 else f"{others} connections")
+
+
+def _set_aside(connection: Connection) -> str | None:
+    """Move the tables that are there into a schema of their own, with all that belongs to them."""
+    there = set(inspect(connection).get_table_names())
+    tables = [name for name in (*Base.metadata.tables, "alembic_version") if name in there]
+    if not tables:
+        return None
+    schema = f"{REPLACED_SCHEMA}{_stamp().lower()}"
+    connection.exec_driver_sql(f'CREATE SCHEMA "{schema}"')
+    for name in sorted(there):
+        connection.exec_driver_sql(f'ALTER TABLE public."{name}" SET SCHEMA "{schema}"')
+    functions = connection.execute(
+        text(
+            "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = "
+            "'public'::regnamespace AND NOT EXISTS (SELECT 1 FROM pg_depend d "
+            "WHERE d.objid = p.oid AND d.deptype = 'e')"
+        )
+    ).scalars()
+    for signature in functions.all():
+        connection.exec_driver_sql(f'ALTER FUNCTION {signature} SET SCHEMA "{schema}"')
+    return f"schema {schema}"
+
+
+def _run_script(connection: Connection, lines: IO[bytes]) -> None:
+    """Run what pg_restore writes inside the open transaction, so that it counts as a whole."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the only driver there is
+    statements: list[bytes] = []
+    with driver.cursor() as cursor:
+        for line in lines:
+            if line.startswith((b"\\restrict", b"\\unrestrict")):
+                continue  # words for psql
+            if not pg_programs.is_copy(line):
+                statements.append(line)
+                continue
+            cursor.execute(b"".join(statements))
+            statements.clear()
+            with cursor.copy(line.rstrip().removesuffix(b";")) as rows:
+                for chunk in _rows(lines):
+                    rows.write(chunk)
+        cursor.execute(b"".join(statements))
+
+
+def _rows(lines: IO[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        if line == b"\\.\n":
+            return
+        yield line
+
+
+def words_of_age(made_at: datetime) -> str:
+    """How long ago something happened, in words."""
+    minutes = int((clock.now() - made_at).total_seconds()) // 60
+    for size, word in ((1440, "day"), (60, "hour"), (1, "minute")):
+        count = minutes // size
+        if count >= 2 or (size == 1 and count >= 0):
+            return f"{count} {word}{'' if count == 1 else 's'}"
+    return "less than no time"
