@@ -189,14 +189,23 @@ def workshop(folder: Path) -> Iterator[Path]:
     """A folder inside `folder` for half-made files, gone afterwards; what killed ones left goes
     too."""
     for abandoned in folder.glob(f"{_WORKSHOP}*"):
-        with contextlib.suppress(OSError), (abandoned / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), _locked(abandoned):
             shutil.rmtree(abandoned, ignore_errors=True)
     path = folder / f"{_WORKSHOP}{secrets.token_hex(6)}"
     path.mkdir(mode=0o700)
-    try:
-        with (path / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(path):
+        try:
             yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder. Raises BlockingIOError when another process does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)

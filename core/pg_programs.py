@@ -37,7 +37,8 @@ def _address(url: str) -> tuple[str, dict[str, str]]:
     if parsed.password is not None:
         # Arguments of a running program are there for everybody on the machine to read.
         environment["PGPASSWORD"] = str(parsed.password)
-    address = parsed.set(drivername="postgresql", password=None)
+    # set() would take None for "leave it as it is".
+    address = parsed.set(drivername="postgresql")._replace(password=None)
     return address.render_as_string(hide_password=False), environment
 
 

@@ -10,9 +10,10 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -128,10 +129,10 @@ def _prepare(
     if isp is None or isp.is_demo != manifest.is_demo:
         raise RestoreRefused("the database in the backup is not what its manifest says")
     found = count_rows(session)
-    for table, count in manifest.rows.items():
-        if found.get(table) != count:
+    for table, wanted in manifest.rows.items():
+        if found.get(table) != wanted:
             raise RestoreRefused(
-                f"the table {table} has {found.get(table, 0)} of the {count} rows in the backup"
+                f"the table {table} has {found.get(table, 0)} of the {wanted} rows in the backup"
             )
     faults = find_some(session, find_faults)
     if faults and not with_faults:
@@ -143,16 +144,16 @@ def _prepare(
     )
 
 
-def _stamp() -> str:
-    return clock.now().astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+def _dated(name: str, is_taken: Callable[[str], bool]) -> str:
+    """`name` with the time, and with a number where that is taken."""
+    dated = f"{name}{clock.now().astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    names = (dated if number == 1 else f"{dated}-{number}" for number in count(1))
+    return next(name for name in names if not is_taken(name))
 
 
 def _lost(before: dict[str, int], manifest: Manifest) -> dict[str, int]:
-    return {
-        table: count - manifest.rows.get(table, 0)
-        for table, count in before.items()
-        if count > manifest.rows.get(table, 0)
-    }
+    more = {table: rows - manifest.rows.get(table, 0) for table, rows in before.items()}
+    return {table: rows for table, rows in more.items() if rows > 0}
 
 
 # SQLite --------------------------------------------------------------------------------------
@@ -180,8 +181,8 @@ def _restore_sqlite(
         make_single_file(copy)
         _sync(copy)
         backup_file.own_like(copy, target if target.exists() else target.parent)
-        before = _close(target)
-        replaced = _swap(copy, target)
+        replaced, before = _set_file_aside(target)
+        _put_in_place(copy, target)
     return Restored(
         manifest,
         str(replaced) if replaced is not None else None,
@@ -208,13 +209,20 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _close(target: Path) -> dict[str, int]:
-    """Make the database that is there one file, and say how many rows it has.
+def _set_file_aside(target: Path) -> tuple[Path | None, dict[str, int]]:
+    """Give the database that is there a dated name as well, and say how many rows it has.
 
-    Raises DatabaseInUse. One that is damaged, which may be why it is replaced, stays as it is.
+    Raises DatabaseInUse. One that is damaged, which may be why it is replaced, stays as it is, with
+    what SQLite had not yet put into it.
     """
     if not target.exists():
-        return {}
+        return None, {}
+    folder = target.parent
+    name = _dated(f"{target.name}.replaced-", lambda name: (folder / name).exists())
+    wal, kept_wal = _wal_of(target), _wal_of(folder / name)
+    if wal.exists():
+        # SQLite deletes it when it cannot make sense of the database.
+        os.link(wal, kept_wal)
     rows: dict[str, int] = {}
     with (
         contextlib.suppress(SQLAlchemyError),
@@ -224,31 +232,28 @@ def _close(target: Path) -> dict[str, int]:
         rows = count_rows(session)
     try:
         make_single_file(target)
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            kept_wal.unlink(missing_ok=True)
             raise DatabaseInUse from error
-    except sqlite3.DatabaseError:
-        pass
-    return rows
+    else:
+        kept_wal.unlink(missing_ok=True)
+    os.link(target, folder / name)
+    backup_file.sync_folder(folder)
+    return folder / name, rows
 
 
-def _swap(copy: Path, target: Path) -> Path | None:
-    """Put `copy` at `target` and what was there beside it; at each moment one of both is there."""
-    replaced = None
-    if target.exists():
-        replaced = target.with_name(f"{target.name}.replaced-{_stamp()}")
-        for suffix in ("", "-wal"):
-            # What could not be folded in belongs to the database that goes, and would be taken for
-            # the new one's.
-            old = target.with_name(target.name + suffix)
-            if old.exists():
-                os.link(old, replaced.with_name(replaced.name + suffix))
-        backup_file.sync_folder(target.parent)
-    for suffix in ("-wal", "-shm"):
-        target.with_name(target.name + suffix).unlink(missing_ok=True)
+def _wal_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}-wal")
+
+
+def _put_in_place(copy: Path, target: Path) -> None:
+    """Put `copy` at `target`; at each moment either the one or the other is there."""
+    # What is left of a damaged database's would be taken for the new one's.
+    _wal_of(target).unlink(missing_ok=True)
+    target.with_name(f"{target.name}-shm").unlink(missing_ok=True)
     copy.rename(target)
     backup_file.sync_folder(target.parent)
-    return replaced
 
 
 # PostgreSQL ----------------------------------------------------------------------------------
@@ -301,7 +306,8 @@ def _set_aside(connection: Connection) -> str | None:
     tables = [name for name in (*Base.metadata.tables, "alembic_version") if name in there]
     if not tables:
         return None
-    schema = f"{REPLACED_SCHEMA}{_stamp().lower()}"
+    schemas = {name.upper() for name in inspect(connection).get_schema_names()}
+    schema = _dated(REPLACED_SCHEMA, lambda name: name.upper() in schemas).lower()
     connection.exec_driver_sql(f'CREATE SCHEMA "{schema}"')
     for name in sorted(there):
         connection.exec_driver_sql(f'ALTER TABLE public."{name}" SET SCHEMA "{schema}"')
@@ -347,8 +353,7 @@ def _rows(lines: IO[bytes]) -> Iterator[bytes]:
 def words_of_age(made_at: datetime) -> str:
     """How long ago something happened, in words."""
     minutes = int((clock.now() - made_at).total_seconds()) // 60
-    for size, word in ((1440, "day"), (60, "hour"), (1, "minute")):
-        count = minutes // size
-        if count >= 2 or (size == 1 and count >= 0):
-            return f"{count} {word}{'' if count == 1 else 's'}"
-    return "less than no time"
+    for size, word in ((1440, "days"), (60, "hours")):
+        if minutes >= 2 * size:
+            return f"{minutes // size} {word}"
+    return "1 minute" if minutes == 1 else f"{max(minutes, 0)} minutes"

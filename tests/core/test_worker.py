@@ -18,6 +18,7 @@ Tick = Callable[..., None]
 def test_heartbeat_shows_until_it_stops(portal: Portal, tick: Tick) -> None:
     def health() -> object:
         answer = portal.visitor().client.get("/health", base_url="http://127.0.0.1:8000")
+        assert answer.json is not None
         return {name: answer.json[name] for name in ("status", "worker")}
 
     assert health() == {"status": "ok", "worker": False}
