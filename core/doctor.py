@@ -208,14 +208,11 @@ def _size(count: int) -> str:
 def _clock(settings: Settings) -> _Said:
     now = clock.now()
     remedy = "set the clock and keep it by a time server: apt-get install systemd-timesyncd"
-    with tempfile.NamedTemporaryFile(dir=settings.data, prefix=".clock-") as file:
-        written_at = datetime.fromtimestamp(Path(file.name).stat().st_mtime, UTC)
-    for name, other in (("file system", written_at), ("database", _database_time(settings))):
-        if other is not None and abs((other - now).total_seconds()) > CLOCK_SECONDS:
+    for name, other in _other_clocks(settings):
+        seconds = abs((other - now).total_seconds())
+        if seconds > CLOCK_SECONDS:
             return _wrong(
-                f"The clock of the {name} differs by {abs((other - now).total_seconds()):.0f} s "
-                "from this machine's.",
-                remedy,
+                f"The clock of the {name} differs by {seconds:.0f} s from this machine's.", remedy
             )
     newest = db.session.scalar(select(func.max(JournalEntry.created_at)))
     if newest is not None and newest - now > timedelta(seconds=CLOCK_SECONDS):
@@ -229,11 +226,15 @@ def _clock(settings: Settings) -> _Said:
     return _ok(f"{now:%Y-%m-%d %H:%M:%S} UTC.")
 
 
-def _database_time(settings: Settings) -> datetime | None:
-    """What time it is at the database's server, when it is another program."""
-    if settings.is_sqlite:
-        return None
-    return db.session.execute(select(func.clock_timestamp())).scalar_one().astimezone(UTC)  # type: ignore[no-any-return]
+def _other_clocks(settings: Settings) -> list[tuple[str, datetime]]:
+    """What time it is elsewhere: a file server and a database may have clocks of their own."""
+    with tempfile.NamedTemporaryFile(dir=settings.data, prefix=".clock-") as file:
+        written_at = datetime.fromtimestamp(Path(file.name).stat().st_mtime, UTC)
+    others = [("file system", written_at)]
+    if not settings.is_sqlite:
+        [now] = db.session.execute(select(func.clock_timestamp())).one()
+        others.append(("database", now.astimezone(UTC)))
+    return others
 
 
 def _is_unsynchronised() -> bool:

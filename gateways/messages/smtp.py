@@ -73,8 +73,12 @@ class SmtpGateway(MessageGateway):
             )
         else:
             server = smtplib.SMTP(self._host, self._port, timeout=timeout_seconds)
+        try:
             if self._scheme == "smtp+starttls":
                 server.starttls(context=context)
-        if self._user:
-            server.login(self._user, self._password)
+            if self._user:
+                server.login(self._user, self._password)
+        except BaseException:
+            server.close()
+            raise
         return server

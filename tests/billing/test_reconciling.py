@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -25,9 +26,9 @@ PUBLIC_ID = "0123456789abcdef"
 SINCE = NOW - timedelta(hours=1)
 
 
-def forgotten(portal: Portal, decision: Decision | None = Decision.PAY, **changes: object) -> str:
+def forgotten(portal: Portal, decision: Decision | None = Decision.PAY, **changes: Any) -> str:
     """A payment at the bank that our database has never heard of; its key."""
-    fields = {
+    fields: dict[str, Any] = {
         "key": "forgotten",
         "amount_minor": 6567,
         "currency": "USD",
@@ -36,7 +37,7 @@ def forgotten(portal: Portal, decision: Decision | None = Decision.PAY, **change
         "customer_reference": portal.world.public_ids["alice"],
         "language": "en",
     } | changes
-    portal.bank.start(StartOrder(**fields))  # type: ignore[arg-type]
+    portal.bank.start(StartOrder(**fields))
     if decision is not None:
         portal.bank.decide(str(fields["key"]), decision)
     return str(fields["key"])
@@ -157,7 +158,7 @@ def test_public_id_of_another_payment_is_not_taken(ctx: Portal) -> None:
     ],
 )
 def test_what_cannot_be_ours_is_said_and_not_booked(
-    ctx: Portal, changes: dict[str, object], finding: Finding
+    ctx: Portal, changes: dict[str, Any], finding: Finding
 ) -> None:
     forgotten(ctx, **changes)
     assert run(ctx) == [finding]
@@ -170,7 +171,7 @@ def test_list_that_breaks_off_keeps_what_was_booked(
     forgotten(ctx)
     whole = ctx.gateway.list_since
 
-    def breaks(since):  # type: ignore[no-untyped-def]
+    def breaks(since):
         yield next(whole(since))
         raise GatewayTimeout("gone")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -96,7 +97,7 @@ def test_many_workers_make_one_backup(portal: Portal, nodes: Nodes, tick: Tick) 
         with portal.app.app_context():
             return duties[number]()
 
-    assert sorted(together(6, one)) == [0, 0, 0, 0, 0, 1]
+    assert Counter(together(6, one)) == {0: 5, 1: 1}
     assert nodes.started == 1
     finish(next(duty for duty in duties if duty._process is not None))
 

@@ -60,6 +60,7 @@ class MailServer:
 
 @contextmanager
 def running_mail_server() -> Iterator[MailServer]:
+    """A mail server on a free port until the end of the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -74,8 +75,8 @@ def running_mail_server() -> Iterator[MailServer]:
 
 @pytest.fixture
 def server() -> Iterator[MailServer]:
-    with running_mail_server() as running:
-        yield running
+    with running_mail_server() as started:
+        yield started
 
 
 @pytest.fixture

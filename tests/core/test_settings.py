@@ -189,3 +189,28 @@ def test_file_of_settings_without_sense_is_said(
     env = {"LASTMILE_DATA": str(tmp_path / "data"), "LASTMILE_SETTINGS": str(file)}
     with pytest.raises(SettingsError, match=says):
         read_settings(env)
+
+
+def test_backups_lie_in_the_data_folder_unless_told_otherwise(tmp_path: Path) -> None:
+    assert read(tmp_path).backups == tmp_path / "backups"
+    assert read(tmp_path, LASTMILE_BACKUPS="/srv/kept").backups == Path("/srv/kept")
+    assert read(tmp_path, LASTMILE_BACKUPS="off").backups is None
+
+
+def test_demo_makes_no_backups_unasked(tmp_path: Path) -> None:
+    assert read(tmp_path, LASTMILE_DEMO="1").backups is None
+    assert read(tmp_path, LASTMILE_DEMO="1", LASTMILE_BACKUPS="/srv/kept").backups is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LASTMILE_BACKUPS", "kept"),
+        ("LASTMILE_BACKUP_HOUR", "24"),
+        ("LASTMILE_BACKUP_KEEP_DAYS", "0"),
+        ("LASTMILE_BACKUP_KEEP_COUNT", "none"),
+    ],
+)
+def test_backup_settings_without_sense_are_refused(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read(tmp_path, **{name: value})

@@ -3,6 +3,7 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -229,3 +230,36 @@ def test_faults_that_make_no_sense_are_refused(sandbox):
 def test_every_failure_is_a_gateway_error():
     for error in (GatewayTimeout, GatewayRefused, GatewayUnknownKey):
         assert issubclass(error, GatewayError)
+
+
+def test_list_names_what_was_begun_or_ended_since(sandbox, make_order) -> None:
+    old, paid, refunded = make_order(), make_order(), make_order()
+    for order in (old, paid, refunded):
+        sandbox.gateway.start(order)
+    sandbox.control.decide(old.key, Decision.DECLINE)
+    began = datetime.now(UTC)
+    for order in (paid, refunded):
+        sandbox.control.decide(order.key, Decision.PAY)
+    sandbox.gateway.refund(refunded.key, "give-back", 100)
+    late = make_order()
+    sandbox.gateway.start(late)
+    listed = {each.key: each for each in sandbox.gateway.list_since(began)}
+    assert set(listed) == {paid.key, refunded.key, late.key}
+    assert listed[paid.key].truth == sandbox.gateway.ask(paid.key)
+    assert listed[paid.key].return_url == paid.return_url
+    assert listed[paid.key].created_at < began <= listed[paid.key].changed_at
+    assert [listed[key].refunded_minor for key in (paid.key, refunded.key)] == [0, 100]
+
+
+def test_list_is_read_page_by_page(sandbox, make_order, monkeypatch) -> None:
+    began = datetime.now(UTC)
+    keys = [make_order().key for _ in range(101)]
+    for key in keys:
+        sandbox.gateway.start(make_order(key=key))
+    assert [each.key for each in sandbox.gateway.list_since(began)] == keys
+
+
+def test_list_that_does_not_come_is_a_time_out(sandbox) -> None:
+    sandbox.control.set_fault_plan(FaultPlan(1, 1.0, (Fault.CUT_BODY,), ("list",)))
+    with pytest.raises(GatewayTimeout):
+        list(sandbox.gateway.list_since(datetime.now(UTC)))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -119,7 +120,7 @@ def test_damage_anywhere_is_refused(operator: Operator) -> None:
     assert len(operator.payments()) == 3
 
 
-def with_manifest(operator: Operator, file: Path, **changes: object) -> Path:
+def with_manifest(operator: Operator, file: Path, **changes: Any) -> Path:
     """The same backup with another manifest."""
     database = operator.folder / "extracted"
     manifest = backup_file.extract(file, database)
@@ -139,7 +140,7 @@ def with_manifest(operator: Operator, file: Path, **changes: object) -> Path:
     ],
 )
 def test_backup_that_does_not_belong_here_is_refused(
-    operator: Operator, changes: dict[str, object], words: str
+    operator: Operator, changes: dict[str, Any], words: str
 ) -> None:
     path = with_manifest(operator, operator.backup(), **changes)
     assert words in operator.refuses("restore", "--yes", path)

@@ -1,0 +1,260 @@
+"""`flask doctor`: each thing that can be wrong with a deployment is said, with what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import create_app
+from core import backup, clock, doctor, nightly, worker
+from core.db import unit_of_work
+from core.doctor import Level
+from core.outbox import Letter, queue
+from gateways.messages.smtp import SmtpGateway
+from tests.conftest import Portal, _settings
+from tests.core.test_postman import FACTS, running_mail_server
+from tests.operation.conftest import Operator
+
+
+@pytest.fixture
+def healthy(operator: Operator) -> Iterator[Portal]:
+    """A portal at which nothing is wrong, now: the doctor compares the clocks of the machine."""
+    portal = operator.portal
+    data = portal.settings.data
+    data.chmod(0o700)
+    os.utime(data)
+    with clock.set_to(datetime.now(UTC)), portal.app.app_context():
+        worker.beat()
+        portal.execute("DELETE FROM messages")
+        yield portal
+
+
+def look(portal: Portal, check: str, **changes: Any) -> doctor.Finding:
+    """What the doctor says of one thing, with other settings."""
+    settings = replace(portal.settings, **changes)
+    with portal.app.app_context():
+        [found] = [each for each in doctor.examine(settings) if each.check == check]
+    return found
+
+
+def is_wrong(found: doctor.Finding, words: str) -> bool:
+    """Whether it is wrong in these words, and something to do is named."""
+    assert found.level is Level.WRONG, found
+    assert found.remedy
+    assert words in found.words, found
+    return True
+
+
+def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
+    done = healthy.app.test_cli_runner().invoke(args=["doctor"])
+    assert done.exit_code == 0, done.output
+    assert done.output.endswith("Nothing is wrong.\n")
+    checks = [line.split()[1] for line in done.output.splitlines() if line[:1].strip()][:-1]
+    assert checks == [
+        *("mode", "secret", "permissions", "disk", "clock", "database", "schema", "worker"),
+        *("backup", "proxy", "mail", "payments"),
+    ]
+
+
+def test_json_is_for_programs(healthy: Portal) -> None:
+    healthy.execute("DELETE FROM worker_beats")
+    done = healthy.app.test_cli_runner().invoke(args=["doctor", "--json"])
+    assert done.exit_code == 1
+    found = json.loads(done.output)
+    assert not found["ok"]
+    [wrong] = [check for check in found["checks"] if check["level"] == "wrong"]
+    assert wrong["check"] == "worker"
+
+
+def test_secret_that_others_can_read(healthy: Portal) -> None:
+    path = healthy.settings.data / "secret"
+    path.write_text("k" * 64)
+    path.chmod(0o644)
+    try:
+        assert is_wrong(look(healthy, "secret"), "can be read by others (mode 644)")
+        path.chmod(0o600)
+        assert look(healthy, "secret").level is Level.OK
+    finally:
+        path.unlink()
+
+
+def test_data_folder_that_is_open_to_others(healthy: Portal) -> None:
+    healthy.settings.data.chmod(0o750)
+    assert is_wrong(look(healthy, "permissions"), "open to others (mode 750)")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_file_that_root_left_behind(healthy: Portal) -> None:
+    path = healthy.settings.data / "left.db"
+    path.touch()
+    os.chown(path, 65534, 65534)
+    try:
+        assert is_wrong(look(healthy, "permissions"), "left.db does not belong to root")
+    finally:
+        path.unlink()
+
+
+def test_full_disk(healthy: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_MIN_FREE_BYTES", 10**18)
+    assert is_wrong(look(healthy, "disk"), "are free")
+
+
+def test_clock_that_is_wrong(healthy: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for offset in (timedelta(minutes=-5), timedelta(minutes=5)):
+        with clock.set_to(clock.now() + offset):
+            assert is_wrong(look(healthy, "clock"), "The clock of the file system differs by")
+    for is_so, level in ((True, Level.NOTE), (False, Level.OK)):
+        monkeypatch.setattr(doctor, "_is_unsynchronised", lambda is_so=is_so: is_so)
+        assert look(healthy, "clock").level is level
+
+
+def test_books_from_the_future(healthy: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the machine came up with a clock that is years behind."""
+    monkeypatch.setattr(doctor, "_other_clocks", lambda _settings: [])
+    with clock.set_to(datetime(2026, 5, 1, tzinfo=UTC)):
+        assert is_wrong(look(healthy, "clock"), "The latest entry of the books is from 2026-06")
+
+
+def test_database_of_the_other_mode(healthy: Portal) -> None:
+    assert is_wrong(look(healthy, "mode", is_demo=False), "belongs to the demo")
+
+
+def test_database_that_is_away(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://nobody@127.0.0.1:9/none"
+    app = create_app(_settings(tmp_path, url))
+    done = app.test_cli_runner().invoke(args=["doctor"])
+    assert done.exit_code == 1
+    assert "The database does not answer" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_schema_of_an_earlier_version(healthy: Portal) -> None:
+    healthy.execute("UPDATE alembic_version SET version_num = '0001'")
+    assert is_wrong(look(healthy, "schema"), "The schema is at 0001")
+    healthy.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert look(healthy, "schema").level is Level.NOTE
+
+
+def test_worker_that_is_not_there(healthy: Portal) -> None:
+    with clock.set_to(clock.now() + timedelta(hours=3)):
+        assert is_wrong(look(healthy, "worker"), "since 3 hours ago")
+    healthy.execute("DELETE FROM worker_beats")
+    assert is_wrong(look(healthy, "worker"), "No worker has been alive yet")
+
+
+def test_backups_from_none_to_good(healthy: Portal, operator: Operator) -> None:
+    folder = operator.folder / "backups"
+    assert is_wrong(look(healthy, "backup", is_demo=False), "LASTMILE_BACKUPS=off")
+    assert is_wrong(look(healthy, "backup", backups=folder), "There is no backup yet")
+    settings = replace(healthy.settings, backups=folder)
+    made = backup.make_nightly(settings, lambda _session: [])
+    found = look(healthy, "backup", backups=folder)
+    assert found.level is (Level.NOTE if settings.is_sqlite else Level.OK)
+    assert f"{made.path}, read again just now" in found.words
+    nightly.note_failed("the disk is full")
+    assert is_wrong(look(healthy, "backup", backups=folder), "failed: the disk is full")
+    nightly.note_made()
+    with clock.set_to(clock.now() + timedelta(hours=27)):
+        assert is_wrong(look(healthy, "backup", backups=folder), "27 hours old")
+    content = made.path.read_bytes()
+    middle = len(content) // 2
+    made.path.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
+    assert is_wrong(look(healthy, "backup", backups=folder), "damaged")
+
+
+HTTPS = "https://my.pinecrest.example"
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({"public_url": HTTPS, "proxy_count": 1}, Level.OK, "1 proxy in front"),
+        ({"public_url": HTTPS, "proxy_count": 2}, Level.OK, "2 proxies in front"),
+        ({"public_url": HTTPS}, Level.WRONG, "LASTMILE_PROXY_COUNT is 0"),
+        ({"host": "0.0.0.0"}, Level.WRONG, "listens at 0.0.0.0 without TLS"),
+        (
+            {"public_url": HTTPS, "proxy_count": 1, "host": "0.0.0.0"},
+            Level.NOTE,
+            "pretend to have any address",
+        ),
+        ({}, Level.OK, "Only this machine"),
+        ({"is_demo": False}, Level.NOTE, "Only this machine"),
+    ],
+)
+def test_proxies(changes: dict[str, Any], level: Level, words: str) -> None:
+    found = doctor._proxy(replace(_settings(Path("/"), "sqlite:////x"), **changes))
+    assert (found.level, words in found.words) == (level, True), found
+
+
+@contextmanager
+def with_mail(portal: Portal, url: str) -> Iterator[None]:
+    before = portal.app.extensions["message_gateway"]
+    portal.app.extensions["message_gateway"] = SmtpGateway(url, "a@b.example") if url else None
+    try:
+        yield
+    finally:
+        portal.app.extensions["message_gateway"] = before
+
+
+def test_mail_server_is_greeted_and_given_nothing(healthy: Portal) -> None:
+    with running_mail_server() as server:
+        with with_mail(healthy, server.url):
+            assert look(healthy, "mail", mail_from="a@b.example").level is Level.OK
+            assert look(healthy, "mail", is_demo=False).level is Level.NOTE
+        with with_mail(healthy, server.url.replace("//", "//ann:wrong@")):
+            assert is_wrong(look(healthy, "mail"), "does not answer as it should")
+        assert server.received == []
+
+
+def test_mail_server_that_is_away_or_missing(healthy: Portal) -> None:
+    unit_of_work(
+        lambda session: queue(session, [Letter("receipt", "a@b.example", "en", facts=FACTS)])
+    )
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        with with_mail(healthy, f"smtp://127.0.0.1:{taken.getsockname()[1]}"):
+            found = look(healthy, "mail")
+            assert is_wrong(found, "Connection refused")
+            assert "waits" in found.words or "wait." in found.words
+    with with_mail(healthy, ""):
+        assert is_wrong(look(healthy, "mail"), "There is no mail server.")
+
+
+def test_messages_that_wait_too_long(healthy: Portal) -> None:
+    unit_of_work(
+        lambda session: queue(session, [Letter("receipt", "a@b.example", "en", facts=FACTS)])
+    )
+    with clock.set_to(clock.now() + timedelta(hours=5)):
+        assert is_wrong(look(healthy, "mail"), "the oldest message waits for")
+
+
+def test_gateway_that_is_missing_is_a_note(healthy: Portal) -> None:
+    assert look(healthy, "payments").level is Level.OK
+    healthy.app.extensions["payment_gateway"] = None
+    assert look(healthy, "payments").level is Level.NOTE
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+def test_damaged_database_file(healthy: Portal, operator: Operator) -> None:
+    path = backup.database_file(healthy.settings)
+    operator.leave()
+    whole = path.read_bytes()
+    try:
+        with path.open("r+b") as file:
+            file.seek(len(whole) // 2)
+            file.write(b"\xff" * 8192)
+        assert look(healthy, "database").level is Level.WRONG
+    finally:
+        operator.leave()
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        path.write_bytes(whole)
