@@ -25,6 +25,9 @@ Tick = Callable[..., None]
 PUBLIC_ID = "0123456789abcdef"
 SINCE = NOW - timedelta(hours=1)
 
+on_sqlite = pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+"""For what has nothing to do with the engine."""
+
 
 def forgotten(portal: Portal, decision: Decision | None = Decision.PAY, **changes: Any) -> str:
     """A payment at the bank that our database has never heard of; its key."""
@@ -70,6 +73,7 @@ def test_forgotten_payment_is_booked_as_what_it_was(ctx: Portal, tick: Tick) -> 
     assert ctx.one("SELECT balance_minor FROM accounts WHERE number = '1001'") == balance - 6567
 
 
+@on_sqlite
 def test_receipt_is_found_again_and_not_sent_again(portal: Portal) -> None:
     messages = portal.one("SELECT count(*) FROM messages")
     forgotten(portal)
@@ -130,6 +134,7 @@ def test_payment_that_we_gave_up_is_booked(till: Till, tick: Tick) -> None:
     assert run(till.portal) == [Finding.KNOWN]
 
 
+@on_sqlite
 def test_page_that_is_still_open_is_said_and_what_moved_no_money_is_not(ctx: Portal) -> None:
     forgotten(ctx, None)
     forgotten(ctx, Decision.DECLINE, key="declined")
@@ -137,6 +142,7 @@ def test_page_that_is_still_open_is_said_and_what_moved_no_money_is_not(ctx: Por
     assert ctx.one("SELECT count(*) FROM payments") == 2
 
 
+@on_sqlite
 def test_older_payments_are_not_looked_at(ctx: Portal, tick: Tick) -> None:
     forgotten(ctx)
     assert list(reconcile(ctx.gateway, clock.now() + timedelta(seconds=1))) == []
@@ -149,6 +155,7 @@ def test_public_id_of_another_payment_is_not_taken(ctx: Portal) -> None:
     assert row(ctx, "public_id") != (taken,)
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [
@@ -191,6 +198,7 @@ def command(portal: Portal, since: str) -> Result:
     return portal.app.test_cli_runner().invoke(args=["billing", "reconcile", "--since", since])
 
 
+@on_sqlite
 @pytest.mark.parametrize("since", ["2026-06-20", "2026-06-20T11:00-07:00", "2026-06-20T18:00Z"])
 def test_command_says_what_it_booked(portal: Portal, since: str) -> None:
     forgotten(portal)
@@ -200,6 +208,7 @@ def test_command_says_what_it_booked(portal: Portal, since: str) -> None:
     assert "1 booked, 0 on their way, 0 known before." in done.output
 
 
+@on_sqlite
 def test_command_leaves_to_a_person_what_it_cannot_book(portal: Portal) -> None:
     forgotten(portal, customer_reference="nobody")
     key = forgotten(portal, key="refunded", return_url="http://127.0.0.1:8000/")
@@ -211,11 +220,13 @@ def test_command_leaves_to_a_person_what_it_cannot_book(portal: Portal) -> None:
     assert "2 need you" in done.output
 
 
+@on_sqlite
 @pytest.mark.parametrize("since", ["yesterday", "2026-06-20T18:00", "2026-13-01", "2030-01-01", ""])
 def test_command_refuses_a_day_it_does_not_understand(portal: Portal, since: str) -> None:
     assert command(portal, since).exit_code in (1, 2)
 
 
+@on_sqlite
 def test_command_without_a_gateway_says_so(portal: Portal) -> None:
     portal.app.extensions["payment_gateway"] = None
     assert "no payment gateway" in command(portal, "2026-06-20").output

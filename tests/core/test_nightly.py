@@ -18,6 +18,9 @@ from core.nightly import NightlyBackup
 from tests.conftest import Portal, together
 
 Tick = Callable[..., None]
+
+on_sqlite = pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+"""For what has nothing to do with the engine."""
 NIGHT = datetime(2026, 6, 21, 10, 0, tzinfo=UTC)  # three o'clock in Los Angeles
 
 
@@ -80,6 +83,7 @@ def test_backup_is_made_at_night_and_not_before(nodes: Nodes, tick: Tick) -> Non
     assert duty() == 0
 
 
+@on_sqlite
 def test_portal_that_was_off_at_night_makes_it_when_it_is_back(nodes: Nodes, tick: Tick) -> None:
     nodes.worker()()
     tick(hours=30)
@@ -122,6 +126,7 @@ def test_claim_of_a_worker_that_died_runs_out_and_that_of_a_slow_one_does_not(
         finish(duty)
 
 
+@on_sqlite
 def test_failure_is_known_to_all_and_tried_again(
     nodes: Nodes, tick: Tick, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,6 +150,7 @@ def test_failure_is_known_to_all_and_tried_again(
     assert not nightly.last_backup().has_failed
 
 
+@on_sqlite
 def test_no_backup_without_a_folder(nodes: Nodes, tick: Tick) -> None:
     nodes.settings = replace(nodes.settings, backups=None)
     tick(hours=30)
@@ -152,6 +158,7 @@ def test_no_backup_without_a_folder(nodes: Nodes, tick: Tick) -> None:
     assert nightly.last_backup().due_at is None
 
 
+@on_sqlite
 def test_health_says_how_old_the_backup_is(portal: Portal, tick: Tick) -> None:
     def age() -> object:
         answer = portal.visitor().client.get("/health", base_url="http://127.0.0.1:8000")

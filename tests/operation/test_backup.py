@@ -21,6 +21,9 @@ from core.settings import ROOT
 from tests.operation.conftest import Operator
 from tests.test_serve import environment
 
+on_sqlite = pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+"""For what has nothing to do with the engine."""
+
 
 def left_over(folder: Path) -> list[str]:
     """What lies in the folder beside backups and what a database needs."""
@@ -45,6 +48,7 @@ def test_secret_is_not_in_the_backup(operator: Operator) -> None:
         assert operator.portal.settings.secret not in archive.read("database")
 
 
+@on_sqlite
 def test_backup_replaces_no_file(operator: Operator) -> None:
     path = operator.folder / "mine"
     path.write_text("mine")
@@ -52,10 +56,12 @@ def test_backup_replaces_no_file(operator: Operator) -> None:
     assert path.read_text() == "mine"
 
 
+@on_sqlite
 def test_folder_that_is_not_there_is_said(operator: Operator) -> None:
     assert "there is no folder" in operator.refuses("backup", operator.folder / "no" / "file")
 
 
+@on_sqlite
 def test_backup_is_refused_before_the_disk_is_full(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +97,7 @@ def test_books_that_do_not_add_up_are_copied_and_said(operator: Operator) -> Non
     operator.portal.execute("UPDATE accounts SET balance_minor = balance_minor - 1")
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+@on_sqlite
 def test_damaged_database_is_not_taken_for_a_backup(operator: Operator) -> None:
     path = backup.database_file(operator.portal.settings)
     whole = path.read_bytes()
@@ -110,6 +116,7 @@ def test_damaged_database_is_not_taken_for_a_backup(operator: Operator) -> None:
         path.write_bytes(whole)
 
 
+@on_sqlite
 def test_file_that_reads_back_differently_gets_no_name(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +164,7 @@ def test_full_disk_leaves_the_backups_that_are_there(operator: Operator) -> None
     backup_file.check(good)
 
 
+@on_sqlite
 def test_what_a_killed_backup_left_goes_with_the_next(operator: Operator) -> None:
     abandoned = operator.folder / ".lastmile-work-abc"
     abandoned.mkdir()
@@ -221,6 +229,7 @@ def old_backup(operator: Operator, days: float, content: bytes = b"") -> Path:
     return path
 
 
+@on_sqlite
 def test_old_backups_go_by_age_and_count_and_nothing_else_does(operator: Operator) -> None:
     paths = [old_backup(operator, days) for days in (1, 2, 3, 40)]
     mine = operator.folder / "nightly" / "lastmile-before-the-move.backup"
@@ -231,6 +240,7 @@ def test_old_backups_go_by_age_and_count_and_nothing_else_does(operator: Operato
     assert mine.exists()
 
 
+@on_sqlite
 def test_rotation_never_drops_the_last_good_one(operator: Operator) -> None:
     good = old_backup(operator, 300, operator.backup().read_bytes())
     bad = old_backup(operator, 1, b"damaged")
@@ -241,6 +251,7 @@ def test_rotation_never_drops_the_last_good_one(operator: Operator) -> None:
     assert not good.exists()  # now there is a newer one
 
 
+@on_sqlite
 def test_failed_night_drops_nothing(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     old = old_backup(operator, 300)
     monkeypatch.setattr(backup, "_RESERVE_BYTES", 10**18)

@@ -24,6 +24,11 @@ from tests.conftest import Portal, _settings
 from tests.core.test_postman import FACTS, running_mail_server
 from tests.operation.conftest import Operator
 
+HTTPS = "https://my.pinecrest.example"
+
+on_sqlite = pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+"""For what has nothing to do with the engine."""
+
 
 @pytest.fixture
 def healthy(operator: Operator) -> Iterator[Portal]:
@@ -65,6 +70,7 @@ def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
     ]
 
 
+@on_sqlite
 def test_json_is_for_programs(healthy: Portal) -> None:
     healthy.execute("DELETE FROM worker_beats")
     done = healthy.app.test_cli_runner().invoke(args=["doctor", "--json"])
@@ -75,6 +81,7 @@ def test_json_is_for_programs(healthy: Portal) -> None:
     assert wrong["check"] == "worker"
 
 
+@on_sqlite
 def test_secret_that_others_can_read(healthy: Portal) -> None:
     path = healthy.settings.data / "secret"
     path.write_text("k" * 64)
@@ -87,11 +94,13 @@ def test_secret_that_others_can_read(healthy: Portal) -> None:
         path.unlink()
 
 
+@on_sqlite
 def test_data_folder_that_is_open_to_others(healthy: Portal) -> None:
     healthy.settings.data.chmod(0o750)
     assert is_wrong(look(healthy, "permissions"), "open to others (mode 750)")
 
 
+@on_sqlite
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_file_that_root_left_behind(healthy: Portal) -> None:
     path = healthy.settings.data / "left.db"
@@ -103,6 +112,7 @@ def test_file_that_root_left_behind(healthy: Portal) -> None:
         path.unlink()
 
 
+@on_sqlite
 def test_full_disk(healthy: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_MIN_FREE_BYTES", 10**18)
     assert is_wrong(look(healthy, "disk"), "are free")
@@ -117,6 +127,7 @@ def test_clock_that_is_wrong(healthy: Portal, monkeypatch: pytest.MonkeyPatch) -
         assert look(healthy, "clock").level is level
 
 
+@on_sqlite
 def test_books_from_the_future(healthy: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when the machine came up with a clock that is years behind."""
     monkeypatch.setattr(doctor, "_other_clocks", lambda _settings: [])
@@ -124,6 +135,7 @@ def test_books_from_the_future(healthy: Portal, monkeypatch: pytest.MonkeyPatch)
         assert is_wrong(look(healthy, "clock"), "The latest entry of the books is from 2026-06")
 
 
+@on_sqlite
 def test_database_of_the_other_mode(healthy: Portal) -> None:
     assert is_wrong(look(healthy, "mode", is_demo=False), "belongs to the demo")
 
@@ -137,6 +149,7 @@ def test_database_that_is_away(tmp_path: Path) -> None:
     assert "Traceback" not in done.output
 
 
+@on_sqlite
 def test_schema_of_an_earlier_version(healthy: Portal) -> None:
     healthy.execute("UPDATE alembic_version SET version_num = '0001'")
     assert is_wrong(look(healthy, "schema"), "The schema is at 0001")
@@ -144,6 +157,7 @@ def test_schema_of_an_earlier_version(healthy: Portal) -> None:
     assert look(healthy, "schema").level is Level.NOTE
 
 
+@on_sqlite
 def test_worker_that_is_not_there(healthy: Portal) -> None:
     with clock.set_to(clock.now() + timedelta(hours=3)):
         assert is_wrong(look(healthy, "worker"), "since 3 hours ago")
@@ -169,9 +183,6 @@ def test_backups_from_none_to_good(healthy: Portal, operator: Operator) -> None:
     middle = len(content) // 2
     made.path.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
     assert is_wrong(look(healthy, "backup", backups=folder), "damaged")
-
-
-HTTPS = "https://my.pinecrest.example"
 
 
 @pytest.mark.parametrize(
@@ -205,6 +216,7 @@ def with_mail(portal: Portal, url: str) -> Iterator[None]:
         portal.app.extensions["message_gateway"] = before
 
 
+@on_sqlite
 def test_mail_server_is_greeted_and_given_nothing(healthy: Portal) -> None:
     with running_mail_server() as server:
         with with_mail(healthy, server.url):
@@ -215,6 +227,7 @@ def test_mail_server_is_greeted_and_given_nothing(healthy: Portal) -> None:
         assert server.received == []
 
 
+@on_sqlite
 def test_mail_server_that_is_away_or_missing(healthy: Portal) -> None:
     unit_of_work(
         lambda session: queue(session, [Letter("receipt", "a@b.example", "en", facts=FACTS)])
@@ -229,6 +242,7 @@ def test_mail_server_that_is_away_or_missing(healthy: Portal) -> None:
         assert is_wrong(look(healthy, "mail"), "There is no mail server.")
 
 
+@on_sqlite
 def test_messages_that_wait_too_long(healthy: Portal) -> None:
     unit_of_work(
         lambda session: queue(session, [Letter("receipt", "a@b.example", "en", facts=FACTS)])
@@ -237,13 +251,14 @@ def test_messages_that_wait_too_long(healthy: Portal) -> None:
         assert is_wrong(look(healthy, "mail"), "the oldest message waits for")
 
 
+@on_sqlite
 def test_gateway_that_is_missing_is_a_note(healthy: Portal) -> None:
     assert look(healthy, "payments").level is Level.OK
     healthy.app.extensions["payment_gateway"] = None
     assert look(healthy, "payments").level is Level.NOTE
 
 
-@pytest.mark.parametrize("engine_kind", ["sqlite"], indirect=True)
+@on_sqlite
 def test_damaged_database_file(healthy: Portal, operator: Operator) -> None:
     path = backup.database_file(healthy.settings)
     operator.leave()
