@@ -142,7 +142,10 @@ def _say_next(manifest: Manifest) -> None:
     if gateway is None:
         click.echo("Next: enter what was paid since then, start the portal, run flask doctor.")
     else:
+        # The demo's bank runs with the portal.
+        is_demo = current_app.config["PORTAL"].is_demo
+        when = "after starting the portal" if is_demo else "before people pay again"
         click.echo(
-            f"Next, before people pay again: flask billing reconcile --since {since}\n"
+            f"Next, {when}: flask billing reconcile --since {since}\n"
             f"It books what {gateway.title} has taken since then."
         )
