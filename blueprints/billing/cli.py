@@ -99,12 +99,12 @@ def reconcile_command(since: datetime | date) -> None:
     )
     if found[Finding.STILL_OPEN]:
         click.echo(
-            f"{found[Finding.STILL_OPEN]} are still open at the gateway and unknown here: "
-            "run it again in an hour."
+            f"Still open at the gateway and unknown here: {found[Finding.STILL_OPEN]}. "
+            "Run it again in an hour."
         )
     left = found[Finding.NO_ACCOUNT] + found[Finding.DIFFERS] + refunded
     if left:
-        click.echo(f"{left} need you: see the lines above.", err=True)
+        click.echo(f"Left for you, see the lines above: {left}.", err=True)
         sys.exit(1)
 
 

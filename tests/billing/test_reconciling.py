@@ -217,7 +217,7 @@ def test_command_leaves_to_a_person_what_it_cannot_book(portal: Portal) -> None:
     assert done.exit_code == 1
     assert "NOT BOOKED, no account has this reference" in done.output
     assert "$10.00 OF IT WAS REFUNDED" in done.output
-    assert "2 need you" in done.output
+    assert "Left for you, see the lines above: 2." in done.output
 
 
 @on_sqlite
