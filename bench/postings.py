@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from core.db import db, reading, unit_of_work
 from core.settings import ROOT, Settings
 from gateways.payments.base import (
     GatewayState,
+    Listed,
     Notice,
     PaymentGateway,
     RefundTruth,
@@ -81,6 +82,9 @@ class Paid(PaymentGateway):
             "Card ending 4242",
             "",
         )
+
+    def list_since(self, since: datetime) -> Iterator[Listed]:
+        raise NotImplementedError
 
     def cancel(self, key: str) -> Truth:
         raise NotImplementedError

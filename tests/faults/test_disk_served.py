@@ -28,7 +28,7 @@ def once(customer: Customer, path: str, values: dict[str, str] | None = None) ->
 
 def limit(machine: Machine, size: int) -> None:
     """No process of the portal may make a file longer than this many bytes."""
-    for pid in [machine._process.pid, *descendants(machine._process.pid)]:
+    for pid in [machine.process.pid, *descendants(machine.process.pid)]:
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 

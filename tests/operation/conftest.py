@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from core import in_use
+from core import sole_use
 from core.db import db
 from gateways.payments.sandbox.store import Decision
 from tests import world
@@ -52,8 +52,8 @@ class Operator:
         with self.portal.app.app_context():
             db.session.remove()
             db.engine.dispose()
-        for lock in list(in_use._held):
-            in_use._forget(lock)
+        for lock in list(sole_use._held):
+            sole_use._forget(lock)
 
     def backup(self, name: str = "one.backup") -> Path:
         path = self.folder / name

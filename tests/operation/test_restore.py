@@ -26,7 +26,7 @@ from blueprints.billing.verify import find_faults
 from core import backup, backup_file, migrate, restore
 from core.restore import RestoreRefused
 from core.settings import ROOT
-from tests.core.test_in_use import another
+from tests.core.test_sole_use import another
 from tests.operation.conftest import Operator
 from tests.repeats import REPEATS
 from tests.test_serve import a_real_deployment, environment, free_ports, wait_for_health

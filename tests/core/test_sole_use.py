@@ -14,21 +14,21 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from core import in_use
-from core.in_use import DatabaseInUse
+from core import sole_use
 from core.settings import ROOT
+from core.sole_use import DatabaseInUse
 
 CODE = """
 import sys
 from pathlib import Path
-from core import in_use
+from core import sole_use
 path = Path(sys.argv[2])
 if sys.argv[1] == "holds":
-    in_use.hold(path)
+    sole_use.hold(path)
     print("there", flush=True)
     sys.stdin.read()
 else:
-    with in_use.alone(path):
+    with sole_use.alone(path):
         print("there", flush=True)
         sys.stdin.read()
 """
@@ -55,19 +55,19 @@ def another(what: str, path: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "portal.db"
-    for lock in list(in_use._held):
+    for lock in list(sole_use._held):
         if lock.is_relative_to(tmp_path):
-            in_use._forget(lock)
+            sole_use._forget(lock)
 
 
 def be_alone(path: Path) -> None:
-    with in_use.alone(path):
+    with sole_use.alone(path):
         pass
 
 
 def test_file_is_held_until_the_other_process_ends(path: Path) -> None:
     with another("holds", path):
-        in_use.hold(path)  # many may
+        sole_use.hold(path)  # many may
         with pytest.raises(DatabaseInUse):
             be_alone(path)
     be_alone(path)
@@ -77,13 +77,13 @@ def test_connecting_holds_the_file(path: Path) -> None:
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
     with engine.connect() as connection:
         connection.exec_driver_sql("SELECT 1")
-    assert in_use._is_held(path.parent / in_use.LOCK_NAME)
+    assert sole_use._is_held(path.parent / sole_use.LOCK_NAME)
 
 
 def test_who_comes_during_a_restore_waits_and_gives_up_in_time(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_use, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(sole_use, "WAIT_SECONDS", 0.1)
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
     with another("alone", path):
         with pytest.raises(OperationalError, match="being restored"):
@@ -109,7 +109,7 @@ def test_who_comes_during_a_restore_opens_the_file_that_is_there_afterwards(path
 
 
 def test_process_is_not_in_its_own_way(path: Path) -> None:
-    in_use.hold(path)
-    with in_use.alone(path):
-        in_use.hold(path)
-    in_use.hold(path)
+    sole_use.hold(path)
+    with sole_use.alone(path):
+        sole_use.hold(path)
+    sole_use.hold(path)
