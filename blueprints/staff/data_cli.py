@@ -6,13 +6,13 @@ import sys
 
 import click
 from flask import current_app
-from flask.cli import AppGroup
 
 from blueprints.staff import copying
 from blueprints.staff.copying import CopyResult
 from blueprints.staff.errors import CopyImpossible, CopyInterrupted
+from core.commands import Commands
 
-data_cli = AppGroup("data", help="The whole database.")
+data_cli = Commands("data", help="The whole database.")
 
 NOT_EQUAL = 3
 INTERRUPTED = 4
