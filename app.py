@@ -166,6 +166,7 @@ def _register(app: Flask) -> None:
     from blueprints.staff.cli import accounts_cli, catalog_cli
     from blueprints.staff.data_cli import data_cli
     from blueprints.staff.doctor_cli import doctor_command
+    from blueprints.staff.operation_cli import activity_cli
     from blueprints.staff.setup_cli import setup_command
 
     app.register_blueprint(auth.bp)
@@ -185,7 +186,7 @@ def _register(app: Flask) -> None:
     app.add_url_rule("/health", "health", _health)
     for command in (
         *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
-        *(setup_command, backup_command, restore_command, doctor_command),
+        *(setup_command, backup_command, restore_command, doctor_command, activity_cli),
     ):
         app.cli.add_command(command)
 

@@ -123,6 +123,23 @@ class Isp(Base):
     is_demo: Mapped[bool] = mapped_column(default=False)
 
 
+class Maintenance(Base):
+    """The one row while the portal is, or will be, closed for maintenance.
+
+    `is_on`: it is closed now; otherwise it is announced. `messages` by language; the one under ""
+    is for everyone else. Whoever changes the row raises the ISP's revision.
+    """
+
+    __tablename__ = "maintenance"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    is_on: Mapped[bool]
+    from_at: Mapped[datetime]
+    until_at: Mapped[datetime]
+    messages: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
 class Area(Base):
     __tablename__ = "areas"
 
@@ -763,6 +780,19 @@ class Activity(Base):
     happened_at: Mapped[datetime]
     salt: Mapped[bytes] = mapped_column(LargeBinary(16))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class ActivitySeal(Base):
+    """A hash over the events from `first_id` to `last_id` and over the seal before it."""
+
+    __tablename__ = "activity_seals"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    first_id: Mapped[int] = mapped_column(unique=True)
+    last_id: Mapped[int]
+    row_count: Mapped[int] = mapped_column(Integer)
+    sealed_at: Mapped[datetime]
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32))
 
 
 class WorkerBeat(Base):

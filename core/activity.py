@@ -1,22 +1,49 @@
 """Security and money events that a customer can read. One row each, in the event's transaction.
 
-A row keeps a salted digest of its facts, so that the facts can be erased and the proof stays.
+A row keeps a salted digest of its facts. The worker seals rows in batches: a seal is a hash over
+the rows' columns and digests and over the seal before it, so that a row which is edited or removed
+afterwards is found. Erasing takes a row's facts and salt away and leaves the digest, so that the
+seal still holds and nothing about the facts can be told from it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import Row, func, insert, null, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from models import Activity
+from core import clock
+from core.db import unit_of_work
+from models import Activity, ActivitySeal
+
+log = logging.getLogger("lastmile.activity")
+
+SEALED_AT_ONCE = 500
+"""Rows under one seal at most: an edit is found to lie among so many."""
+SEAL_SECONDS = 5.0
+ERASED_SALT = b""
+_LOCK_NOT_AVAILABLE = "55P03"
+_FIRST = b"\0" * 32
+_COLUMNS = (
+    Activity.id,
+    Activity.account_id,
+    Activity.customer_id,
+    Activity.kind,
+    Activity.facts,
+    Activity.happened_at,
+    Activity.salt,
+    Activity.digest,
+)
 
 ABOUT_MONEY = ("payment_received", "invoice_issued")
 """Kinds whose sentence names an amount: not for whoever may not see money."""
@@ -58,3 +85,148 @@ def record(session: Session, events: Sequence[Event]) -> None:
         )
     if rows:
         session.execute(insert(Activity), rows)
+
+
+def erase(session: Session, activity_ids: Sequence[int]) -> None:
+    """Take the facts of events away, within the running unit of work; the proof stays."""
+    session.connection().execute(
+        update(Activity).where(Activity.id.in_(activity_ids)).values(facts=null(), salt=ERASED_SALT)
+    )
+
+
+# Sealing --------------------------------------------------------------------------------------
+
+
+def _hash_of(previous: bytes, rows: Sequence[Row[Any]]) -> bytes:
+    """The seal of `rows` after the seal `previous`: over everything but facts and salt."""
+    digest = hashlib.sha256(previous)
+    for row in rows:
+        columns = (
+            row.id,
+            row.account_id,
+            row.customer_id,
+            row.kind,
+            row.happened_at.isoformat(),
+            row.digest.hex(),
+        )
+        digest.update(json.dumps(columns, separators=(",", ":")).encode() + b"\n")
+    return digest.digest()
+
+
+def _seal_some(session: Session) -> int:
+    if session.connection().dialect.name == "postgresql":
+        # Ids are given out before they are committed. Behind this lock, which waits for units of
+        # work that are writing events and for another that seals, no lower id can still appear.
+        session.execute(text("SET LOCAL lock_timeout = '2s'"))
+        session.execute(text("LOCK TABLE activity IN SHARE ROW EXCLUSIVE MODE"))
+    last = session.execute(
+        select(ActivitySeal.id, ActivitySeal.last_id, ActivitySeal.hash)
+        .order_by(ActivitySeal.id.desc())
+        .limit(1)
+    ).one_or_none()
+    number, after, previous = (last.id, last.last_id, last.hash) if last else (0, 0, _FIRST)
+    rows = session.execute(
+        select(*_COLUMNS).where(Activity.id > after).order_by(Activity.id).limit(SEALED_AT_ONCE)
+    ).all()
+    if rows:
+        session.add(
+            ActivitySeal(
+                id=number + 1,
+                first_id=rows[0].id,
+                last_id=rows[-1].id,
+                row_count=len(rows),
+                sealed_at=clock.now(),
+                hash=_hash_of(previous, rows),
+            )
+        )
+    return len(rows)
+
+
+def _seal_batch() -> int:
+    try:
+        return unit_of_work(_seal_some)
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            return 0  # somebody holds the table for long, a backup say: the next round seals
+        raise
+
+
+def seal() -> int:
+    """Seal events that are not, for some seconds at most; returns how many.
+
+    The newest seal goes to the log as well, which lies outside the database.
+    """
+    end = time.monotonic() + SEAL_SECONDS
+    sealed = 0
+    while count := _seal_batch():
+        sealed += count
+        if count < SEALED_AT_ONCE or time.monotonic() > end:
+            break
+    if sealed:
+        newest = unit_of_work(_newest)
+        log.info("activity sealed", extra={"seal": newest[0], "hash": newest[1], "rows": sealed})
+    return sealed
+
+
+def _newest(session: Session) -> tuple[int, str]:
+    row = session.execute(
+        select(ActivitySeal.id, ActivitySeal.hash).order_by(ActivitySeal.id.desc()).limit(1)
+    ).one()
+    return row.id, row.hash.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What a check of the trail found. `seal` and `hash` are the newest seal's, 0 and "" before
+    the first; the log names the same ones."""
+
+    faults: tuple[str, ...]
+    events: int
+    unsealed: int
+    erased: int
+    seal: int
+    hash: str
+
+
+def verify(session: Session) -> Trail:
+    """Compute every digest and seal again, in a session that sees one unchanging state."""
+    faults: list[str] = []
+    seal, after, previous, erased = 0, 0, _FIRST, 0
+    for found in session.execute(select(ActivitySeal.__table__).order_by(ActivitySeal.id)):
+        rows = session.execute(
+            select(*_COLUMNS)
+            .where(Activity.id > after, Activity.id <= found.last_id)
+            .order_by(Activity.id)
+        ).all()
+        if found.id != seal + 1:
+            faults.append(f"seal {seal + 1} is missing")
+        edited = list(_edited(rows))
+        faults += edited
+        erased += sum(row.facts is None for row in rows)
+        where = f"seal {found.id} (events {found.first_id} to {found.last_id})"
+        if len(rows) != found.row_count:
+            faults.append(f"{where}: {found.row_count} events were sealed, {len(rows)} are there")
+        elif _hash_of(previous, rows) != found.hash:
+            faults.append(f"{where}: an event, or the seal, was edited")
+        seal, after, previous = found.id, found.last_id, found.hash
+    unsealed = session.execute(
+        select(*_COLUMNS).where(Activity.id > after).order_by(Activity.id)
+    ).all()
+    faults += _edited(unsealed)
+    return Trail(
+        tuple(faults),
+        session.execute(select(func.count(Activity.id))).scalar_one(),
+        len(unsealed),
+        erased,
+        seal,
+        previous.hex() if seal else "",
+    )
+
+
+def _edited(rows: Sequence[Row[Any]]) -> Iterator[str]:
+    """Events whose facts are not those that were recorded."""
+    for row in rows:
+        if row.facts is None and row.salt == ERASED_SALT:
+            continue
+        if digest_of(row.salt, row.facts or {}) != row.digest:
+            yield f"event {row.id} ({row.kind}): its facts were edited"

@@ -27,7 +27,11 @@ APPEND_ONLY = {
     "invoice_lines": ("invoice_id = NEW.invoice_id AND position = NEW.position",),
     "allocations": ("id = NEW.id",),
     "gateway_notices": ("gateway = NEW.gateway AND event_id = NEW.event_id",),
+    "activity_seals": ("id = NEW.id", "first_id = NEW.first_id"),
 }
+
+# Events stay as they are, but for what erasing does: facts and salt go, and nothing else changes.
+_EVENT_COLUMNS = ("id", "account_id", "customer_id", "kind", "happened_at", "digest")
 
 # header table, line table, the header's column in the line table, what the lines must sum to
 _COUNTED = (
@@ -55,6 +59,17 @@ def _sqlite_triggers() -> dict[str, str]:
                 f"CREATE TRIGGER {name} BEFORE {action.upper()} ON {table} "
                 f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
             )
+    same = " AND ".join(f"NEW.{column} IS OLD.{column}" for column in _EVENT_COLUMNS)
+    triggers |= {
+        "activity_no_replace": "CREATE TRIGGER activity_no_replace BEFORE INSERT ON activity "
+        "WHEN EXISTS (SELECT 1 FROM activity WHERE id = NEW.id) "
+        "BEGIN SELECT RAISE(ABORT, 'activity is append-only: this row is there'); END",
+        "activity_no_delete": "CREATE TRIGGER activity_no_delete BEFORE DELETE ON activity "
+        "BEGIN SELECT RAISE(ABORT, 'activity is append-only'); END",
+        "activity_no_update": "CREATE TRIGGER activity_no_update BEFORE UPDATE ON activity "
+        f"WHEN NOT (NEW.facts IS NULL AND length(NEW.salt) = 0 AND {same}) "
+        "BEGIN SELECT RAISE(ABORT, 'activity is append-only: facts can only be erased'); END",
+    }
     for header, lines, column, total in _COUNTED:
         count = f"(SELECT line_count FROM {header} WHERE id = NEW.{column})"
         triggers[f"{lines}_within"] = (
@@ -77,6 +92,21 @@ def _postgresql_statements() -> list[str]:
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         "RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'check_violation'; "
         "END $$"
+    ]
+    same = " AND ".join(
+        f"NEW.{column} IS NOT DISTINCT FROM OLD.{column}" for column in _EVENT_COLUMNS
+    )
+    statements += [
+        "CREATE OR REPLACE FUNCTION activity_check() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF NEW.facts IS NULL AND length(NEW.salt) = 0 AND {same} THEN RETURN NEW; END IF; "
+        "RAISE EXCEPTION 'activity is append-only: facts can only be erased' "
+        "USING ERRCODE = 'check_violation'; END $$",
+        "CREATE OR REPLACE TRIGGER activity_no_update BEFORE UPDATE ON activity "
+        "FOR EACH ROW EXECUTE FUNCTION activity_check()",
+        "CREATE OR REPLACE TRIGGER activity_no_delete BEFORE DELETE ON activity "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+        "CREATE OR REPLACE TRIGGER activity_no_truncate BEFORE TRUNCATE ON activity "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
     ]
     for table in APPEND_ONLY:
         statements += [

@@ -20,7 +20,7 @@ from flask import Flask
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core import clock, form_keys, sessions, throttle
+from core import activity, clock, form_keys, sessions, throttle
 from core.db import db, unit_of_work
 from models import WorkerBeat
 
@@ -31,6 +31,7 @@ Duty = Callable[[], int]
 BEAT_EVERY = timedelta(seconds=5)
 MISSED_AFTER = timedelta(seconds=60)
 CLEAN_EVERY = timedelta(minutes=10)
+SEAL_EVERY = timedelta(minutes=1)
 PAUSE_SECONDS = 1.0
 NAME = "worker"
 
@@ -39,6 +40,7 @@ NAME = "worker"
 class _Clockwork:
     beaten_at: datetime
     cleaned_at: datetime
+    sealed_at: datetime
 
 
 def end_with_parent(parent_pid: int | None = None) -> None:
@@ -91,7 +93,7 @@ def clean_up() -> None:
 def run(app: Flask, duties: Sequence[Duty], stop: threading.Event) -> None:
     """Work until `stop` is set. A duty that fails is logged and tried again with the next round."""
     start = clock.now()
-    clockwork = _Clockwork(start - BEAT_EVERY, start - CLEAN_EVERY)
+    clockwork = _Clockwork(start - BEAT_EVERY, start - CLEAN_EVERY, start - SEAL_EVERY)
     while not stop.is_set():
         with app.app_context():
             done = _round(duties, clockwork)
@@ -109,8 +111,12 @@ def _round(duties: Sequence[Duty], clockwork: _Clockwork) -> int:
         if now - clockwork.cleaned_at >= CLEAN_EVERY:
             clean_up()
             clockwork.cleaned_at = now
+        if now - clockwork.sealed_at >= SEAL_EVERY:
+            # What is left over when its time is up is sealed with the next round.
+            if not activity.seal():
+                clockwork.sealed_at = now
     except Exception:
-        log.exception("the worker could not write its heartbeat")
+        log.exception("the worker could not write its heartbeat, clean up or seal")
     for duty in duties:
         try:
             done += duty()

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from core import activity
 from core.db import db
 from core.schema import APPEND_ONLY
 from tests.conftest import Portal
@@ -77,6 +78,8 @@ def columns(portal: Portal, table: str) -> str:
 def noticed(portal: Portal) -> Portal:
     """With a row in every append-only table."""
     portal.execute("INSERT INTO gateway_notices VALUES ('sandbox', 'event', '2026-06-01 00:00:00')")
+    with portal.app.app_context():
+        assert activity.seal() > 0
     for table in APPEND_ONLY:
         assert portal.one(f"SELECT count(*) FROM {table}") > 0, table
     return portal
