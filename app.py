@@ -23,12 +23,14 @@ from core import (
     access,
     assets,
     cache,
+    clock,
     csrf,
     error_pages,
     form_keys,
     headers,
     leaving,
     log,
+    maintenance,
     nightly,
     supervisor,
     templates,
@@ -37,7 +39,7 @@ from core import (
 )
 from core.compression import compress
 from core.db import check_engine, configure, db, forget_reader
-from core.isp import NotSetUp, current_isp
+from core.isp import NotSetUp, current_isp, is_pinned
 from core.passwords import check_cost
 from core.sessions import PortalSession, RowSessions, SignedIn
 from core.settings import ROOT, Settings, read_settings
@@ -166,7 +168,7 @@ def _register(app: Flask) -> None:
     from blueprints.staff.cli import accounts_cli, catalog_cli
     from blueprints.staff.data_cli import data_cli
     from blueprints.staff.doctor_cli import doctor_command
-    from blueprints.staff.operation_cli import activity_cli
+    from blueprints.staff.operation_cli import activity_cli, maintenance_cli
     from blueprints.staff.setup_cli import setup_command
 
     app.register_blueprint(auth.bp)
@@ -186,7 +188,8 @@ def _register(app: Flask) -> None:
     app.add_url_rule("/health", "health", _health)
     for command in (
         *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
-        *(setup_command, backup_command, restore_command, doctor_command, activity_cli),
+        *(setup_command, backup_command, restore_command, doctor_command),
+        *(activity_cli, maintenance_cli),
     ):
         app.cli.add_command(command)
 
@@ -200,15 +203,16 @@ def _static(name: str) -> Response:
 
 def _health() -> Response:
     """Answers 200 once pages can be served; says whether a worker is alive, and how old the last
-    backup is."""
+    backup is.
+
+    Maintenance is 200 too: whoever balances the load must not take away the page that tells of it.
+    """
+    body: dict[str, object]
     try:
-        is_set_up = db.session.scalar(select(Isp.id)) is not None
-        body = {
-            "status": "ok" if is_set_up else "not set up",
-            "worker": worker.is_alive(),
-            "backup_age_hours": nightly.last_backup().age_hours,
-        }
-        code = 200 if is_set_up else 503
+        body, code = maintenance.health(worker.is_alive), 200
+        body["backup_age_hours"] = None if is_pinned() else nightly.last_backup().age_hours
+    except NotSetUp:
+        body, code = {"status": "not set up", "worker": worker.is_alive()}, 503
     except SQLAlchemyError:
         body, code = {"status": "database away", "worker": False, "backup_age_hours": None}, 503
     response = Response(f"{json.dumps(body)}\n", code, mimetype="application/json")
@@ -232,6 +236,7 @@ def _page_context(language: str) -> dict[str, Any]:
         "lang": language,
         "text_direction": words.text_direction(language),
         "inline_css": assets.inline_css(isp),
+        "announced": isp.find_announcement(clock.now()),
     }
 
 

@@ -13,11 +13,11 @@ from enum import StrEnum
 from urllib.parse import urlencode
 
 from flask import Flask, Response, g, request, session
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
-from core import cache, csrf, htmx, kept_forms
+from core import cache, csrf, htmx, kept_forms, maintenance
 from core.db import DatabaseBusy
 from core.errors import NotFound
 from core.isp import current_isp
@@ -52,15 +52,17 @@ class Rule:
     """Who may use a route. `roles` count for `Who.ACCOUNT`.
 
     `is_kept`: an own device may keep the page, which depends on nothing but the revisions of
-    account, customer and ISP. `keeps_form`: the page that shows the form again when the session
-    had expired. `get_writes`: what a GET changes, which is otherwise nothing. `greets`: a page open
-    to everyone that whoever is signed in sees in the signed-in frame, with the way out (bar 29).
+    account, customer and ISP. `stays_open` during maintenance: what writes nothing, and the pages
+    of staff. `keeps_form`: the page that shows the form again when the session had expired.
+    `get_writes`: what a GET changes, which is otherwise nothing. `greets`: a page open to everyone
+    that whoever is signed in sees in the signed-in frame, with the way out (bar 29).
     """
 
     who: Who
     roles: frozenset[Role] = frozenset()
     proof: Proof = Proof.TOKEN
     is_kept: bool = False
+    stays_open: bool = False
     keeps_form: str = ""
     get_writes: str = ""
     greets: bool = False
@@ -71,12 +73,13 @@ SEES_MONEY = frozenset({Role.OWNER, Role.PAYER, Role.VIEWER})
 PAYS = frozenset({Role.OWNER, Role.PAYER})
 
 _PUBLIC = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE)
+_OPEN = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, stays_open=True)
 _READS_MONEY = Rule(Who.ACCOUNT, SEES_MONEY, is_kept=True)
 _CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
 
 POLICY: dict[str, Rule] = {
-    "static": _PUBLIC,
-    "health": _PUBLIC,
+    "static": _OPEN,
+    "health": _OPEN,
     "support.help": Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, is_kept=True, greets=True),
     "auth.sign_in": _PUBLIC,
     "auth.sign_in_post": _PUBLIC,
@@ -98,7 +101,11 @@ POLICY: dict[str, Rule] = {
     "billing.payment_continue": _CHANGES_PAYMENT,
     "billing.payment_cancel": _CHANGES_PAYMENT,
     "billing.payment_return": Rule(
-        Who.EVERYONE, proof=Proof.OWN, get_writes="the payment's state, as the gateway tells it"
+        Who.EVERYONE,
+        proof=Proof.OWN,
+        # It then shows what is known and does not ask.
+        stays_open=True,
+        get_writes="the payment's state, as the gateway tells it",
     ),
     "api.payment_notice": Rule(Who.EVERYONE, proof=Proof.OWN),
 }
@@ -154,11 +161,14 @@ def install(app: Flask, settings: Settings, build: str) -> None:
     @app.before_request
     def gate() -> Response | BaseResponse | None:
         _check_size()
+        maintenance.heed_file(settings.data)
         rule = POLICY.get(request.endpoint or "")
         if rule is None:
             return None  # no such page: Flask answers 404 or 405
         if "\0" in request.path:
             raise NotFound  # no database takes it, so nothing has such a name
+        if not rule.stays_open and _is_closed(rule):
+            return maintenance.answer(is_for_people=rule.proof is not Proof.OWN)
         if request.method not in SAFE_METHODS:
             answer = _check_proof(rule, settings, pre_cookie)
             if answer is not None:
@@ -182,6 +192,16 @@ def _find_greeted() -> SignedIn | None:
     except DBAPIError:
         log.warning("a page open to everyone is shown without its session", exc_info=True)
         return None
+
+
+def _is_closed(rule: Rule) -> bool:
+    # The session's query, where there is one, brings the ISP's revision along.
+    try:
+        find_signed_in()
+    except SQLAlchemyError:
+        if rule.who is not Who.EVERYONE or request.method not in SAFE_METHODS:
+            raise  # not signed out: it cannot be told who this is
+    return current_isp().is_closed
 
 
 def _check_role(rule: Rule, person: SignedIn) -> None:

@@ -33,6 +33,7 @@ def page_tag(
         signed_in.customer_revision,
         signed_in.account_count,
         clock.today(isp.timezone),
+        isp.find_announcement(clock.now()) is not None,
         request.full_path,
         fragment,
     )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import brotli
 from flask import Response
 
+from core import clock
 from core.compression import best_encoding
 from core.isp import current_isp
 from core.words import language
@@ -22,13 +23,16 @@ class _Kept(NamedTuple):
     gzip: bytes
 
 
-_pages: dict[tuple[str, str, str], _Kept] = {}
+_pages: dict[tuple[str, str, str, bool], _Kept] = {}
 _MOST = 64
 
 
 def answer(name: str, make: Callable[[], Response]) -> Response:
-    """The page `name`; `make` renders it when the brand or the language is new to this process."""
-    key = (name, current_isp().brand_hash, language())
+    """The page `name`; `make` renders it when the brand, the language or the notice of a planned
+    maintenance is new to this process."""
+    isp = current_isp()
+    is_announcing = isp.find_announcement(clock.now()) is not None
+    key = (name, isp.brand_hash, language(), is_announcing)
     kept = _pages.get(key)
     if kept is None:
         body = make().get_data()

@@ -80,6 +80,14 @@ def go_out(url: str, allowed_origin: str) -> BaseResponse:
     return redirect(url, 303)
 
 
+def load_again(status: int) -> Response:
+    """What a fragment gets when not a part but the whole page is another one: it is loaded anew."""
+    response = Response(status=status)
+    response.headers["HX-Refresh"] = "true"
+    vary(response, "HX-Request")
+    return response
+
+
 def sign_in_again(path: str) -> Response:
     """What a fragment of an expired session gets: the whole page moves to sign-in."""
     response = Response(status=401)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
+from types import MappingProxyType
 
 from flask import g
 from markupsafe import Markup
@@ -12,11 +15,28 @@ from sqlalchemy import select
 
 from core.db import db
 from core.prepared import Prepared
-from models import Isp
+from models import Isp, Maintenance
 
 
 class NotSetUp(Exception):
     """The database holds no ISP yet: `flask setup` makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceWindow:
+    """When the portal is, or will be, closed, and why in the ISP's own words.
+
+    `messages` by language; the one under "" is for everyone else.
+    """
+
+    is_on: bool
+    from_at: datetime
+    until_at: datetime
+    messages: Mapping[str, str]
+
+    def message(self, language: str) -> str:
+        """The ISP's words in `language` or, where there are none, for everyone; may be ""."""
+        return self.messages.get(language) or self.messages.get("", "")
 
 
 @dataclass(frozen=True)
@@ -37,6 +57,17 @@ class IspView:
     terms_days: int
     pay_how: str
     is_demo: bool
+    maintenance: MaintenanceWindow | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the portal is closed for maintenance."""
+        return self.maintenance is not None and self.maintenance.is_on
+
+    def find_announcement(self, now: datetime) -> MaintenanceWindow | None:
+        """The maintenance that every page announces: one that is neither on nor over."""
+        window = self.maintenance
+        return None if window is None or window.is_on or window.until_at <= now else window
 
     @property
     def language(self) -> str:
@@ -58,6 +89,16 @@ def forget() -> None:
     _cached.clear()
     g.pop("isp_revision", None)
     g.pop("isp", None)
+
+
+def pin(view: IspView) -> None:
+    """Let `current_isp()` answer with `view` for the rest of this request, without the database."""
+    g.isp, g.is_pinned = view, True
+
+
+def is_pinned() -> bool:
+    """Whether this request does without the database: nobody is signed in then."""
+    return "is_pinned" in g
 
 
 def current_isp() -> IspView:
@@ -94,7 +135,17 @@ def current_isp() -> IspView:
             terms_days=row.terms_days,
             pay_how=row.pay_how,
             is_demo=row.is_demo,
+            maintenance=_find_maintenance(),
         )
         _cached[url] = view
     g.isp = view
     return view
+
+
+def _find_maintenance() -> MaintenanceWindow | None:
+    row = db.session.execute(select(Maintenance.__table__)).one_or_none()
+    if row is None:
+        return None
+    return MaintenanceWindow(
+        row.is_on, row.from_at, row.until_at, MappingProxyType(dict(row.messages))
+    )

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core import clock, ids
 from core.db import unit_of_work
+from core.isp import is_pinned
 from core.prepared import Prepared
 from models import Account, Customer, Device, Isp, Membership, SignInSession
 
@@ -118,7 +119,7 @@ class PortalSession(SessionMixin, MutableMapping[str, Any]):
     def _load(self) -> dict[str, Any]:
         if self._values is None:
             self._values = {}
-            if self._token is not None:
+            if self._token is not None and not is_pinned():
                 self.signed_in, self.expired = find_session(self._token, self._path_account)
             if self.signed_in is not None:
                 g.isp_revision = self.signed_in.isp_revision

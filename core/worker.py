@@ -15,12 +15,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from flask import Flask
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core import activity, clock, form_keys, sessions, throttle
+from core import activity, clock, form_keys, isp, maintenance, sessions, throttle
 from core.db import db, unit_of_work
 from models import WorkerBeat
 
@@ -37,7 +38,9 @@ NAME = "worker"
 
 
 @dataclass(slots=True)
-class _Clockwork:
+class Clockwork:
+    """When what is done at intervals was last done."""
+
     beaten_at: datetime
     cleaned_at: datetime
     sealed_at: datetime
@@ -91,30 +94,40 @@ def clean_up() -> None:
 
 
 def run(app: Flask, duties: Sequence[Duty], stop: threading.Event) -> None:
-    """Work until `stop` is set. A duty that fails is logged and tried again with the next round."""
-    start = clock.now()
-    clockwork = _Clockwork(start - BEAT_EVERY, start - CLEAN_EVERY, start - SEAL_EVERY)
+    """Work until `stop` is set, resting while the portal is closed for maintenance. A duty that
+    fails is logged and tried again with the next round."""
+    clockwork = first_clockwork()
     while not stop.is_set():
         with app.app_context():
-            done = _round(duties, clockwork)
+            done = turn(app, duties, clockwork)
         if not done:
             stop.wait(PAUSE_SECONDS)
 
 
-def _round(duties: Sequence[Duty], clockwork: _Clockwork) -> int:
+def first_clockwork() -> Clockwork:
+    """Everything that is done at intervals is due."""
+    start = clock.now()
+    return Clockwork(start - BEAT_EVERY, start - CLEAN_EVERY, start - SEAL_EVERY)
+
+
+def turn(app: Flask, duties: Sequence[Duty], clockwork: Clockwork) -> int:
+    """One round of all duties, within an application context; returns how many things were done."""
+    folder: Path = app.config["PORTAL"].data
     now = clock.now()
     done = 0
     try:
-        if now - clockwork.beaten_at >= BEAT_EVERY:
+        is_closed = maintenance.is_closed_here(folder)
+        if now - clockwork.beaten_at >= BEAT_EVERY and not isp.is_pinned():
             beat()
             clockwork.beaten_at = now
+        if is_closed:
+            return 0
         if now - clockwork.cleaned_at >= CLEAN_EVERY:
             clean_up()
             clockwork.cleaned_at = now
-        if now - clockwork.sealed_at >= SEAL_EVERY:
-            # What is left over when its time is up is sealed with the next round.
-            if not activity.seal():
-                clockwork.sealed_at = now
+        # What is left over when its time is up is sealed with the next round.
+        if now - clockwork.sealed_at >= SEAL_EVERY and not activity.seal():
+            clockwork.sealed_at = now
     except Exception:
         log.exception("the worker could not write its heartbeat, clean up or seal")
     for duty in duties:

@@ -1,4 +1,4 @@
-"""The trail of events: what is edited or removed is found, and erasing leaves the proof (bar 76)."""
+"""The trail of events: what is edited or removed is found, erasing leaves the proof (bar 76)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,390 @@
+"""Maintenance: every page says so, nothing is written, and it is said beforehand."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from core import clock, maintenance, worker
+from core.access import POLICY, Proof
+from core.isp import IspView
+from gateways.payments.sandbox.store import Decision
+from tests import crawl
+from tests.conftest import Portal, Queries
+from tests.page import BASE, BOOSTED, FRAGMENT
+from tests.world import NOW
+
+Tick = Callable[..., None]
+UNTIL = "2026-06-20 14:00"  # NOW is noon at the ISP
+
+
+@pytest.fixture(autouse=True)
+def open_again(portal: Portal) -> Any:
+    yield
+    (portal.settings.data / maintenance.FILE).unlink(missing_ok=True)
+
+
+def flask(portal: Portal, *arguments: str) -> Result:
+    return portal.app.test_cli_runner().invoke(args=["maintenance", *arguments])
+
+
+def close(portal: Portal, *more: str, until: str = UNTIL) -> None:
+    result = flask(portal, "on", "--until", until, *more)
+    assert result.exit_code == 0, result.output
+
+
+def close_by_row(portal: Portal, *more: str) -> None:
+    """As it looks on a node where the command did not run."""
+    close(portal, *more)
+    (portal.settings.data / maintenance.FILE).unlink()
+
+
+def health(portal: Portal) -> Any:
+    response = portal.app.test_client().get("/health", base_url=BASE)
+    assert response.status_code == 200
+    return response.json
+
+
+@pytest.mark.parametrize("closing", [close, close_by_row])
+@pytest.mark.parametrize("who", [None, "alice"])
+def test_closed_portal_answers_503_everywhere_and_changes_nothing(
+    portal: Portal, closing: Callable[[Portal], None], who: str | None
+) -> None:
+    crawl.prepare(portal)
+    visitor = portal.visitor(who)
+    guard = crawl.token_of(visitor) if who else {}
+    if who is None:
+        visitor.get("/sign-in")
+    paths, methods = crawl.addresses(portal), crawl.methods_of(portal.app)
+    closing(portal)
+    differs = crawl.watch(portal.app)
+    for endpoint, path in paths.items():
+        for method in sorted(methods[endpoint] - {"OPTIONS"}):
+            data = guard if method == "POST" else None
+            response = crawl.send(visitor, method, path, data=data)
+            if POLICY[endpoint].stays_open:
+                assert response.status_code in (200, 404), endpoint
+                continue
+            assert response.status_code == 503, (endpoint, method)
+            assert response.headers["Retry-After"] == "3600"
+            assert response.headers["Cache-Control"] == "no-store"
+    assert differs() == set()
+
+
+def test_closed_page_says_why_and_until_when_in_the_readers_language(portal: Portal) -> None:
+    close_by_row(portal, "--message", "We move the server.", "--message-in", "es", "Nos mudamos.")
+    page = portal.visitor().get("/sign-in")
+    assert "We expect to be back by Jun 20, 2026, 2:00" in page.text
+    assert "We move the server." in page.text
+    spanish = portal.visitor().get("/", headers={"Accept-Language": "es"})
+    assert "Cerrado por mantenimiento" in spanish.text
+    assert "Nos mudamos." in spanish.text
+    french = portal.visitor().get("/help", headers={"Accept-Language": "fr"})
+    assert "Fermé pour maintenance" in french.text
+    assert "We move the server." in french.text
+
+
+def test_signed_in_reader_is_answered_in_the_language_chosen(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    portal.execute("UPDATE customers SET language = 'fr' WHERE sign_in_id = 'alice'")
+    close_by_row(portal)
+    assert "Fermé pour maintenance" in alice.get(portal.path()).text
+
+
+def test_message_is_shown_as_it_was_typed(portal: Portal) -> None:
+    close(portal, "--message", "<script>x</script> & {{7*7}}")
+    page = portal.visitor().get("/sign-in")
+    assert "<script>x</script> & {{7*7}}" in page.text
+
+
+def test_fragment_makes_the_browser_load_the_whole_page(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    close_by_row(portal)
+    answer = alice.get(portal.path("billing/invoices/"), headers=FRAGMENT)
+    assert (answer.status, answer.response.data) == (503, b"")
+    assert answer.response.headers["HX-Refresh"] == "true"
+    boosted = alice.get(portal.path("billing/invoices/"), headers=BOOSTED)
+    assert "HX-Refresh" not in boosted.response.headers
+    assert "Closed for maintenance" in boosted.text
+
+
+def test_form_that_was_sent_leads_on_to_the_start_afterwards(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    page = alice.get(portal.path("billing/pay"))
+    close_by_row(portal)
+    answer = alice.submit(page, "/pay", choice="balance")
+    assert answer.status == 503
+    assert [link.get("href") for link in answer.select("main a.button")] == ["/"]
+    assert flask(portal, "off").exit_code == 0
+    assert alice.submit(page, "/pay", choice="balance").status == 303
+
+
+def test_page_kept_on_an_own_device_is_not_shown_as_unchanged(portal: Portal) -> None:
+    alice = portal.visitor("alice", own_device="y")
+    held = {"If-None-Match": alice.get(portal.path()).response.headers["ETag"]}
+    assert alice.get(portal.path(), headers=held).status == 304
+    close_by_row(portal)
+    assert alice.get(portal.path(), headers=held).status == 503
+    flask(portal, "off")
+    assert alice.get(portal.path(), headers=held).status == 200  # what was said meanwhile is gone
+
+
+def test_notice_of_a_gateway_is_asked_for_again_and_then_taken(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    started = alice.submit(alice.get(portal.path("billing/pay")), "/pay", choice="balance")
+    assert started.status == 303
+    key = portal.one("SELECT key FROM payments WHERE state = 'sent'")
+    portal.bank.decide(key, Decision.PAY)
+    close_by_row(portal)
+    answer = portal.app.test_client().post(
+        "/webhooks/payments/sandbox", base_url=BASE, data=b"{}", content_type="application/json"
+    )
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.mimetype == "text/plain"
+
+
+def test_customer_coming_back_from_the_bank_sees_what_is_known(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    alice.submit(alice.get(portal.path("billing/pay")), "/pay", choice="balance")
+    [(public_id, key)] = portal.rows("SELECT public_id, key FROM payments WHERE state = 'sent'")
+    portal.bank.decide(key, Decision.PAY)
+    close_by_row(portal)
+    differs = crawl.watch(portal.app)
+    for page in (alice.get(f"/pay/{public_id}/return"), alice.post(f"/pay/{public_id}/return")):
+        assert page.status == 200
+        assert "Please do not pay again" in page.text
+        assert not page.select("main a.button")
+    assert differs() == set()
+    flask(portal, "off")
+    assert alice.get(f"/pay/{public_id}/return").status == 303
+    assert portal.one("SELECT state FROM payments WHERE key = :key", key=key) == "succeeded"
+
+
+def test_worker_rests_and_still_beats(portal: Portal) -> None:
+    stop = threading.Event()
+    ran: list[int] = []
+
+    def duty() -> int:
+        ran.append(1)
+        stop.set()
+        return 0
+
+    close_by_row(portal)
+    with portal.app.app_context():
+        clockwork = worker.first_clockwork()
+        assert worker.turn(portal.app, (duty,), clockwork) == 0
+        assert ran == []
+        assert worker.is_alive()
+    flask(portal, "off")
+    worker.run(portal.app, (duty,), stop)
+    assert ran == [1]
+
+
+def test_node_with_the_file_asks_no_database(portal: Portal, queries: Queries) -> None:
+    alice = portal.visitor("alice")
+    close(portal, "--message", "We move.")
+    with queries:
+        page = alice.get(portal.path())
+        assert (page.status, "We move." in page.text) == (503, True)
+        assert alice.get("/sign-in").status == 503
+        assert health(portal)["worker"] is None
+        with portal.app.app_context():
+            worker.turn(portal.app, (), worker.first_clockwork())
+    assert queries.statements == []
+
+
+def test_file_outlives_a_database_that_is_restored_to_before(portal: Portal) -> None:
+    close(portal)
+    portal.execute("DELETE FROM maintenance")
+    assert portal.visitor().get("/help").status == 503
+    assert "Closed" in flask(portal, "status").output
+    assert flask(portal, "off").output == "The portal is open.\n"
+    assert portal.visitor().get("/help").status == 200
+
+
+def test_file_that_cannot_be_read_leaves_the_word_to_the_database(
+    portal: Portal, caplog: pytest.LogCaptureFixture
+) -> None:
+    (portal.settings.data / maintenance.FILE).write_text("{")
+    assert portal.visitor().get("/help").status == 200
+    assert "cannot be read" in caplog.text
+
+
+def test_health_says_maintenance_and_that_it_is_overdue(portal: Portal, tick: Tick) -> None:
+    close_by_row(portal)
+    expected = {"status": "maintenance", "until": "2026-06-20T21:00:00+00:00", "worker": False}
+    assert health(portal) == expected | {"overdue": False}
+    tick(hours=3)
+    assert health(portal) == expected | {"overdue": True}
+
+
+def test_overdue_maintenance_stays_on_and_asks_to_come_back_soon(
+    portal: Portal, tick: Tick
+) -> None:
+    close_by_row(portal)
+    for hours, seconds in ((0, 3600), (1.5, 1800), (0.499, 60), (0.1, 300), (1000, 300)):
+        tick(hours=hours)
+        page = portal.visitor().get("/sign-in")
+        assert (page.status, page.response.headers["Retry-After"]) == (503, str(seconds))
+    assert "It takes longer than planned" in page.text
+    assert "OVERDUE" in flask(portal, "status").output
+
+
+def announce(portal: Portal) -> None:
+    result = flask(portal, "announce", "--from", "22:00", "--until", "23:30", "--message", "Power.")
+    assert result.exit_code == 0, result.output
+
+
+def test_planned_maintenance_is_announced_on_every_page(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    announce(portal)
+    said = "the portal is closed from Jun 20, 2026, 10:00 PM until Jun 20, 2026, 11:30 PM."
+    for path in (portal.path(), portal.path("billing/"), "/accounts", "/help", "/sign-in"):
+        text = alice.get(path).text.replace("\u202f", " ")
+        assert said in text, path
+        assert "Power." in text
+    assert flask(portal, "off").exit_code == 0
+    assert all("Power." not in alice.get(path).text for path in (portal.path(), "/sign-in"))
+
+
+def test_announcement_goes_when_its_time_is_over_kept_pages_included(
+    portal: Portal, tick: Tick
+) -> None:
+    alice = portal.visitor("alice", own_device="y")
+    announce(portal)
+    held = {"If-None-Match": alice.get(portal.path()).response.headers["ETag"]}
+    assert alice.get(portal.path(), headers=held).status == 304
+    assert "Power." in portal.visitor().get("/sign-in").text
+    tick(hours=11.4)  # 23:24
+    assert alice.get(portal.path(), headers=held).status == 304
+    tick(hours=0.2)
+    again = alice.get(portal.path(), headers=held)
+    assert (again.status, "Power." in again.text) == (200, False)
+    assert "Power." not in portal.visitor().get("/sign-in").text
+
+
+def test_it_is_closed_as_announced(portal: Portal) -> None:
+    announce(portal)
+    assert portal.visitor().get("/help").status == 200
+    assert flask(portal, "on").exit_code == 0
+    page = portal.visitor().get("/help")
+    assert page.status == 503
+    assert "Power." in page.text
+
+
+def test_hot_pages_take_no_query_more(portal: Portal, queries: Queries) -> None:
+    alice, visitor = portal.visitor("alice"), portal.visitor()
+    counts = []
+    for prepare in (lambda: None, lambda: announce(portal)):
+        prepare()
+        alice.get(portal.path()), visitor.get("/sign-in")
+        queries.statements.clear()
+        with queries:
+            alice.get(portal.path())
+            visitor.get("/sign-in")
+        counts.append(queries.count)
+    assert counts[0] == counts[1]
+    assert len([text for text in queries.statements if "maintenance" in text]) == 0
+
+
+def test_two_nodes_on_one_database_close_and_open_together(portal: Portal) -> None:
+    folder = portal.settings.data / "node"
+    folder.mkdir(exist_ok=True)
+    with crawl.another_app(portal, data=folder) as other:
+        client = other.test_client()
+        assert client.get("/help", base_url=BASE).status_code == 200
+        close(portal)
+        assert client.get("/help", base_url=BASE).status_code == 503
+        flask(portal, "off")
+        assert client.get("/help", base_url=BASE).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("typed", "utc"),
+    [
+        ("2026-06-21 02:00", "2026-06-21T09:00"),
+        ("2026-06-21T02:00", "2026-06-21T09:00"),
+        ("2026-06-21T02:00Z", "2026-06-21T02:00"),
+        ("2026-06-21T02:00+02:00", "2026-06-21T00:00"),
+        ("14:30", "2026-06-20T21:30"),
+        ("2:00", "2026-06-21T09:00"),
+        ("12:00", "2026-06-21T19:00"),
+        ("2026-11-01 01:30", "2026-11-01T08:30"),
+    ],
+)
+def test_times_are_the_isps(typed: str, utc: str) -> None:
+    with clock.set_to(NOW):
+        found = maintenance.read_time(typed, "America/Los_Angeles")
+    assert found == datetime.fromisoformat(utc).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "soon", "25:00", "2026-13-01 00:00", "2027-03-14 02:30", "1:2:3:4"]
+)
+def test_time_that_is_none_is_refused(typed: str) -> None:
+    with clock.set_to(NOW), pytest.raises(maintenance.TimeUnclear):
+        maintenance.read_time(typed, "America/Los_Angeles")
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["on"], "--until is missing"),
+        (["on", "--until", "soon"], "write it like"),
+        (["on", "--until", "2026-06-19 12:00"], "in the past"),
+        (["on", "--until", "2027-06-19 12:00"], "is the date right"),
+        (["announce", "--until", "23:00"], "--from"),
+        (["announce", "--from", "2026-06-20 23:00", "--until", "22:00"], "before the beginning"),
+        (["on", "--until", "23:00", "--message", "x" * 301], "at most 300"),
+        (["on", "--until", "23:00", "--message", "a\x1b[31m"], "printable"),
+        (["on", "--until", "23:00", "--message-in", "xx", "a"], "en, es, fr"),
+    ],
+)
+def test_bad_input_is_refused_in_words_and_changes_nothing(
+    portal: Portal, arguments: list[str], says: str
+) -> None:
+    result = flask(portal, *arguments)
+    assert result.exit_code != 0
+    assert says in result.output
+    assert portal.one("SELECT count(*) FROM maintenance") == 0
+    assert not (portal.settings.data / maintenance.FILE).exists()
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+def test_database_that_is_away_is_said(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    portal.execute("DROP TABLE maintenance")
+    result = flask(portal, "on", "--until", "23:00")
+    assert result.exit_code == 1
+    assert "nothing was changed" in result.output
+
+
+def test_closed_page_fits_the_thin_line(portal: Portal) -> None:
+    close_by_row(portal, "--message", "x" * 300)
+    response = portal.app.test_client().get(
+        portal.path(), base_url=BASE, headers={"Accept-Encoding": "br"}
+    )
+    assert response.headers["Content-Encoding"] == "br"
+    head = sum(len(f"{name}: {value}\r\n") for name, value in response.headers)
+    assert len(response.data) + head < 9_000
+
+
+def test_policy_leaves_nothing_open_that_writes() -> None:
+    still = {name for name, rule in POLICY.items() if rule.stays_open}
+    assert still == {"static", "health", "billing.payment_return"} | (still & {"metrics"})
+    assert POLICY["api.payment_notice"].proof is Proof.OWN
+
+
+def test_file_holds_what_the_page_needs_and_nothing_secret(portal: Portal) -> None:
+    close(portal)
+    path = portal.settings.data / maintenance.FILE
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert set(json.loads(path.read_text())) == {field.name for field in fields(IspView)}
