@@ -31,15 +31,18 @@ from core import (
     leaving,
     log,
     maintenance,
+    metrics,
     nightly,
     supervisor,
     templates,
+    vital_signs,
     words,
     worker,
 )
 from core.compression import compress
 from core.db import check_engine, configure, db, forget_reader
 from core.isp import NotSetUp, current_isp, is_pinned
+from core.observed import Observed
 from core.passwords import check_cost
 from core.sessions import PortalSession, RowSessions, SignedIn
 from core.settings import ROOT, Settings, read_settings
@@ -94,6 +97,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         WTF_CSRF_ENABLED=False,
     )
     configure(app.config, settings)
+    _observe(app, settings)
     if settings.proxy_count:
         count = settings.proxy_count
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
@@ -106,12 +110,25 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
+def _observe(app: Flask, settings: Settings) -> None:
+    """Note each request, where the address is the client's already: inside of ProxyFix."""
+    if settings.metrics_token:
+        metrics.enable()
+        metrics.list_also(vital_signs.collect)
+    app.wsgi_app = Observed(  # type: ignore[method-assign]
+        app.wsgi_app,
+        log.write if settings.log is log.LogWhat.REQUESTS else None,
+        trusts_reference=settings.proxy_count > 0,
+    )
+
+
 def create_served_app() -> Flask:
     """The application of one web process under `python app.py`, which ends with its parent."""
-    log.configure()
+    settings = read_settings()
+    log.configure(settings.log)
     parent = os.environ.get(supervisor.SUPERVISOR)
     worker.end_with_parent(int(parent) if parent else None)
-    app = create_app()
+    app = create_app(settings)
     leaving.when_asked(app, supervisor.handed_over())
     supervisor.say_ready()
     return app
@@ -186,6 +203,7 @@ def _register(app: Flask) -> None:
     )
     app.add_url_rule("/static/<path:name>", "static", _static)
     app.add_url_rule("/health", "health", _health)
+    app.add_url_rule("/metrics", "metrics", _metrics)
     for command in (
         *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
         *(setup_command, backup_command, restore_command, doctor_command),
@@ -199,6 +217,11 @@ def _static(name: str) -> Response:
     if response is None:
         raise NotFound
     return response
+
+
+def _metrics() -> Response:
+    """For Prometheus; core/access.py asks for the token."""
+    return Response(metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _health() -> Response:

@@ -6,6 +6,7 @@ on an account; anybody else's account looks exactly like one that does not exist
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ class Who(StrEnum):
     EVERYONE = "everyone"
     CUSTOMER = "customer"
     ACCOUNT = "account"
+    OPERATOR = "operator"  # the programs of whoever runs the portal, by a token of its own
+
+
+_NOT_SIGNED_IN = frozenset({Who.EVERYONE, Who.OPERATOR})
 
 
 class Proof(StrEnum):
@@ -80,6 +85,7 @@ _CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
 POLICY: dict[str, Rule] = {
     "static": _OPEN,
     "health": _OPEN,
+    "metrics": Rule(Who.OPERATOR, stays_open=True),
     "support.help": Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, is_kept=True, greets=True),
     "auth.sign_in": _PUBLIC,
     "auth.sign_in_post": _PUBLIC,
@@ -167,13 +173,15 @@ def install(app: Flask, settings: Settings, build: str) -> None:
             return None  # no such page: Flask answers 404 or 405
         if "\0" in request.path:
             raise NotFound  # no database takes it, so nothing has such a name
+        if rule.who is Who.OPERATOR:
+            _check_operator(settings)
         if not rule.stays_open and _is_closed(rule):
             return maintenance.answer(is_for_people=rule.proof is not Proof.OWN)
         if request.method not in SAFE_METHODS:
             answer = _check_proof(rule, settings, pre_cookie)
             if answer is not None:
                 return answer
-        if rule.who is Who.EVERYONE and not rule.greets:
+        if rule.who in _NOT_SIGNED_IN and not rule.greets:
             return None
         person = find_signed_in() if rule.who is not Who.EVERYONE else _find_greeted()
         if person is None:
@@ -192,6 +200,12 @@ def _find_greeted() -> SignedIn | None:
     except DBAPIError:
         log.warning("a page open to everyone is shown without its session", exc_info=True)
         return None
+def _check_operator(settings: Settings) -> None:
+    """Raises NotFound without the token, and when there is none (bar 80)."""
+    wanted = f"Bearer {settings.metrics_token}".encode()
+    given = request.headers.get("Authorization", "").encode()
+    if not settings.metrics_token or not hmac.compare_digest(wanted, given):
+        raise NotFound
 
 
 def _is_closed(rule: Rule) -> bool:

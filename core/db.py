@@ -36,7 +36,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from core import sole_use  # noqa: F401 - its listener notes who is connected
+from core import (
+    metrics,
+    sole_use,  # noqa: F401 - its listener notes who is connected
+)
 from core.settings import Settings
 from models import Account, Base
 
@@ -213,6 +216,7 @@ class WriterQueue:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > deadline:
+                    metrics.note_write_refusal()
                     raise DatabaseBusy from None
                 time.sleep(pause)
                 pause = min(pause * 1.3, 0.004)
@@ -230,13 +234,15 @@ class WriterQueue:
         except OSError as error:
             raise LocksAway(str(error)) from error
         wait_seconds = self.wait_seconds if wait_seconds is None else wait_seconds
-        deadline = time.monotonic() + wait_seconds
+        started = time.monotonic()
+        deadline = started + wait_seconds
         try:
             self._lock(following, deadline)
             try:
                 self._lock(writing, deadline)
             finally:
                 fcntl.flock(following, fcntl.LOCK_UN)
+            metrics.note_write_wait(time.monotonic() - started)
             try:
                 yield deadline - time.monotonic()
             finally:
@@ -306,7 +312,9 @@ def _once(
             if is_sqlite:
                 _begin(connection, patience_seconds)
             else:
+                started = time.monotonic()
                 _lock_accounts(connection, account_ids)
+                metrics.note_write_wait(time.monotonic() - started)
             with Session(connection, autoflush=False, expire_on_commit=False) as session:
                 _here.is_writing = True
                 try:
@@ -349,6 +357,7 @@ def unit_of_work(
             conflicts += isinstance(error, IntegrityError)
             if not _is_transient(error) or conflicts > 1 or attempt == ATTEMPTS - 1:
                 raise
+        metrics.note_write_retry()
         time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
     raise AssertionError("unreachable")  # pragma: no cover
 

@@ -7,19 +7,20 @@ import logging
 from collections.abc import Callable
 from html import escape
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from flask_babel import gettext as _
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
 
-from core.access import RoleForbids, greet
+from core.access import RoleForbids, find_signed_in, greet
 from core.csrf import NotFromOurPage
 from core.db import DatabaseBusy
 from core.errors import NotFound, Refusal
 from core.form_keys import FormExpired, KeyReused
 from core.htmx import ForeignTarget, render
 from core.isp import NotSetUp
+from core.log import reference
 from core.passwords import TooBusy
 
 log = logging.getLogger("lastmile.errors")
@@ -76,6 +77,8 @@ def _page(code: int, retry_after: int | None = None) -> Response:
         return _error(code, title, text, what_next)
 
     response = _or_bare(make, code)
+    if code >= 500 and (name := reference.get()):
+        response.headers["X-Request-Id"] = name
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
@@ -93,6 +96,8 @@ def _error(code: int, title: str, text: str, what_next: str) -> Response:
         title=title,
         text=text,
         what_next=what_next,
+        # It stands on every line that the log has about the request: to be told to support.
+        reference=reference.get() if code >= 500 else "",
     )
 
 
@@ -113,6 +118,16 @@ def bare_page(code: int, text: str = BARE) -> Response:
         f"<body><h1>{escape(text)}</h1></body></html>"
     )
     return Response(body, code, mimetype="text/html")
+
+
+def _note_denial(why: str) -> None:
+    """One line for each request that was not allowed (bar 76)."""
+    try:
+        person = find_signed_in()
+    except SQLAlchemyError:
+        person = None
+    who = person.public_id if person is not None else ""
+    log.info("denied", extra={"why": why, "endpoint": request.endpoint, "customer": who})
 
 
 def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of failure
@@ -137,11 +152,15 @@ def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of fa
 
     @app.errorhandler(RoleForbids)
     def forbidden(_error: RoleForbids) -> Response:
+        _note_denial("role")
         return _page(403)
 
     @app.errorhandler(NotFromOurPage)
     @app.errorhandler(FormExpired)
-    def expired_form(_error: Exception) -> Response:
+    def expired_form(error: Exception) -> Response:
+        if isinstance(error, NotFromOurPage):
+            _note_denial("not from our page")
+
         def make() -> Response:
             greet()
             return render("errors/expired_form.html", "alert", 403)

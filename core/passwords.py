@@ -23,6 +23,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from flask_babel import gettext as _
 from zxcvbn import zxcvbn
 
+from core import metrics
 from core.db import refuse_inside_unit
 
 log = logging.getLogger("lastmile.passwords")
@@ -72,6 +73,7 @@ def seat(*, is_known_device: bool) -> Iterator[None]:
     all are taken: whoever comes too many costs nothing."""
     waiting = _known_waiting if is_known_device else _waiting
     if not waiting.acquire(blocking=False):
+        metrics.note_hash_refusal()
         raise TooBusy
     try:
         yield
@@ -93,8 +95,10 @@ def _slot(folder: Path, *, is_known_device: bool, is_seated: bool = False) -> It
             except OSError as error:
                 log.exception("the lock of the hash slots cannot be used")
                 raise TooBusy from error
-            _take_any(files)
-            yield
+            with metrics.hashing() as has_waited:
+                _take_any(files)
+                has_waited()
+                yield
         finally:
             for descriptor in files:
                 os.close(descriptor)  # closing releases the lock
@@ -110,6 +114,7 @@ def _take_any(descriptors: Sequence[int]) -> None:
                 continue
             return
         time.sleep(0.003)
+    metrics.note_hash_refusal()
     raise TooBusy
 
 

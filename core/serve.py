@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from core import log, supervisor
+from core import log, metrics, supervisor
 from core.settings import ROOT, Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def run(settings: Settings, *, has_worker: bool = True) -> NoReturn:
 
 
 def _supervise(settings: Settings, *more: str, has_worker: bool) -> NoReturn:
-    log.configure()
+    log.configure(settings.log)
+    metrics.share(settings.data)  # before anything counts
     bound = _bind(settings.host, settings.port, settings.processes)
     programs = [supervisor.Program(_own("worker"))] if has_worker else []
     if settings.is_demo and has_worker:
@@ -195,7 +196,7 @@ def work(settings: Settings) -> None:
     from blueprints.billing import payments
     from core import nightly, postman, worker
 
-    log.configure()
+    log.configure(settings.log)
     parent = os.environ.get(supervisor.SUPERVISOR)
     worker.end_with_parent(int(parent) if parent else None)
     stop = threading.Event()

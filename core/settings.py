@@ -17,6 +17,7 @@ import click
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from core.log import LogWhat
 from core.paths import origin_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,7 @@ SAMPLE_SECRETS = (
     "0123456789",
 )
 MIN_SECRET_BYTES = 32
+MIN_TOKEN_SIGNS = 20
 MIN_SECRET_SIGNS = 10
 """How many different characters a secret has at least; 32 random hex digits have more."""
 
@@ -70,6 +72,8 @@ class Settings:
     """The hour of the ISP's day at which they are made."""
     backup_keep_days: int = 30
     backup_keep_count: int = 14
+    log: LogWhat = LogWhat.QUIET
+    metrics_token: str = field(default="", repr=False)
 
     @property
     def is_sqlite(self) -> bool:
@@ -165,6 +169,31 @@ def _mail_from(env: Mapping[str, str]) -> str:
     name, at, domain = text.rpartition("@")
     if text and not (name and at and domain and text.isprintable() and " " not in domain):
         raise SettingsError(f"LASTMILE_MAIL_FROM must be an e-mail address, not {text!r}")
+    return text
+
+
+def _log(env: Mapping[str, str], *, is_demo: bool) -> LogWhat:
+    text = env.get("LASTMILE_LOG", "").strip().lower()
+    if not text:
+        return LogWhat.QUIET if is_demo else LogWhat.REQUESTS
+    try:
+        return LogWhat(text)
+    except ValueError:
+        raise SettingsError(
+            f"LASTMILE_LOG must be one of {', '.join(LogWhat)}, not {text!r}"
+        ) from None
+
+
+def _metrics_token(env: Mapping[str, str]) -> str:
+    text = env.get("LASTMILE_METRICS_TOKEN", "").strip()
+    if text and not (
+        len(text) >= MIN_TOKEN_SIGNS and text.isascii() and text.isprintable() and " " not in text
+    ):
+        # It is a secret, so it is not repeated.
+        raise SettingsError(
+            f"LASTMILE_METRICS_TOKEN must have {MIN_TOKEN_SIGNS} characters or more and no space: "
+            "make one with python3 -c 'import secrets; print(secrets.token_hex(16))'"
+        )
     return text
 
 
@@ -323,4 +352,6 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         backup_hour=_whole(env, "LASTMILE_BACKUP_HOUR", 3, 0, 23),
         backup_keep_days=_whole(env, "LASTMILE_BACKUP_KEEP_DAYS", 30, 1, 3650),
         backup_keep_count=_whole(env, "LASTMILE_BACKUP_KEEP_COUNT", 14, 1, 1000),
+        log=_log(env, is_demo=is_demo),
+        metrics_token=_metrics_token(env),
     )

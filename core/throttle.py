@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,9 +17,11 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from core import clock
+from core import clock, metrics
 from core.db import unit_of_work
 from models import AttemptState, SignInAttempt
+
+log = logging.getLogger("lastmile.throttle")
 
 WINDOW = timedelta(minutes=5)
 PER_SUBJECT = 10
@@ -31,10 +34,12 @@ _COUNTED_FAILURES = 12  # 2^10 s is beyond LAST_DELAY: more failures need not be
 
 
 class TooManyAttempts(Exception):
-    """Refused before the password was looked at; `retry_after_seconds` is rounded up."""
+    """Refused before the password was looked at; `retry_after_seconds` is rounded up, `limit` is
+    the one that was met: of the person, or of the network."""
 
-    def __init__(self, retry_after: timedelta) -> None:
+    def __init__(self, retry_after: timedelta, limit: str = "person") -> None:
         super().__init__()
+        self.limit = limit
         self.retry_after_seconds = max(1, -(-int(retry_after.total_seconds() * 1000) // 1000))
 
 
@@ -131,7 +136,12 @@ def begin(
     queues = [subject] if is_known_device else [subject, network.encode()]
     if twin is not None:
         queues.append(twin)
-    return unit_of_work(_in_line(queues, work))
+    try:
+        return unit_of_work(_in_line(queues, work))
+    except TooManyAttempts as refusal:
+        metrics.note_throttled(refusal.limit)
+        log.info("throttled", extra={"limit": refusal.limit, "network": network})
+        raise
 
 
 def _in_line(
@@ -204,7 +214,7 @@ def _check_network(
     ).all()
     others = [row.last_at for row in tried if row.subject != subject]
     if len(others) >= most_subjects:
-        raise TooManyAttempts(sorted(others)[-most_subjects] + WINDOW - now)
+        raise TooManyAttempts(sorted(others)[-most_subjects] + WINDOW - now, "network")
 
 
 def end(attempt: Attempt, *, has_passed: bool) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from core import activity, clock, form_keys, isp, maintenance, sessions, throttle
 from core.db import db, unit_of_work
+from core.log import referenced
 from models import WorkerBeat
 
 log = logging.getLogger("lastmile.worker")
@@ -132,7 +133,8 @@ def turn(app: Flask, duties: Sequence[Duty], clockwork: Clockwork) -> int:
         log.exception("the worker could not write its heartbeat, clean up or seal")
     for duty in duties:
         try:
-            done += duty()
+            with referenced():
+                done += duty()
         except Exception:
             name = getattr(duty, "__name__", str(duty))
             log.exception("a duty of the worker failed", extra={"duty": name})

@@ -6,6 +6,7 @@ answer that arrives byte by byte ends at it too.
 """
 
 import ipaddress
+import logging
 import re
 import socket
 import ssl
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.util.timeout import Timeout
+
+log = logging.getLogger("lastmile.outbound")
 
 CONNECT_SECONDS = 3.0
 TOTAL_SECONDS = 20.0
@@ -152,6 +155,30 @@ class OutboundClient:
 
         Raises OutboundForbidden, OutboundUnreachable or OutboundUnclear.
         """
+        started = time.monotonic()
+        outcome: int | str = "failed"
+        try:
+            answer = self._request(method, url, headers, body)
+            outcome = answer.status
+        except OutboundError as failure:
+            outcome = type(failure).__name__
+            raise
+        finally:
+            # Neither path nor query: they hold the keys of payments.
+            log.info(
+                "called",
+                extra={
+                    "method": method,
+                    "host": _host_of(url),
+                    "outcome": outcome,
+                    "ms": round((time.monotonic() - started) * 1000, 1),
+                },
+            )
+        return answer
+
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str] | None, body: bytes | None
+    ) -> OutboundAnswer:
         scheme, host, port, target = _split(url)
         origin = self._origins.get((scheme, host, port))
         if origin is None:
@@ -283,6 +310,14 @@ def _split(url: str) -> tuple[str, str, int, str]:
     if not is_plain:
         raise OutboundForbidden("not an address that can be called")
     return parts.scheme, host, port or (443 if parts.scheme == "https" else 80), target
+
+
+def _host_of(url: str) -> str:
+    """The host of a plain address, else empty."""
+    try:
+        return _split(url)[1]
+    except OutboundForbidden:
+        return ""
 
 
 def _is_literal(host: str) -> bool:

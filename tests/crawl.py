@@ -28,6 +28,7 @@ WHO = ("anonymous", "alice", "bob", "vera", "theo", "mallory")
 _PATHS = {
     "static": "/static/js/portal-0123456789.js",
     "health": "/health",
+    "metrics": "/metrics",
     "support.help": "/help",
     "auth.sign_in": "/sign-in",
     "auth.sign_in_post": "/sign-in",

@@ -67,11 +67,11 @@ def expected(endpoint: str, method: str, who: str, methods: set[str]) -> set[str
     if rule.who is Who.EVERYONE:
         # Somebody unknown is led from the start page and from signing out to the sign-in page.
         return {"sign in", "allowed"} if endpoint in LEAD_ON else {"allowed"}
-    if who == "anonymous":
+    if who == "anonymous" and rule.who is not Who.OPERATOR:
         return {"sign in"}
     if rule.who is Who.CUSTOMER:
         return {"allowed"}
-    if who == "mallory":
+    if who == "mallory" or rule.who is Who.OPERATOR:
         return {"absent"}
     return {"allowed"} if ROLE_OF[who] in rule.roles else {"forbidden"}
 

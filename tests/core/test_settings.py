@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.log import LogWhat
 from core.settings import Settings, SettingsError, read_settings
 
 GOOD_SECRET = "f3a1c94be07d562819fe3cab40d7581262b9"
@@ -214,3 +215,21 @@ def test_demo_makes_no_backups_unasked(tmp_path: Path) -> None:
 def test_backup_settings_without_sense_are_refused(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         read(tmp_path, **{name: value})
+def test_log_is_quiet_in_the_demo_and_complete_in_a_real_deployment(tmp_path: Path) -> None:
+    assert read(tmp_path, LASTMILE_DEMO="1").log is LogWhat.QUIET
+    assert read(tmp_path).log is LogWhat.REQUESTS
+    assert read(tmp_path, LASTMILE_LOG=" Events ").log is LogWhat.EVENTS
+    with pytest.raises(SettingsError, match="LASTMILE_LOG must be one of quiet, events, requests"):
+        read(tmp_path, LASTMILE_LOG="loud")
+
+
+@pytest.mark.parametrize("token", ["short", "x" * 19, "with a space in the middle", "ñ" * 30])
+def test_metrics_token_that_can_be_guessed_is_refused_and_not_repeated(
+    tmp_path: Path, token: str
+) -> None:
+    with pytest.raises(SettingsError, match="LASTMILE_METRICS_TOKEN") as refused:
+        read(tmp_path, LASTMILE_METRICS_TOKEN=token)
+    assert token not in str(refused.value)
+    found = read(tmp_path, LASTMILE_METRICS_TOKEN="t" * 20)
+    assert found.metrics_token == "t" * 20
+    assert "t" * 20 not in repr(found)
