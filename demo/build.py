@@ -348,18 +348,6 @@ class _History:
         def issue(session: Session, batch: Sequence[int]) -> list[tuple[int, date]]:
             drafts = invoicing.draft_months(session, batch, day, self.terms_days)
             invoicing.issue(session, drafts, self.currency)
-            activity.record(
-                session,
-                [
-                    activity.Event(
-                        "invoice_issued",
-                        clock.now(),
-                        account_id=draft.account_id,
-                        facts={"amount_minor": draft.total_minor, "currency": self.currency},
-                    )
-                    for draft in drafts
-                ],
-            )
             return [(draft.account_id, draft.due_on) for draft in drafts]
 
         for batch in _batches(account_ids):

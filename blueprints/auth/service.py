@@ -278,6 +278,7 @@ def invite(account_number: str) -> str:
                 expires_at=now + WELCOME_VALID,
             )
         )
+        activity.record(session, [activity.Event("invited", now, account_id=account_id)])
 
     unit_of_work(work)
     return token

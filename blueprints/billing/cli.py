@@ -14,9 +14,9 @@ from flask import current_app
 from blueprints.billing.export import beancount
 from blueprints.billing.reconciling import Finding, Reconciled, reconcile
 from blueprints.billing.verify import find_faults
-from core import clock
+from core import activity, clock
 from core.commands import Commands
-from core.db import DatabaseBusy, reading
+from core.db import DatabaseBusy, reading, unit_of_work
 from core.isp import current_isp
 from core.money import Money, format_money
 from gateways.payments.errors import GatewayError
@@ -42,8 +42,13 @@ def verify() -> None:
 @click.option("--format", "format_", type=click.Choice(["beancount"]), default="beancount")
 @click.option("--output", type=click.File("w"), default="-", help="A file; default is the screen.")
 def export(format_: str, output: TextIO) -> None:
-    """Write all entries in a form that accounting tools read, with a check of each balance."""
+    """Write all entries in a form that accounting tools read, with a check of each balance.
+
+    The activity trail notes that it was done.
+    """
     del format_
+    note = activity.Event("ledger_exported", clock.now())
+    unit_of_work(lambda session: activity.record(session, [note]))
     with reading() as session:
         output.writelines(line + "\n" for line in beancount(session))
 

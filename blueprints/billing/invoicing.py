@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.billing import ledger
-from core import clock, ids
+from core import activity, clock, ids
 from core.money import tax_on
 from models import (
     Account,
@@ -316,7 +316,7 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
 
     Returns the invoice ids in order. An account's month is invoiced once: a second draft for the
     same account and `period_from` raises IntegrityError. Accounts' `billed_through_on` moves to
-    the end of the month, except for opening items.
+    the end of the month, and an event tells of each, except for opening items.
     """
     if not drafts:
         return []
@@ -401,6 +401,18 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
                 for draft in billed
             ],
         )
+    activity.record(
+        session,
+        [
+            activity.Event(
+                "invoice_issued",
+                settled_at,
+                account_id=draft.account_id,
+                facts={"amount_minor": draft.total_minor, "currency": currency},
+            )
+            for draft in billed
+        ],
+    )
     if with_credit:
         ledger.allocate(session, ledger.list_unused_credits(session, with_credit), settled_at)
     return invoice_ids

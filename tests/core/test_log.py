@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from blueprints.auth import service
 from core import log
 from core.log import LogWhat
 from core.observed import Observed
@@ -370,9 +371,17 @@ def test_payment_leaves_one_event_however_often_it_is_told(portal: Portal, lines
     assert events(portal, "payment_received") == before + 1
 
 
-def test_registration_leaves_one_event(portal: Portal) -> None:
-    from blueprints.auth import service
+def test_invoice_leaves_one_event(portal: Portal) -> None:
+    invoices = portal.one("SELECT count(*) FROM invoices WHERE kind = 'invoice'")
+    assert events(portal, "invoice_issued") == invoices > 0
 
+
+def test_export_of_the_books_leaves_one_event(portal: Portal) -> None:
+    assert portal.app.test_cli_runner().invoke(args=["ledger", "export"]).exit_code == 0
+    assert events(portal, "ledger_exported") == 1
+
+
+def test_invitation_and_registration_leave_one_event_each(portal: Portal) -> None:
     portal.execute(
         "DELETE FROM memberships WHERE account_id = :id", id=portal.world.accounts["rich"]
     )
@@ -386,4 +395,4 @@ def test_registration_leaves_one_event(portal: Portal) -> None:
                 page, "/welcome/" + token, sign_in_id="newcomer", password="unlikely-otter-canoe-9"
             )
             assert sent.status == 303, sent.text
-    assert events(portal, "registered") == 1
+    assert (events(portal, "invited"), events(portal, "registered")) == (1, 1)
