@@ -156,6 +156,7 @@ def greet() -> bool:
 def install(app: Flask, settings: Settings, build: str) -> None:
     """Put the gate in front of every view of `app`."""
     pre_cookie = cookie_name(PRE_COOKIE, is_https=settings.is_https)
+    folder = str(settings.data)
     # A kept page offers paying or not: it must not outlive a change of the gateway.
     build = f"{build} {settings.payment_gateway}"
 
@@ -167,7 +168,7 @@ def install(app: Flask, settings: Settings, build: str) -> None:
     @app.before_request
     def gate() -> Response | BaseResponse | None:
         _check_size()
-        maintenance.heed_file(settings.data)
+        maintenance.heed_file(folder)
         rule = POLICY.get(request.endpoint or "")
         if rule is None:
             return None  # no such page: Flask answers 404 or 405
@@ -211,7 +212,8 @@ def _check_operator(settings: Settings) -> None:
 def _is_closed(rule: Rule) -> bool:
     # The session's query, where there is one, brings the ISP's revision along.
     try:
-        find_signed_in()
+        if "HTTP_COOKIE" in request.environ:
+            find_signed_in()
     except SQLAlchemyError:
         if rule.who is not Who.EVERYONE or request.method not in SAFE_METHODS:
             raise  # not signed out: it cannot be told who this is

@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from flask import Response, request, url_for
@@ -35,6 +36,7 @@ log = logging.getLogger("lastmile.maintenance")
 FILE = "maintenance.json"
 LONGEST = timedelta(days=14)
 LONGEST_MESSAGE = 300
+LOOK_EVERY_SECONDS = 0.25
 FIRST_RETRY, LAST_RETRY, OVERDUE_RETRY = 60, 3600, 300
 
 
@@ -101,6 +103,7 @@ def set_window(window: MaintenanceWindow, folder: Path) -> None:
         _write(folder / FILE, replace(current_isp(), maintenance=window))
     else:
         (folder / FILE).unlink(missing_ok=True)
+    forget_file()
 
 
 def clear_window(folder: Path) -> bool:
@@ -116,6 +119,7 @@ def clear_window(folder: Path) -> bool:
     isp.forget()
     had_file = (folder / FILE).exists()
     (folder / FILE).unlink(missing_ok=True)
+    forget_file()
     return had_row or had_file
 
 
@@ -137,8 +141,8 @@ def _write(path: Path, view: IspView) -> None:
     temporary.replace(path)
 
 
-def _read(path: str) -> IspView:
-    facts: dict[str, Any] = json.loads(Path(path).read_text())
+def _read(path: Path) -> IspView:
+    facts: dict[str, Any] = json.loads(path.read_text())
     window = facts.pop("maintenance")
     facts["languages"] = tuple(facts["languages"])
     facts["logo_svg"] = Markup(facts["logo_svg"]) if facts["logo_svg"] else None  # noqa: S704
@@ -153,31 +157,50 @@ def _read(path: str) -> IspView:
     )
 
 
-_files: dict[str, tuple[int, IspView]] = {}
+class _Look(NamedTuple):
+    """What a look at the file found; `view` is None when there is no file, or none to be read."""
+
+    looked_at: float
+    changed_ns: int
+    view: IspView | None
 
 
-def heed_file(folder: Path) -> None:
-    """When the file says that the portal is closed, let this request do without the database."""
-    path = f"{folder}/{FILE}"
+_looks: dict[str, _Look] = {}
+
+
+def forget_file() -> None:
+    """Look at the file anew: after it was written or removed by this process, and in tests."""
+    _looks.clear()
+
+
+def heed_file(folder: str) -> None:
+    """When the file in `folder` says that the portal is closed, let this request do without the
+    database. It is looked at a few times a second, for the sake of all the requests in between."""
+    now = time.monotonic()
+    look = _looks.get(folder)
+    if look is None or now - look.looked_at >= LOOK_EVERY_SECONDS:
+        look = _looks[folder] = _look_at(Path(folder, FILE), now, look)
+    if look.view is not None:
+        isp.pin(look.view)
+
+
+def _look_at(path: Path, now: float, before: _Look | None) -> _Look:
     try:
-        changed = os.stat(path).st_mtime_ns  # noqa: PTH116 - on every request; a Path costs more
-    except OSError:
-        return
-    known = _files.get(path)
-    if known is None or known[0] != changed:
-        try:
-            known = (changed, _read(path))
-        except (OSError, ValueError, KeyError, TypeError):
-            log.exception("the file about maintenance cannot be read; the database is asked")
-            return
-        _files[path] = known
-    isp.pin(known[1])
+        changed_ns = path.stat().st_mtime_ns
+        if before is not None and before.changed_ns == changed_ns:
+            return before._replace(looked_at=now)
+        return _Look(now, changed_ns, _read(path))
+    except FileNotFoundError:
+        return _Look(now, 0, None)
+    except (OSError, ValueError, KeyError, TypeError):
+        log.exception("the file about maintenance cannot be read; the database is asked")
+        return _Look(now, 0, None)
 
 
 def is_closed_here(folder: Path) -> bool:
     """Whether this node is closed, asked outside a request. Where only the database can tell, and
     holds no ISP yet, it is not."""
-    heed_file(folder)
+    heed_file(str(folder))
     try:
         return current_isp().is_closed
     except isp.NotSetUp:

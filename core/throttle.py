@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -96,9 +97,11 @@ def refuse_early(
     counted yet: `begin` looks again.
     """
     now, network = clock.now(), network_of(address)
-    _check_subject(session, subject, now)
-    if not is_known_device:
-        _check_network(session, subject, network, _most_subjects(network, shared_networks), now)
+    with _noted(network):
+        _check_subject(session, subject, now)
+        if not is_known_device:
+            most_subjects = _most_subjects(network, shared_networks)
+            _check_network(session, subject, network, most_subjects, now)
 
 
 def begin(
@@ -136,8 +139,15 @@ def begin(
     queues = [subject] if is_known_device else [subject, network.encode()]
     if twin is not None:
         queues.append(twin)
-    try:
+    with _noted(network):
         return unit_of_work(_in_line(queues, work))
+
+
+@contextmanager
+def _noted(network: str) -> Iterator[None]:
+    """Leave one event for each try that is refused (bar 76)."""
+    try:
+        yield
     except TooManyAttempts as refusal:
         metrics.note_throttled(refusal.limit)
         log.info("throttled", extra={"limit": refusal.limit, "network": network})

@@ -185,7 +185,7 @@ def turn_off() -> None:
 @maintenance_cli.command("status")
 def status() -> None:
     """Say whether the portal is closed, or will be."""
-    maintenance.heed_file(_folder())
+    maintenance.heed_file(str(_folder()))
     window = _current()
     if window is None:
         click.echo("Open.")

@@ -28,7 +28,12 @@ UNTIL = "2026-06-20 14:00"  # NOW is noon at the ISP
 @pytest.fixture(autouse=True)
 def open_again(portal: Portal) -> Any:
     yield
+    remove_file(portal)
+
+
+def remove_file(portal: Portal) -> None:
     (portal.settings.data / maintenance.FILE).unlink(missing_ok=True)
+    maintenance.forget_file()
 
 
 def flask(portal: Portal, *arguments: str) -> Result:
@@ -43,7 +48,7 @@ def close(portal: Portal, *more: str, until: str = UNTIL) -> None:
 def close_by_row(portal: Portal, *more: str) -> None:
     """As it looks on a node where the command did not run."""
     close(portal, *more)
-    (portal.settings.data / maintenance.FILE).unlink()
+    remove_file(portal)
 
 
 def health(portal: Portal) -> Any:
@@ -210,10 +215,24 @@ def test_file_outlives_a_database_that_is_restored_to_before(portal: Portal) -> 
     assert portal.visitor().get("/help").status == 200
 
 
+def test_file_that_another_process_leaves_or_takes_away_is_seen_soon(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "LOOK_EVERY_SECONDS", 0.0)
+    path = portal.settings.data / maintenance.FILE
+    close(portal)
+    kept = path.read_text()
+    flask(portal, "off")
+    for text, status in ((None, 200), (kept, 503), (None, 200), (kept, 503)):
+        path.write_text(text) if text else path.unlink(missing_ok=True)
+        assert portal.visitor().get("/help").status == status
+
+
 def test_file_that_cannot_be_read_leaves_the_word_to_the_database(
     portal: Portal, caplog: pytest.LogCaptureFixture
 ) -> None:
     (portal.settings.data / maintenance.FILE).write_text("{")
+    maintenance.forget_file()
     assert portal.visitor().get("/help").status == 200
     assert "cannot be read" in caplog.text
 

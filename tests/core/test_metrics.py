@@ -162,10 +162,11 @@ def test_closed_portal_says_only_that_while_it_does_without_its_database(
     portal.app.test_cli_runner().invoke(args=["maintenance", "on", "--until", "23:00"])
     try:
         with portal.app.app_context():
-            maintenance.heed_file(portal.settings.data)
+            maintenance.heed_file(str(portal.settings.data))
             samples = parse(metrics.exposition().decode())
     finally:
         (portal.settings.data / maintenance.FILE).unlink()
+        maintenance.forget_file()
     assert value(samples, "lastmile_maintenance") == 1
     assert "lastmile_database_bytes" not in {name for name, _labels in samples}
 
@@ -206,6 +207,7 @@ def test_two_processes_are_counted_together_and_survive_one_that_is_killed(
         with pytest.raises(urllib.error.HTTPError) as refused:
             fetch(port, None)
         assert refused.value.code == 404
+        refused.value.close()
         asked = 60
         for _ in range(asked):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/help", timeout=10).read()
