@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from types import MappingProxyType
 
 from flask import g
 from markupsafe import Markup
@@ -26,17 +24,18 @@ class NotSetUp(Exception):
 class MaintenanceWindow:
     """When the portal is, or will be, closed, and why in the ISP's own words.
 
-    `messages` by language; the one under "" is for everyone else.
+    `messages` are pairs of language and text; the one of "" is for everyone else.
     """
 
     is_on: bool
     from_at: datetime
     until_at: datetime
-    messages: Mapping[str, str]
+    messages: tuple[tuple[str, str], ...]
 
     def message(self, language: str) -> str:
         """The ISP's words in `language` or, where there are none, for everyone; may be ""."""
-        return self.messages.get(language) or self.messages.get("", "")
+        known = dict(self.messages)
+        return known.get(language) or known.get("", "")
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,4 @@ def _find_maintenance() -> MaintenanceWindow | None:
     row = db.session.execute(select(Maintenance.__table__)).one_or_none()
     if row is None:
         return None
-    return MaintenanceWindow(
-        row.is_on, row.from_at, row.until_at, MappingProxyType(dict(row.messages))
-    )
+    return MaintenanceWindow(row.is_on, row.from_at, row.until_at, tuple(row.messages.items()))

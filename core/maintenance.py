@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -152,7 +151,7 @@ def _read(path: Path) -> IspView:
             is_on=True,
             from_at=datetime.fromisoformat(window["from_at"]),
             until_at=datetime.fromisoformat(window["until_at"]),
-            messages=MappingProxyType(window["messages"]),
+            messages=tuple(window["messages"].items()),
         ),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 import click
@@ -62,7 +61,7 @@ def _folder() -> Path:
     return folder
 
 
-def _messages(message: str, others: tuple[tuple[str, str], ...]) -> MappingProxyType[str, str]:
+def _messages(message: str, others: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     offered = current_isp().languages
     for language, _text in others:
         if language not in offered:
@@ -80,7 +79,7 @@ def _messages(message: str, others: tuple[tuple[str, str], ...]) -> MappingProxy
                 f"at most {maintenance.LONGEST_MESSAGE} characters, all of them printable",
                 param_hint="--message-in" if language else "--message",
             )
-    return MappingProxyType({language: text for language, text in messages.items() if text})
+    return tuple((language, text) for language, text in messages.items() if text)
 
 
 def _time(option: str, typed: str) -> datetime:
@@ -161,7 +160,7 @@ def turn_on(until: str | None, message: str, message_in: tuple[tuple[str, str], 
         raise click.UsageError("--until is missing: nothing was announced")
     messages = _messages(message, message_in)
     if not messages and found is not None:
-        messages = MappingProxyType(dict(found.messages))
+        messages = found.messages
     window = MaintenanceWindow(
         is_on=True, from_at=clock.now(), until_at=until_at, messages=messages
     )
