@@ -201,6 +201,8 @@ def _find_greeted() -> SignedIn | None:
     except DBAPIError:
         log.warning("a page open to everyone is shown without its session", exc_info=True)
         return None
+
+
 def _check_operator(settings: Settings) -> None:
     """Raises NotFound without the token, and when there is none (bar 80)."""
     wanted = f"Bearer {settings.metrics_token}".encode()

@@ -215,6 +215,8 @@ def test_demo_makes_no_backups_unasked(tmp_path: Path) -> None:
 def test_backup_settings_without_sense_are_refused(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         read(tmp_path, **{name: value})
+
+
 def test_log_is_quiet_in_the_demo_and_complete_in_a_real_deployment(tmp_path: Path) -> None:
     assert read(tmp_path, LASTMILE_DEMO="1").log is LogWhat.QUIET
     assert read(tmp_path).log is LogWhat.REQUESTS
