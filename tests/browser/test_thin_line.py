@@ -111,3 +111,24 @@ def test_lost_answer_to_paying_and_pressed_again_is_one_payment(
     page.wait_for_url(served.bank_origin + "/pay/**")
     assert len(lost) >= (2 if kept == 0 else 1)
     assert payments_of(served, name) == 1
+
+
+def test_link_whose_answer_breaks_off_leads_on_all_the_same(
+    new_visitor: NewVisitor, served: Town, line: ThinLine
+) -> None:
+    """HTMX gets half an answer; the link is then followed as if there were no script."""
+    page = new_visitor("alice").page
+    page.evaluate("window.same = true")
+    lost: list[Request] = []
+
+    def plan(request: Request) -> Loss | None:
+        if lost or request.path != served.path("billing/"):
+            return None
+        lost.append(request)
+        return Loss(900)
+
+    line.lose = plan
+    page.get_by_role("link", name="Bills", exact=True).click()
+    expect(page).to_have_title("Bills – Pinecrest Broadband")
+    assert lost
+    assert page.evaluate("window.same") is None
