@@ -239,7 +239,9 @@ def test_file_that_cannot_be_read_leaves_the_word_to_the_database(
 
 def test_health_says_maintenance_and_that_it_is_overdue(portal: Portal, tick: Tick) -> None:
     close_by_row(portal)
-    expected = {"status": "maintenance", "until": "2026-06-20T21:00:00+00:00", "worker": False}
+    until = "2026-06-20T21:00:00+00:00"
+    expected: dict[str, object] = {"status": "maintenance", "until": until, "worker": False}
+    expected |= {"backup_age_hours": None}
     assert health(portal) == expected | {"overdue": False}
     tick(hours=3)
     assert health(portal) == expected | {"overdue": True}

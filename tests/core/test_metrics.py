@@ -240,5 +240,7 @@ def test_two_processes_are_counted_together_and_survive_one_that_is_killed(
 
 
 def is_web(pid: int) -> bool:
-    """Whether it is a process that answers requests; the worker is named by its argument."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"app.py\0")
+    """Whether it is a process that answers requests: a generation's child, which bears its name."""
+    parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    lines = [Path(f"/proc/{each}/cmdline").read_bytes() for each in (pid, parent)]
+    return all(b"app.py\0generation" in line for line in lines)
