@@ -13,7 +13,6 @@ from typing import Any
 from flask import Flask, Request, Response, current_app, g, session
 from flask_babel import Babel
 from flask_login import LoginManager
-from flask_migrate import Migrate
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import NotFound
@@ -77,8 +76,9 @@ def build_id() -> str:
     return digest.hexdigest()[:12]
 
 
-def create_app(settings: Settings | None = None) -> Flask:
-    """The application for `settings` (default: from the environment).
+def create_app(settings: Settings | None = None, *, has_commands: bool = True) -> Flask:
+    """The application for `settings` (default: from the environment). Those that serve or work
+    have no use for the commands of `flask`, which take a third of the memory.
 
     Raises SettingsError, UnlistedRoute or RuntimeError when it could not keep its promises.
     """
@@ -104,6 +104,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     templates.install(app, _page_context)
     _install_extensions(app, settings)
     _register(app)
+    if has_commands:
+        _add_commands(app)
     access.check_policy(app)
     access.install(app, settings, build_id())
     error_pages.install(app)
@@ -128,7 +130,7 @@ def create_served_app() -> Flask:
     log.configure(settings.log)
     parent = os.environ.get(supervisor.SUPERVISOR)
     worker.end_with_parent(int(parent) if parent else None)
-    app = create_app(settings)
+    app = create_app(settings, has_commands=False)
     leaving.when_asked(app, supervisor.handed_over())
     supervisor.say_ready()
     return app
@@ -137,7 +139,6 @@ def create_served_app() -> Flask:
 def _install_extensions(app: Flask, settings: Settings) -> None:
     db.init_app(app)
     app.teardown_appcontext(lambda _error: forget_reader())
-    Migrate(app, db, directory=str(ROOT / "migrations"))
     Babel(app, locale_selector=words.select_locale)
     app.session_interface = RowSessions(is_https=settings.is_https)
     login = LoginManager(app)
@@ -178,15 +179,7 @@ def _message_gateway(settings: Settings) -> MessageGateway | None:
 
 def _register(app: Flask) -> None:
     from blueprints import api, auth, billing, dashboard, demo, support
-    from blueprints.auth.cli import customers_cli
-    from blueprints.billing.cli import billing_cli, ledger_cli
     from blueprints.billing.views import payment_return
-    from blueprints.staff.backup_cli import backup_command, restore_command
-    from blueprints.staff.cli import accounts_cli, catalog_cli
-    from blueprints.staff.data_cli import data_cli
-    from blueprints.staff.doctor_cli import doctor_command
-    from blueprints.staff.operation_cli import activity_cli, maintenance_cli
-    from blueprints.staff.setup_cli import setup_command
 
     app.register_blueprint(auth.bp)
     app.register_blueprint(dashboard.bp)
@@ -204,6 +197,21 @@ def _register(app: Flask) -> None:
     app.add_url_rule("/static/<path:name>", "static", _static)
     app.add_url_rule("/health", "health", _health)
     app.add_url_rule("/metrics", "metrics", _metrics)
+
+
+def _add_commands(app: Flask) -> None:
+    from flask_migrate import Migrate
+
+    from blueprints.auth.cli import customers_cli
+    from blueprints.billing.cli import billing_cli, ledger_cli
+    from blueprints.staff.backup_cli import backup_command, restore_command
+    from blueprints.staff.cli import accounts_cli, catalog_cli
+    from blueprints.staff.data_cli import data_cli
+    from blueprints.staff.doctor_cli import doctor_command
+    from blueprints.staff.operation_cli import activity_cli, maintenance_cli
+    from blueprints.staff.setup_cli import setup_command
+
+    Migrate(app, db, directory=str(ROOT / "migrations"))
     for command in (
         *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
         *(setup_command, backup_command, restore_command, doctor_command),

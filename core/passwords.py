@@ -21,7 +21,6 @@ from pathlib import Path
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from flask_babel import gettext as _
-from zxcvbn import zxcvbn
 
 from core import metrics
 from core.db import refuse_inside_unit
@@ -168,6 +167,9 @@ def find_weakness(password: str, context: Sequence[str]) -> str | None:
         rest = rest.replace(word, "")
     if len(rest) < MIN_LENGTH // 2 and rest != folded:
         return _("Leave out your name, your account number and the name of the company or a plan.")
+    # Its lists of words take 12 MB: only processes in which somebody chooses a password hold them.
+    from zxcvbn import zxcvbn
+
     found = zxcvbn(normal[:JUDGED_LENGTH], user_inputs=words)
     if found["score"] < MIN_SCORE:
         return _(

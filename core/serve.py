@@ -152,13 +152,28 @@ def serve_generation(settings: Settings, *, is_prepared: bool) -> None:
     os.environ[supervisor.SUPERVISOR] = str(os.getpid())
     web_server.signal_to_end()
     if not is_prepared:
-        prepare(settings)
+        _prepare_apart(settings)
     web_server.run(
         "app:create_served_app",
         factory=True,
         sockets=[socket.socket(fileno=number) for number in supervisor.handed_over()],
         leave_seconds=_leave_seconds(settings),
     )
+
+
+def _prepare_apart(settings: Settings) -> None:
+    """`prepare` in a process that ends with it: what serves keeps no memory of migrations."""
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        from core import worker
+
+        worker.end_with_parent(parent)
+        prepare(settings)
+        sys.exit()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        sys.exit(abs(code))
 
 
 def _announce(settings: Settings) -> None:
@@ -202,7 +217,7 @@ def work(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    app = create_app(settings)
+    app = create_app(settings, has_commands=False)
     _check_mode(app, settings)
     payment_gateway = app.extensions["payment_gateway"]
     message_gateway = app.extensions["message_gateway"]

@@ -34,6 +34,9 @@ READY_FD = "LASTMILE_READY_FD"
 BACKLOG = 1024
 FIRST_PAUSE_SECONDS = 1.0
 LAST_PAUSE_SECONDS = 60.0
+MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
+"""mallopt(3). By default each thread gets an arena, and pages of every one stay with the process:
+in hours of load that was twice the memory."""
 LEAVE = signal.SIGUSR1
 """Asks a generation, and then each of its processes, to leave when it is no longer needed."""
 _FIRST_SYSTEMD_FD = 3
@@ -180,7 +183,7 @@ class Supervisor:
         handed = {LISTEN_FDS: ",".join(map(str, numbers)), READY_FD: str(writing)}
         process = subprocess.Popen(  # noqa: S603 - our own program
             self._web_command,
-            env=os.environ | handed,
+            env=MALLOC | os.environ | handed,
             pass_fds=(*numbers, writing),
         )
         os.close(writing)
