@@ -202,7 +202,7 @@ def test_with_the_database_away_every_page_is_constant_bytes(portal: Portal) -> 
 def test_health_tells_of_portal_and_worker(portal: Portal) -> None:
     response = crawl.send(portal.visitor(), "GET", "/health")
     assert response.status_code == 200
-    assert response.json == {"status": "ok", "worker": False}
+    assert response.json == {"status": "ok", "worker": False, "backup_age_hours": None}
     assert response.headers["Cache-Control"] == "no-store"
 
 

@@ -257,10 +257,11 @@ def pay(customer: Customer, home: str, bank: SandboxControl, page: str = "") -> 
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         _status, receipt, _text = customer.send(f"/pay/{public_id}/return")
-        if "Paid. Thank you." in customer.send(receipt)[2]:
+        shown = customer.send(receipt)[2]
+        if "Paid. Thank you." in shown:
             return public_id
         time.sleep(0.5)
-    raise AssertionError(f"{public_id} was paid at the bank and never arrived")
+    raise AssertionError(f"{public_id} was paid at the bank and never arrived: {shown}")
 
 
 def decide(bank: SandboxControl) -> None:

@@ -221,7 +221,7 @@ def test_portal_in_use_is_not_copied(move: Move, monkeypatch: pytest.MonkeyPatch
         assert f"(process {user.pid}). End the portal and its worker first" in move.refused()
         user.communicate("")
     with move.portal.app.app_context():
-        monkeypatch.setattr(writer_queue(db.engine), "_wait_seconds", 0.05)
+        monkeypatch.setattr(writer_queue(db.engine), "wait_seconds", 0.05)
     with WriterQueue(move.portal.settings.data).turn():
         assert "somebody is writing" in move.refused()
     assert move.run().exit_code == 0
