@@ -23,15 +23,15 @@ from core import (
     assets,
     cache,
     clock,
-    csrf,
     error_pages,
-    form_keys,
+    form_guard,
     headers,
     leaving,
     log,
     maintenance,
     metrics,
     nightly,
+    remembered,
     supervisor,
     templates,
     vital_signs,
@@ -43,7 +43,7 @@ from core.db import check_engine, configure, db, forget_reader
 from core.isp import NotSetUp, current_isp, is_pinned
 from core.observed import Observed
 from core.passwords import check_cost
-from core.sessions import PortalSession, RowSessions, SignedIn
+from core.sessions import PortalSession, RowSessions, SignedIn, find_signed_in
 from core.settings import ROOT, Settings, read_settings
 from gateways.messages.base import MessageGateway
 from gateways.payments.base import PaymentGateway
@@ -146,7 +146,8 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
     login.user_loader(_load_user)
     app.extensions["payment_gateway"] = _payment_gateway(settings)
     app.extensions["message_gateway"] = _message_gateway(settings)
-    app.after_request(lambda response: _finish(compress(response), settings))
+    app.extensions["remembered"] = remembered.Memory(settings.remembered_pages)
+    app.after_request(lambda response: _finish(compress(remembered.keep(response)), settings))
 
 
 def _load_user(public_id: str) -> SignedIn | None:
@@ -256,14 +257,14 @@ def _health() -> Response:
 def _page_context(language: str) -> dict[str, Any]:
     """What every page knows besides its own matter."""
     isp = current_isp()
-    person = access.find_signed_in() if g.get("is_personal") else None
+    guard = {"csrf_token": form_guard.csrf_token, "form_key": form_guard.form_key}
+    person = find_signed_in() if g.get("is_personal") else None
     return {
-        "ui": templates.macros(language, csrf_token=_csrf_token, form_key=_form_key),
+        "ui": templates.macros(language, **guard),
         "isp": isp,
         "asset": lambda path: assets.address(path, isp),
         "current": _current(person),
-        "csrf_token": _csrf_token,
-        "form_key": _form_key,
+        **guard,
         "lang": language,
         "text_direction": words.text_direction(language),
         "inline_css": assets.inline_css(isp),
@@ -280,21 +281,6 @@ def _current(person: SignedIn | None) -> dict[str, Any] | None:
         "account": person.account,
         "has_several_accounts": person.account_count > 1,
     }
-
-
-def _csrf_token() -> str:
-    """The same in every form of one answer, masked anew for the next."""
-    if "csrf_token" not in g:
-        g.csrf_token = csrf.mask(access.signed_in().csrf_secret)
-    return str(g.csrf_token)
-
-
-def _form_key() -> str:
-    """The same in every form of one answer: the path it is posted to tells them apart."""
-    if "form_key" not in g:
-        portal: Settings = current_app.config["PORTAL"]
-        g.form_key = form_keys.mint(portal.secret, access.signed_in().subject)
-    return str(g.form_key)
 
 
 def _finish(response: Response, settings: Settings) -> Response:

@@ -18,12 +18,19 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
-from core import cache, csrf, htmx, kept_forms, maintenance
+from core import cache, csrf, htmx, kept_forms, maintenance, remembered
 from core.db import DatabaseBusy
 from core.errors import NotFound
 from core.isp import current_isp
 from core.paths import own_path
-from core.sessions import PRE_COOKIE, PortalSession, SignedIn, cookie_name, note_use
+from core.sessions import (
+    PRE_COOKIE,
+    PortalSession,
+    SignedIn,
+    cookie_name,
+    find_signed_in,
+    note_use,
+)
 from core.settings import Settings
 from core.words import language
 from models import Role
@@ -134,19 +141,6 @@ def check_policy(app: Flask) -> None:
         raise UnlistedRoute(f"core/access.py has no rule for {', '.join(sorted(missing))}")
 
 
-def signed_in() -> SignedIn:
-    """Who is signed in, on a route that asks for it."""
-    found = find_signed_in()
-    if found is None:
-        raise LookupError("no one is signed in: the route's rule does not ask for it")
-    return found
-
-
-def find_signed_in() -> SignedIn | None:
-    """Who is signed in, or None. Loads the session."""
-    return session.find_signed_in() if isinstance(session, PortalSession) else None
-
-
 def greet() -> bool:
     """Whether somebody is signed in, and let the page being made show so, with the way out."""
     g.is_personal = find_signed_in() is not None
@@ -235,13 +229,18 @@ def _check_role(rule: Rule, person: SignedIn) -> None:
 
 
 def _answer_unchanged(rule: Rule, person: SignedIn, build: str) -> Response | None:
-    """A 304 when the customer's own device holds the page as it still is."""
-    if not (rule.is_kept and person.is_own_device and request.method in ("GET", "HEAD")):
+    """The page as it still is: a 304 when the customer's own device holds it, or what this process
+    remembers of it."""
+    if not (rule.is_kept and request.method in ("GET", "HEAD")):
         return None
-    g.page_tag = cache.page_tag(
+    state = cache.page_state(
         build, current_isp(), person, language(), fragment=htmx.wants_fragment()
     )
-    return cache.not_modified(g.page_tag) if cache.is_unchanged(g.page_tag) else None
+    if person.is_own_device:
+        g.page_tag = cache.page_tag(state, person)
+        if cache.is_unchanged(g.page_tag):
+            return cache.not_modified(g.page_tag)
+    return remembered.find_answer(state)
 
 
 def _check_size() -> None:

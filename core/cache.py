@@ -17,26 +17,33 @@ from core.isp import IspView
 from core.sessions import SignedIn
 
 
-def page_tag(
+def page_state(
     build: str, isp: IspView, signed_in: SignedIn, language: str, *, fragment: bool
-) -> str:
-    """The weak ETag of the page at this URL for this session."""
+) -> tuple[object, ...]:
+    """All that the page at this URL depends on, apart from the session's own token."""
     account = signed_in.account
-    parts = (
+    now = clock.now()
+    return (
         build,
         isp.revision,
         language,
-        signed_in.session_id,
-        signed_in.generation,
+        signed_in.customer_id,
         account.role if account else "",
         account.revision if account else "",
         signed_in.customer_revision,
         signed_in.account_count,
-        clock.today(isp.timezone),
-        isp.find_announcement(clock.now()) is not None,
-        request.full_path,
+        signed_in.is_own_device,
+        str(clock.day_of(now, isp.timezone)),
+        isp.find_announcement(now) is not None,
+        request.path,
+        request.query_string,
         fragment,
     )
+
+
+def page_tag(state: tuple[object, ...], signed_in: SignedIn) -> str:
+    """The weak ETag of a page in this state for this session."""
+    parts = (*state, signed_in.session_id, signed_in.generation)
     return 'W/"' + hashlib.sha256(repr(parts).encode()).hexdigest()[:16] + '"'
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
 
-from core.access import RoleForbids, find_signed_in, greet
+from core.access import RoleForbids, greet
 from core.csrf import NotFromOurPage
 from core.db import DatabaseBusy
 from core.errors import NotFound, Refusal
@@ -22,6 +22,7 @@ from core.htmx import ForeignTarget, render
 from core.isp import NotSetUp
 from core.log import reference
 from core.passwords import TooBusy
+from core.sessions import find_signed_in
 
 log = logging.getLogger("lastmile.errors")
 

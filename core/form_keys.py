@@ -23,8 +23,8 @@ from models import FormKey
 
 VALID = timedelta(hours=48)
 KEPT = timedelta(days=7)
-_NONCE_BYTES = 11
-_MAC_BYTES = 12
+_NONCE_BYTES = 16
+_MAC_BYTES = 13
 
 
 class FormExpired(Exception):

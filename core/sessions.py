@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Flask, Request, Response, g
+from flask import Flask, Request, Response, g, has_request_context
+from flask import session as current
 from flask.sessions import SessionInterface, SessionMixin
 from flask_login import UserMixin
 from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
@@ -169,6 +170,21 @@ class PortalSession(SessionMixin, MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._load())
+
+
+def find_signed_in() -> SignedIn | None:
+    """Who is signed in, or None. Loads the session."""
+    if has_request_context() and isinstance(current, PortalSession):
+        return current.find_signed_in()
+    return None
+
+
+def signed_in() -> SignedIn:
+    """Who is signed in, on a route whose rule asks for it."""
+    found = find_signed_in()
+    if found is None:
+        raise LookupError("no one is signed in: the route's rule does not ask for it")
+    return found
 
 
 class RowSessions(SessionInterface):

@@ -72,6 +72,8 @@ class Settings:
     """The hour of the ISP's day at which they are made."""
     backup_keep_days: int = 30
     backup_keep_count: int = 14
+    remembered_pages: int = 2000
+    """How many made pages each web process keeps; 0: none."""
     log: LogWhat = LogWhat.QUIET
     metrics_token: str = field(default="", repr=False)
 
@@ -352,6 +354,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         backup_hour=_whole(env, "LASTMILE_BACKUP_HOUR", 3, 0, 23),
         backup_keep_days=_whole(env, "LASTMILE_BACKUP_KEEP_DAYS", 30, 1, 3650),
         backup_keep_count=_whole(env, "LASTMILE_BACKUP_KEEP_COUNT", 14, 1, 1000),
+        remembered_pages=_whole(env, "LASTMILE_REMEMBERED_PAGES", 2000, 0, 100_000),
         log=_log(env, is_demo=is_demo),
         metrics_token=_metrics_token(env),
     )

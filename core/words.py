@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_time
-from flask import Flask, g, has_request_context, request, session
+from flask import Flask, g, has_request_context, request
 from flask_babel import force_locale
 from jinja2 import pass_context
 from jinja2.runtime import Context
@@ -20,7 +20,7 @@ from werkzeug.http import parse_accept_header
 
 from core.isp import NotSetUp, current_isp
 from core.money import format_money
-from core.sessions import PortalSession, SignedIn
+from core.sessions import find_signed_in
 from core.units import format_data, format_speed
 
 RIGHT_TO_LEFT = ("ar", "fa", "he", "ur", "ps", "sd", "yi")
@@ -34,17 +34,11 @@ def language() -> str:
     known: str | None = g.get("language")
     if known is None:
         try:
-            person = _find_signed_in()
+            person = find_signed_in()
             known = g.language = choose_language(person.language if person is not None else None)
         except (NotSetUp, SQLAlchemyError):
             return "en"
     return known
-
-
-def _find_signed_in() -> SignedIn | None:
-    if not has_request_context() or not isinstance(session, PortalSession):
-        return None
-    return session.find_signed_in()
 
 
 @contextmanager

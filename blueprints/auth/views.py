@@ -10,7 +10,6 @@ from blueprints.auth import bp, service
 from blueprints.auth.errors import LinkDead, PasswordWeak, SignInIdTaken, SignInRefused
 from blueprints.auth.forms import SignInForm, WelcomeForm
 from core import constant_pages, htmx
-from core.access import find_signed_in
 from core.htmx import go_to, render
 from core.paths import own_path
 from core.sessions import (
@@ -20,6 +19,7 @@ from core.sessions import (
     SESSION_COOKIE,
     PortalSession,
     cookie_name,
+    find_signed_in,
 )
 from core.throttle import TooManyAttempts
 from demo import DEMO_CUSTOMERS

@@ -21,10 +21,11 @@ from blueprints.billing.forms import PayForm
 from blueprints.billing.overview import Due, InvoiceRow, Part, PaymentRow
 from blueprints.billing.payments import Choice
 from core import form_keys, kept_forms
-from core.access import PAYS, find_signed_in, greet, signed_in
+from core.access import PAYS, greet
 from core.form_keys import ArrivedKey
 from core.htmx import go_out, go_to, nothing_new, render
 from core.isp import current_isp
+from core.sessions import find_signed_in, signed_in
 from gateways.payments.base import PaymentGateway
 from models import Role
 

@@ -1,0 +1,156 @@
+"""Pages that were made before and are still true.
+
+A page of POLICY's `is_kept` depends on nothing but what the session's query brings, which is why a
+browser may hold it (core/cache.py). For the same reason a process may: whoever comes back to a page
+on which nothing has changed gets it without another query, made and compressed already. Only the
+two values that each answer has of its own (core/form_guard.py) are put in.
+
+What it is remembered under names the customer, the account, the role and every revision, so that
+nobody can get another's page, and nothing has to be taken back when something changes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+
+import brotli
+from flask import Response, current_app, g
+
+from core import form_guard
+from core.compression import BROTLI_QUALITY, BROTLI_WINDOW_BITS, best_encoding
+
+_VALUES: dict[str, Callable[[], str]] = {
+    "csrf_token": form_guard.csrf_token,
+    "form_key": form_guard.form_key,
+}
+# They stand for the values while a page is compressed. Their bytes are so unlike each other that
+# brotli stores them as they are, and in an order that makes a code for them longer than themselves.
+_UNLIKE = bytes((number * 37) % 256 for number in range(256) if (number * 37) % 256 >= 128)
+_STAND_INS = {"csrf_token": _UNLIKE[:43], "form_key": _UNLIKE[43:87]}
+# What follows a value is stored with it: brotli looks at the two bytes before the next one.
+_FOLLOWS = b'">'
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The compressed page in parts; between them stand the values that `order` names."""
+
+    parts: tuple[bytes, ...]
+    order: tuple[str, ...]
+    vary: str
+
+    def filled(self, values: Mapping[str, bytes]) -> bytes:
+        made = [self.parts[0]]
+        for name, part in zip(self.order, self.parts[1:], strict=True):
+            made += (values[name], part)
+        return b"".join(made)
+
+
+class Memory:
+    """The pages used last, at most `count` of them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pages: OrderedDict[Hashable, Remembered] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def is_on(self) -> bool:
+        return self._count > 0
+
+    def find(self, key: Hashable) -> Remembered | None:
+        with self._lock:
+            page = self._pages.get(key)
+            if page is not None:
+                self._pages.move_to_end(key)
+            return page
+
+    def keep(self, key: Hashable, page: Remembered) -> None:
+        with self._lock:
+            self._pages[key] = page
+            if len(self._pages) > self._count:
+                self._pages.popitem(last=False)
+
+    def forget(self) -> None:
+        with self._lock:
+            self._pages.clear()
+
+
+def find_answer(state: Hashable) -> Response | None:
+    """The page that depends on `state`, as an answer; None when it has to be made, after which
+    `keep` will remember it."""
+    memory: Memory = current_app.extensions["remembered"]
+    if not memory.is_on or best_encoding() != "br":
+        return None
+    page = memory.find(state)
+    if page is None:
+        g.remember_under = state
+        return None
+    response = Response(page.filled({name: _VALUES[name]().encode() for name in page.order}))
+    headers = response.headers
+    headers["Vary"] = page.vary
+    headers["Content-Encoding"] = "br"
+    return response
+
+
+def keep(response: Response) -> Response:
+    """The answer, compressed and remembered if `find_answer` asked for that."""
+    state = g.pop("remember_under", None)
+    if state is None or response.status_code != 200 or response.is_streamed:
+        return response
+    values = {name: g.get(name, "").encode() for name in _VALUES if name in g}
+    page = compress_around(response.get_data(), values, response.headers.get("Vary", ""))
+    if page is None:
+        return response
+    memory: Memory = current_app.extensions["remembered"]
+    memory.keep(state, page)
+    response.set_data(page.filled(values))
+    response.headers["Content-Encoding"] = "br"
+    return response
+
+
+def compress_around(body: bytes, values: Mapping[str, bytes], vary: str = "") -> Remembered | None:
+    """`body` compressed so that each of `values` can be exchanged for another of its length.
+
+    A brotli stream has blocks, and some are stored as they are (RFC 7932 §9.2). Each value is made
+    a block at its first place; where it stands again, the stream points back to the first. None
+    when that did not come out, which is tried here: then the page is compressed as any other.
+    """
+    places = []
+    for name, value in values.items():
+        if value not in body:
+            continue
+        body = body.replace(value, _STAND_INS[name])
+        places.append((body.index(_STAND_INS[name]), name))
+    compressor = brotli.Compressor(quality=BROTLI_QUALITY, lgwin=BROTLI_WINDOW_BITS)
+    made: list[bytes] = []
+    at = 0
+    for start, name in sorted(places):
+        end = start + len(_STAND_INS[name]) + len(_FOLLOWS)
+        for piece in (body[at:start], body[start:end]):
+            made += (compressor.process(piece), compressor.flush())
+        at = end
+    made += (compressor.process(body[at:]), compressor.finish())
+    parts, rest, order = [], b"".join(made), tuple(name for _start, name in sorted(places))
+    for name in order:
+        before, found, rest = rest.partition(_STAND_INS[name])
+        if not found:
+            return None
+        parts.append(before)
+    page = Remembered((*parts, rest), order, vary)
+    # Other values than the page's own, so that a stream that points elsewhere is noticed.
+    other = {name: bytes(reversed(value)) for name, value in values.items()}
+    for name in order:
+        body = body.replace(_STAND_INS[name], other[name])
+    return page if _expanded(page.filled(other)) == body else None
+
+
+def _expanded(stream: bytes) -> bytes | None:
+    try:
+        found: bytes = brotli.decompress(stream)
+    except brotli.error:
+        return None
+    return found
