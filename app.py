@@ -25,13 +25,13 @@ from core import (
     clock,
     error_pages,
     form_guard,
+    front,
     headers,
     leaving,
     log,
     maintenance,
     metrics,
     nightly,
-    remembered,
     supervisor,
     templates,
     vital_signs,
@@ -97,6 +97,9 @@ def create_app(settings: Settings | None = None, *, has_commands: bool = True) -
         WTF_CSRF_ENABLED=False,
     )
     configure(app.config, settings)
+    # A kept page offers paying or not: it must not outlive a change of the gateway.
+    build = f"{build_id()} {settings.payment_gateway}"
+    app.wsgi_app = front.Front(app, settings, build)  # type: ignore[method-assign]
     _observe(app, settings)
     if settings.proxy_count:
         count = settings.proxy_count
@@ -107,7 +110,7 @@ def create_app(settings: Settings | None = None, *, has_commands: bool = True) -
     if has_commands:
         _add_commands(app)
     access.check_policy(app)
-    access.install(app, settings, build_id())
+    access.install(app, settings, build)
     error_pages.install(app)
     return app
 
@@ -146,8 +149,7 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
     login.user_loader(_load_user)
     app.extensions["payment_gateway"] = _payment_gateway(settings)
     app.extensions["message_gateway"] = _message_gateway(settings)
-    app.extensions["remembered"] = remembered.Memory(settings.remembered_pages)
-    app.after_request(lambda response: _finish(compress(remembered.keep(response)), settings))
+    app.after_request(lambda response: _finish(response, settings))
 
 
 def _load_user(public_id: str) -> SignedIn | None:
@@ -284,7 +286,9 @@ def _current(person: SignedIn | None) -> dict[str, Any] | None:
 
 
 def _finish(response: Response, settings: Settings) -> Response:
-    """Headers of every answer: what may be kept, and what protects."""
+    """Compression and headers of every answer: what may be kept, and what protects."""
+    parts = front.compress_to_remember(response)
+    compress(response)
     if g.get("is_personal") or g.get("page_tag"):
         headers.vary(response, "Cookie")
         if g.get("page_tag") and response.status_code in (200, 304):
@@ -297,7 +301,9 @@ def _finish(response: Response, settings: Settings) -> Response:
     except (NotSetUp, SQLAlchemyError):
         style_hash = "sha256-none"
     policy = headers.content_security_policy(style_hash, gateway.origin if gateway else None)
-    return headers.protect(response, policy, is_https=settings.is_https)
+    headers.protect(response, policy, is_https=settings.is_https)
+    front.remember(response, parts)
+    return response
 
 
 def check_database(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
-from core import cache, csrf, htmx, kept_forms, maintenance, remembered
+from core import cache, csrf, htmx, kept_forms, maintenance
 from core.db import DatabaseBusy
 from core.errors import NotFound
 from core.isp import current_isp
@@ -151,8 +151,6 @@ def install(app: Flask, settings: Settings, build: str) -> None:
     """Put the gate in front of every view of `app`."""
     pre_cookie = cookie_name(PRE_COOKIE, is_https=settings.is_https)
     folder = str(settings.data)
-    # A kept page offers paying or not: it must not outlive a change of the gateway.
-    build = f"{build} {settings.payment_gateway}"
 
     @app.url_value_preprocessor
     def take_account(_endpoint: str | None, values: dict[str, object] | None) -> None:
@@ -229,18 +227,12 @@ def _check_role(rule: Rule, person: SignedIn) -> None:
 
 
 def _answer_unchanged(rule: Rule, person: SignedIn, build: str) -> Response | None:
-    """The page as it still is: a 304 when the customer's own device holds it, or what this process
-    remembers of it."""
-    if not (rule.is_kept and request.method in ("GET", "HEAD")):
+    """A 304 when the customer's own device holds the page as it still is."""
+    if not (rule.is_kept and person.is_own_device and request.method in ("GET", "HEAD")):
         return None
-    state = cache.page_state(
-        build, current_isp(), person, language(), fragment=htmx.wants_fragment()
-    )
-    if person.is_own_device:
-        g.page_tag = cache.page_tag(state, person)
-        if cache.is_unchanged(g.page_tag):
-            return cache.not_modified(g.page_tag)
-    return remembered.find_answer(state)
+    state = cache.page_state(build, request.environ, current_isp(), person, language())
+    g.page_tag = cache.page_tag(state, person)
+    return cache.not_modified(g.page_tag) if cache.is_held(request.environ, g.page_tag) else None
 
 
 def _check_size() -> None:

@@ -8,19 +8,24 @@ from revisions before the view runs, so that an unchanged page costs no query of
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
-from flask import Response, request
+from flask import Response
 
-from core import clock
+from core import clock, htmx
 from core.headers import vary
 from core.isp import IspView
 from core.sessions import SignedIn
 
+CONSTANT_PATHS = ("/sign-in", "/help")
+"""Pages that are the same bytes for everyone who is not signed in (core/constant_pages.py)."""
+
 
 def page_state(
-    build: str, isp: IspView, signed_in: SignedIn, language: str, *, fragment: bool
+    build: str, environ: Mapping[str, Any], isp: IspView, signed_in: SignedIn, language: str
 ) -> tuple[object, ...]:
-    """All that the page at this URL depends on, apart from the session's own token."""
+    """All that the page which `environ` asks for depends on, apart from the session's own token."""
     account = signed_in.account
     now = clock.now()
     return (
@@ -35,9 +40,9 @@ def page_state(
         signed_in.is_own_device,
         str(clock.day_of(now, isp.timezone)),
         isp.find_announcement(now) is not None,
-        request.path,
-        request.query_string,
-        fragment,
+        environ["PATH_INFO"],
+        environ.get("QUERY_STRING", ""),
+        htmx.wants_fragment(environ),
     )
 
 
@@ -47,9 +52,9 @@ def page_tag(state: tuple[object, ...], signed_in: SignedIn) -> str:
     return 'W/"' + hashlib.sha256(repr(parts).encode()).hexdigest()[:16] + '"'
 
 
-def is_unchanged(tag: str) -> bool:
+def is_held(environ: Mapping[str, Any], tag: str) -> bool:
     """Whether the browser holds the page under this tag."""
-    held = request.headers.get("If-None-Match", "")
+    held = environ.get("HTTP_IF_NONE_MATCH", "")
     return tag in [part.strip() for part in held.split(",")]
 
 

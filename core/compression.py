@@ -25,14 +25,16 @@ _TYPES = ("text/html", "application/json", "text/plain")
 
 
 @lru_cache(maxsize=256)
-def _best_of(accepted: str) -> str | None:
+def encoding_for(accepted: str) -> str | None:
+    """`br` or `gzip` when an Accept-Encoding of `accepted` takes it, the better one first (RFC 9110
+    §12.5.3)."""
     offered = parse_accept_header(accepted, Accept)
     return next((name for name in ("br", "gzip") if offered.quality(name) > 0), None)
 
 
 def best_encoding() -> str | None:
-    """`br` or `gzip` when the browser takes it, the better one first (RFC 9110 §12.5.3)."""
-    return _best_of(request.headers.get("Accept-Encoding", ""))
+    """The encoding for this request's answer."""
+    return encoding_for(request.headers.get("Accept-Encoding", ""))
 
 
 def compress(response: Response) -> Response:

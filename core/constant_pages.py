@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import brotli
-from flask import Response
+from flask import Response, g
 
 from core import clock
 from core.compression import best_encoding
@@ -40,6 +40,7 @@ def answer(name: str, make: Callable[[], Response]) -> Response:
         if len(_pages) >= _MOST:
             _pages.clear()
         _pages[key] = kept
+    g.is_constant = True
     encoding = best_encoding()
     bodies = {"br": kept.brotli, "gzip": kept.gzip, None: kept.plain}
     response = Response(bodies[encoding], mimetype="text/html")

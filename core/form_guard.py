@@ -1,26 +1,39 @@
 """What every form of a page carries: the session's token and the page's one-time key.
 
-Each answer has values of its own, made when the page first asks for them.
+Each answer has values of its own, made when its first form asks for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import current_app, g
 
 from core import csrf, form_keys
-from core.sessions import signed_in
+from core.sessions import SignedIn, signed_in
+
+MAKERS: dict[str, Callable[[SignedIn], str]] = {
+    "csrf_token": lambda person: csrf.mask(person.csrf_secret),
+    "form_key": lambda person: form_keys.mint(current_app.config["PORTAL"].secret, person.subject),
+}
 
 
 def csrf_token() -> str:
     """The session's token, masked for this answer."""
-    if "csrf_token" not in g:
-        g.csrf_token = csrf.mask(signed_in().csrf_secret)
-    return str(g.csrf_token)
+    return _of_this_answer("csrf_token")
 
 
 def form_key() -> str:
-    """The one-time key that all forms of this page share."""
-    if "form_key" not in g:
-        portal = current_app.config["PORTAL"]
-        g.form_key = form_keys.mint(portal.secret, signed_in().subject)
-    return str(g.form_key)
+    """The one-time key that all forms of this answer share."""
+    return _of_this_answer("form_key")
+
+
+def made() -> dict[str, bytes]:
+    """The values that this answer has used."""
+    return {name: g.get(name).encode() for name in MAKERS if name in g}
+
+
+def _of_this_answer(name: str) -> str:
+    if name not in g:
+        g.setdefault(name, MAKERS[name](signed_in()))
+    return str(g.get(name))

@@ -7,6 +7,7 @@ boosted links, swaps of the whole body, and the back button.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, redirect, request
@@ -23,14 +24,15 @@ class ForeignTarget(Exception):
     """A redirect was asked to leave for an address that is neither ours nor the gateway's."""
 
 
-def wants_fragment() -> bool:
-    """Whether this request swaps a part of the page. It never decides what may be seen."""
-    headers = request.headers
+def wants_fragment(environ: Mapping[str, Any] | None = None) -> bool:
+    """Whether this request (or that of `environ`) swaps a part of the page. It never decides what
+    may be seen."""
+    environ = request.environ if environ is None else environ
     return (
-        headers.get("HX-Request") == "true"
-        and headers.get("HX-Request-Type") == "partial"
-        and headers.get("HX-Boosted") != "true"
-        and headers.get("HX-History-Restore-Request") != "true"
+        environ.get("HTTP_HX_REQUEST") == "true"
+        and environ.get("HTTP_HX_REQUEST_TYPE") == "partial"
+        and environ.get("HTTP_HX_BOOSTED") != "true"
+        and environ.get("HTTP_HX_HISTORY_RESTORE_REQUEST") != "true"
     )
 
 

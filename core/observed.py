@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from core import log, metrics
+from core.front import ENDPOINT
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -49,7 +50,7 @@ class Observed:
             status = int(line[:3])
             # Flask takes its request away with the context, so it is looked at here.
             request = environ.get("werkzeug.request")
-            endpoint = request.endpoint if request is not None else None
+            endpoint = environ.get(ENDPOINT) or (request and request.endpoint)
             if self._write is not None:
                 for name, value in headers:
                     if name == "Content-Length":

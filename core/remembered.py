@@ -11,21 +11,16 @@ nobody can get another's page, and nothing has to be taken back when something c
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import brotli
-from flask import Response, current_app, g
 
-from core import form_guard
-from core.compression import BROTLI_QUALITY, BROTLI_WINDOW_BITS, best_encoding
+from core.compression import BROTLI_QUALITY, BROTLI_WINDOW_BITS
 
-_VALUES: dict[str, Callable[[], str]] = {
-    "csrf_token": form_guard.csrf_token,
-    "form_key": form_guard.form_key,
-}
 # They stand for the values while a page is compressed. Their bytes are so unlike each other that
 # brotli stores them as they are, and in an order that makes a code for them longer than themselves.
 _UNLIKE = bytes((number * 37) % 256 for number in range(256) if (number * 37) % 256 >= 128)
@@ -35,18 +30,31 @@ _FOLLOWS = b'">'
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
-    """The compressed page in parts; between them stand the values that `order` names."""
+class Parts:
+    """A body in parts; between them stand the values that `order` names."""
 
     parts: tuple[bytes, ...]
-    order: tuple[str, ...]
-    vary: str
+    order: tuple[str, ...] = ()
 
     def filled(self, values: Mapping[str, bytes]) -> bytes:
         made = [self.parts[0]]
         for name, part in zip(self.order, self.parts[1:], strict=True):
             made += (values[name], part)
         return b"".join(made)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer: `body` is None when only the 304 is known, `headers` are without the ETag."""
+
+    endpoint: str
+    headers: tuple[tuple[str, str], ...]
+    body: Parts | None
+
+    @property
+    def kept_headers(self) -> list[tuple[str, str]]:
+        """Those that a 304 repeats (RFC 9110 §15.4.5)."""
+        return [pair for pair in self.headers if pair[0] in ("Cache-Control", "Vary")]
 
 
 class Memory:
@@ -79,40 +87,17 @@ class Memory:
             self._pages.clear()
 
 
-def find_answer(state: Hashable) -> Response | None:
-    """The page that depends on `state`, as an answer; None when it has to be made, after which
-    `keep` will remember it."""
-    memory: Memory = current_app.extensions["remembered"]
-    if not memory.is_on or best_encoding() != "br":
-        return None
-    page = memory.find(state)
-    if page is None:
-        g.remember_under = state
-        return None
-    response = Response(page.filled({name: _VALUES[name]().encode() for name in page.order}))
-    headers = response.headers
-    headers["Vary"] = page.vary
-    headers["Content-Encoding"] = "br"
-    return response
+def split_around(body: bytes, values: Mapping[str, bytes]) -> Parts:
+    """`body` as it is, open where `values` stand."""
+    if not values:
+        return Parts((body,))
+    names = {value: name for name, value in values.items()}
+    anywhere = re.compile(b"|".join(map(re.escape, names)))
+    order = tuple(names[value] for value in anywhere.findall(body))
+    return Parts(tuple(anywhere.split(body)), order)
 
 
-def keep(response: Response) -> Response:
-    """The answer, compressed and remembered if `find_answer` asked for that."""
-    state = g.pop("remember_under", None)
-    if state is None or response.status_code != 200 or response.is_streamed:
-        return response
-    values = {name: g.get(name, "").encode() for name in _VALUES if name in g}
-    page = compress_around(response.get_data(), values, response.headers.get("Vary", ""))
-    if page is None:
-        return response
-    memory: Memory = current_app.extensions["remembered"]
-    memory.keep(state, page)
-    response.set_data(page.filled(values))
-    response.headers["Content-Encoding"] = "br"
-    return response
-
-
-def compress_around(body: bytes, values: Mapping[str, bytes], vary: str = "") -> Remembered | None:
+def compress_around(body: bytes, values: Mapping[str, bytes]) -> Parts | None:
     """`body` compressed so that each of `values` can be exchanged for another of its length.
 
     A brotli stream has blocks, and some are stored as they are (RFC 7932 §9.2). Each value is made
@@ -140,7 +125,7 @@ def compress_around(body: bytes, values: Mapping[str, bytes], vary: str = "") ->
         if not found:
             return None
         parts.append(before)
-    page = Remembered((*parts, rest), order, vary)
+    page = Parts((*parts, rest), order)
     # Other values than the page's own, so that a stream that points elsewhere is noticed.
     other = {name: bytes(reversed(value)) for name, value in values.items()}
     for name in order:

@@ -9,7 +9,9 @@ since rebuilding a table on SQLite drops them.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, inspect
 
 # Each with what is unique in it: SQLite's INSERT OR REPLACE deletes rows without telling a trigger,
 # unless its connection has recursive triggers on, which not every tool has.
@@ -45,9 +47,10 @@ _COUNTED = (
 )
 
 
-def _sqlite_triggers() -> dict[str, str]:
+def _sqlite_triggers(append_only: Sequence[str]) -> dict[str, str]:
     triggers = {}
-    for table, unique in APPEND_ONLY.items():
+    for table in append_only:
+        unique = APPEND_ONLY[table]
         found = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {match})" for match in unique)
         triggers[f"{table}_no_replace"] = (
             f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {found} "
@@ -87,7 +90,7 @@ def _sqlite_triggers() -> dict[str, str]:
     return triggers
 
 
-def _postgresql_statements() -> list[str]:
+def _postgresql_statements(append_only: Sequence[str]) -> list[str]:
     statements = [
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         "RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'check_violation'; "
@@ -108,7 +111,7 @@ def _postgresql_statements() -> list[str]:
         "CREATE OR REPLACE TRIGGER activity_no_truncate BEFORE TRUNCATE ON activity "
         "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
     ]
-    for table in APPEND_ONLY:
+    for table in append_only:
         statements += [
             f"CREATE OR REPLACE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} "
             "FOR EACH ROW EXECUTE FUNCTION refuse_change()",
@@ -148,11 +151,14 @@ def drop_triggers(connection: Connection) -> None:
 
 
 def create_triggers(connection: Connection) -> None:
-    """Create every trigger, replacing those that exist. The tables must exist."""
+    """Create every trigger, replacing those that exist. A table that comes with a later migration
+    gets its own with that one."""
+    there = inspect(connection).get_table_names()
+    append_only = [table for table in APPEND_ONLY if table in there]
     if connection.dialect.name == "sqlite":
-        for name, statement in _sqlite_triggers().items():
+        for name, statement in _sqlite_triggers(append_only).items():
             connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
             connection.exec_driver_sql(statement)
     else:
-        for statement in _postgresql_statements():
+        for statement in _postgresql_statements(append_only):
             connection.exec_driver_sql(statement.replace("%", "%%"))

@@ -10,7 +10,7 @@ the last-use note.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from flask_login import UserMixin
 from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
+from werkzeug.http import parse_cookie
 
 from core import clock, ids
 from core.db import unit_of_work
@@ -83,6 +84,11 @@ class SignedIn(UserMixin):
     def subject(self) -> str:
         """Whom a form key is minted for."""
         return f"customer:{self.customer_id}"
+
+    @property
+    def is_use_due(self) -> bool:
+        """Whether the time of last use is to be written, which happens every five minutes."""
+        return clock.now() - self.last_used_at >= NOTE_EVERY
 
     @property
     def has_kept_form(self) -> bool:
@@ -195,10 +201,23 @@ class RowSessions(SessionInterface):
         self._is_https = is_https
 
     def open_session(self, app: Flask, request: Request) -> PortalSession:  # noqa: ARG002
+        held: PortalSession | None = g.pop("portal_session", None)  # core/front.py opened it
+        return self.open(request.environ) if held is None else held
+
+    def open(self, environ: Mapping[str, Any]) -> PortalSession:
+        """The session of a request, not loaded yet."""
         # Flask opens the session before it matches the URL, so the account is read from the path.
-        parts = request.path.split("/", 3)
+        parts = environ["PATH_INFO"].split("/", 3)
         account = parts[2] if len(parts) > 2 and parts[1] == "a" and parts[2].isalnum() else None
-        return PortalSession(request.cookies.get(self._cookie), account)
+        return PortalSession(self._token(environ), account)
+
+    def has_cookie(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the request names a session, be it one that there is or not."""
+        return self._token(environ) is not None
+
+    def _token(self, environ: Mapping[str, Any]) -> str | None:
+        sent = environ.get("HTTP_COOKIE")
+        return parse_cookie(sent).get(self._cookie) if sent and self._cookie in sent else None
 
     def save_session(
         self,
@@ -370,9 +389,9 @@ def note_use(signed_in: SignedIn) -> None:
 
     Raises DatabaseBusy soon when others are writing.
     """
-    now = clock.now()
-    if now - signed_in.last_used_at < NOTE_EVERY:
+    if not signed_in.is_use_due:
         return
+    now = clock.now()
 
     def work(session: Session) -> None:
         session.execute(

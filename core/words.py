@@ -61,13 +61,15 @@ def select_locale() -> str:
 def choose_language(preferred: str | None) -> str:
     """`preferred` (the customer's) when the ISP offers it, otherwise what the browser asks for,
     otherwise the ISP's first language."""
-    offered = current_isp().languages
+    wanted = request.headers.get("Accept-Language", "") if has_request_context() else ""
+    return language_for(preferred, wanted, current_isp().languages)
+
+
+def language_for(preferred: str | None, wanted: str, offered: tuple[str, ...]) -> str:
+    """The same from an Accept-Language of `wanted` and the languages `offered`."""
     if preferred in offered:
         return str(preferred)
-    if has_request_context():
-        wanted = request.headers.get("Accept-Language", "")
-        return _best_language(wanted, offered) or offered[0]
-    return offered[0]
+    return (_best_language(wanted, offered) if wanted else None) or offered[0]
 
 
 @lru_cache(maxsize=512)
