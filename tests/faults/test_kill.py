@@ -122,7 +122,8 @@ class Machine:
     ) -> None:
         self.port = free_ports()
         self.data = data
-        more = {"LASTMILE_DEMO": "1", "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8"} | more
+        more = {"LASTMILE_DEMO": "1", "LASTMILE_LOG": "events"} | more
+        more = {"LASTMILE_SHARED_NETWORKS": "127.0.0.0/8"} | more
         if database_url:
             more["DATABASE_URL"] = database_url
         self.host = "localhost" if "LASTMILE_PUBLIC_URL" in more else "127.0.0.1"
