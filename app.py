@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -61,6 +62,16 @@ class PortalRequest(Request):
         return io.BytesIO()
 
 
+class PortalFlask(Flask):
+    """Flask without its question, before each function it calls, whether that is a coroutine: none
+    is."""
+
+    request_class = PortalRequest
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 class WrongDatabase(RuntimeError):
     """Demo mode found a database that it did not make, or the other way round (bar 12)."""
 
@@ -84,8 +95,7 @@ def create_app(settings: Settings | None = None, *, has_commands: bool = True) -
     """
     settings = settings or read_settings()
     check_cost()
-    app = Flask("lastmile", root_path=str(ROOT), static_folder=None)
-    app.request_class = PortalRequest
+    app = PortalFlask("lastmile", root_path=str(ROOT), static_folder=None)
     app.config.update(
         PORTAL=settings,
         SECRET_KEY=settings.secret,

@@ -6,10 +6,11 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 from flask import g
 from markupsafe import Markup
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from core.db import db
 from core.prepared import Prepared
@@ -80,7 +81,7 @@ class IspView:
 
 
 _REVISION = Prepared(select(Isp.revision))
-_cached: dict[str, IspView] = {}
+_cached: WeakKeyDictionary[Engine, IspView] = WeakKeyDictionary()
 
 
 def forget() -> None:
@@ -109,14 +110,14 @@ def current_isp() -> IspView:
     known: IspView | None = g.get("isp")
     if known is not None:
         return known
-    url = str(db.engine.url)
     revision = g.get("isp_revision")
     if revision is None:
         row = _REVISION.find()
         if row is None:
             raise NotSetUp
         revision = g.isp_revision = row.revision
-    view = _cached.get(url)
+    engine = db.engine
+    view = _cached.get(engine)
     if view is None or view.revision != revision:
         row = db.session.execute(select(Isp.__table__)).one()
         view = IspView(
@@ -136,7 +137,7 @@ def current_isp() -> IspView:
             is_demo=row.is_demo,
             maintenance=_find_maintenance(),
         )
-        _cached[url] = view
+        _cached[engine] = view
     g.isp = view
     return view
 
