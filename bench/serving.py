@@ -89,10 +89,14 @@ def bare(count: int = 1) -> Iterator[Served]:
 
 
 @contextmanager
-def portal(data: Dataset, count: int = 1) -> Iterator[Served]:
-    """The portal over `data` with `count` web processes, its worker and its sandbox."""
+def portal(data: Dataset, count: int = 1, *, remembers: bool = True) -> Iterator[Served]:
+    """The portal over `data` with `count` web processes, its worker and its sandbox; one that
+    remembers no page makes each anew."""
     port = free_port()
-    with running_portal(data.environment(port, count), port) as served:
+    environment = dict(data.environment(port, count))
+    if not remembers:
+        environment["LASTMILE_REMEMBERED_PAGES"] = "0"
+    with running_portal(environment, port) as served:
         yield served
 
 

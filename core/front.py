@@ -53,6 +53,8 @@ class Front:
             return (body,)
 
     def _find(self, environ: WSGIEnvironment) -> Known | None:
+        if not self._memory.is_on:
+            return None
         path = environ["PATH_INFO"]
         is_personal = path.startswith("/a/")
         if not is_personal and path not in cache.CONSTANT_PATHS:
