@@ -23,9 +23,10 @@ from flask import current_app
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import backup, backup_file, clock, migrate, nightly, worker
+from core import backup, backup_file, clock, maintenance, migrate, nightly, worker
 from core.backup_file import BadBackup
 from core.db import check_engine, db
+from core.isp import current_isp
 from core.restore import words_of_age
 from core.settings import LOOPBACK_HOSTS, Settings
 from gateways.messages.base import MessagesUnreachable
@@ -35,6 +36,7 @@ BACKUP_MAX_AGE = timedelta(hours=26)
 MAIL_WAITS_TOO_LONG = timedelta(hours=1)
 SMTP_SECONDS = 8.0
 CLOCK_SECONDS = 30
+_SET_UP = "flask setup catalog.toml; or see that LASTMILE_DATA and DATABASE_URL are those you mean"
 _MIN_FREE_BYTES = 500_000_000
 _ADJTIMEX_UNSYNCHRONISED = 5  # TIME_ERROR
 
@@ -97,11 +99,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         try:
             said = check(settings)
         except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            said = _wrong(
-                f"The database does not answer: {str(cause).splitlines()[0]}",
-                "see the line about the database",
-            )
+            said = _said_of(error)
         except OSError as error:
             said = _wrong(f"{error.filename}: {error.strerror}", "see that it can be read")
         finally:
@@ -109,16 +107,43 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding(name, said.level, said.words, said.remedy)
 
 
+def _said_of(error: SQLAlchemyError) -> _Said:
+    db.session.remove()
+    try:
+        is_empty = migrate.find_revision(db.engine) is None
+    except SQLAlchemyError:
+        is_empty = False
+    if is_empty:
+        return _note("Not looked at: there are no tables in the database yet.", _SET_UP)
+    cause = getattr(error, "orig", None) or error
+    return _wrong(
+        f"The database does not answer: {str(cause).splitlines()[0]}",
+        "see the line about the database",
+    )
+
+
 def _mode(settings: Settings) -> _Said:
     is_demo = db.session.scalar(select(Isp.is_demo))
     if is_demo is None:
-        return _wrong("There is no ISP in the database yet.", "flask setup catalog.toml")
+        return _wrong("There is no ISP in the database yet.", _SET_UP)
     if is_demo != settings.is_demo:
         return _wrong(
             "The database belongs to the demo, and this is a real deployment."
             if is_demo
             else "LASTMILE_DEMO=1 is set, and the database is a real one.",
             "set LASTMILE_DATA or DATABASE_URL to the right one, or change LASTMILE_DEMO",
+        )
+    maintenance.heed_file(str(settings.data))
+    view = current_isp()
+    if view.is_closed and view.maintenance is not None:
+        until = f"{view.maintenance.until_at:%Y-%m-%d %H:%M} UTC"
+        if view.maintenance.until_at <= clock.now():
+            return _wrong(
+                f"The portal is closed for maintenance, and said it would open at {until}.",
+                "flask maintenance off, on each node where it was switched on",
+            )
+        return _note(
+            f"The portal is closed for maintenance until {until}.", "flask maintenance off"
         )
     return _ok(f"{'The demo' if is_demo else 'A real deployment'}, at {settings.public_url}.")
 
@@ -274,9 +299,11 @@ def _schema(settings: Settings) -> _Said:
     known = migrate.known_revisions()
     if revision == known[0]:
         return _ok(f"Revision {revision}, the newest of this version.")
-    if revision in known or revision is None:
+    if revision is None:
+        return _wrong("There are no tables in the database yet.", _SET_UP)
+    if revision in known:
         return _wrong(
-            f"The schema is at {revision or 'nothing'}, this version wants {known[0]}.",
+            f"The schema is at {revision}, this version wants {known[0]}.",
             "restart the portal: it brings the schema up to date",
         )
     return _note(f"The schema ({revision}) is of a later version.", "update the portal")

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from app import create_app
-from core import backup, clock, doctor, nightly, worker
+from core import backup, clock, doctor, maintenance, nightly, worker
 from core.db import unit_of_work
 from core.doctor import Level
+from core.isp import MaintenanceWindow
 from core.outbox import Letter, queue
 from gateways.messages.smtp import SmtpGateway
 from tests.conftest import Portal, _settings
@@ -147,6 +148,33 @@ def test_database_that_is_away(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "The database does not answer" in done.output
     assert "Traceback" not in done.output
+
+
+@on_sqlite
+def test_database_that_is_empty_wants_to_be_set_up(healthy: Portal, tmp_path: Path) -> None:
+    empty = replace(healthy.settings, database_url=f"sqlite:///{tmp_path}/empty.db")
+    with create_app(empty).app_context():
+        found = {each.check: each for each in doctor.examine(empty)}
+    assert is_wrong(found["schema"], "no tables")
+    assert "flask setup" in found["schema"].remedy
+    assert found["worker"].level is Level.NOTE
+    assert not any("no such table" in each.words for each in found.values())
+
+
+def test_maintenance_that_was_forgotten(healthy: Portal, operator: Operator) -> None:
+    del operator
+    now = clock.now()
+    window = MaintenanceWindow(True, now, now + timedelta(hours=1), ())
+    try:
+        maintenance.set_window(window, healthy.settings.data)
+        found = look(healthy, "mode")
+        assert found.level is Level.NOTE
+        assert "closed for maintenance" in found.words
+        with clock.set_to(now + timedelta(hours=2)):
+            assert is_wrong(look(healthy, "mode"), "said it would open")
+    finally:
+        maintenance.clear_window(healthy.settings.data)
+    assert look(healthy, "mode").level is Level.OK
 
 
 @on_sqlite
