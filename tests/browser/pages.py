@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 
 from tests.browser.conftest import Town, Visitor
-from tests.browser.town import STATES
+from tests.browser.town import LONG_NAME, STATES
+from tests.world import CANARY
 
 PEOPLE = (
     "alice", "bob", "vera", "theo", "rich", "held", "closed", "new", "busy", "waiting", "arab",
@@ -80,6 +83,49 @@ def walk(visitor: Visitor, name: str | None) -> Iterator[str]:
     for answer in ANSWERS.get(name, ()):
         answer(visitor)
         yield answer.__name__
+    if name in (None, "vast"):
+        yield from _around_maintenance(visitor, name)
+
+
+# Before and during maintenance ----------------------------------------------------------------
+
+
+def _around_maintenance(visitor: Visitor, name: str | None) -> Iterator[str]:
+    town = visitor.town
+    places = ["/sign-in", "/help"] if name is None else [town.path("", name)]
+    for is_on, hours, message in (
+        (False, 2, f"{LONG_NAME} {CANARY}"),
+        (True, 2, f"{LONG_NAME} {CANARY}"),
+        (True, -1, ""),
+    ):
+        with _maintenance(town, is_on, hours, message):
+            for path in places:
+                visitor.open(path)
+                yield f"{path} {'closed' if is_on else 'announced'} {hours}"
+
+
+@contextmanager
+def _maintenance(town: Town, is_on: bool, hours: int, message: str) -> Iterator[None]:
+    """The portal with this row of maintenance, which ends in so many hours."""
+    end = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=hours)
+    row = (
+        is_on,
+        str(end - timedelta(hours=3)),
+        str(end),
+        json.dumps({"": message} if message else {}),
+    )
+    anew = "UPDATE isp SET revision = revision + 1"
+    _run(town, ("INSERT INTO maintenance VALUES (1, ?, ?, ?, ?)", row), (anew, ()))
+    try:
+        yield
+    finally:
+        _run(town, ("DELETE FROM maintenance", ()), (anew, ()))
+
+
+def _run(town: Town, *statements: tuple[str, tuple[object, ...]]) -> None:
+    with closing(sqlite3.connect(town.data / "lastmile.db", timeout=10)) as connection, connection:
+        for sql, values in statements:
+            connection.execute(sql, values)
 
 
 # Pages that only a form leads to.
