@@ -55,8 +55,8 @@ from models import Account, Base, Isp, WorkerBeat
 
 BATCH_ROWS = 10_000
 STOP = (
-    "End the portal and its worker first (systemctl stop lastmile, or Ctrl-C where it runs), then "
-    "run this again"
+    "End the portal and its worker first (systemctl stop lastmile-portal, or Ctrl-C where it "
+    "runs), then run this again"
 )
 
 Tell = Callable[[str], None]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
+from playwright.sync_api import expect
+
 from tests.browser.conftest import Town, Visitor
 from tests.browser.town import LONG_NAME, STATES
 from tests.world import CANARY
@@ -100,7 +102,8 @@ def _around_maintenance(visitor: Visitor, name: str | None) -> Iterator[str]:
     ):
         with _maintenance(town, is_on, hours, message):
             for path in places:
-                visitor.open(path)
+                words = "Closed for maintenance" if is_on else "Planned maintenance"
+                expect(visitor.open(path).get_by_text(words).first).to_be_visible()
                 yield f"{path} {'closed' if is_on else 'announced'} {hours}"
 
 
