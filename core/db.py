@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -32,7 +32,7 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -166,6 +166,14 @@ def configure(app_config: dict[str, Any], settings: Settings) -> None:
             "connect_args": {"connect_timeout": 5},
         }
     app_config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+
+
+@event.listens_for(Engine, "do_connect")
+def _make_file(dialect: Dialect, _record: object, arguments: list[Any], _values: Any) -> None:
+    """SQLite would make a new file readable by all; its log takes over what the file allows."""
+    if dialect.name == "sqlite" and str(arguments[0]).startswith("/"):
+        with suppress(OSError):  # SQLite says better what is wrong with the place
+            os.close(os.open(arguments[0], os.O_RDWR | os.O_CREAT, 0o600))
 
 
 @event.listens_for(Engine, "connect")

@@ -314,7 +314,7 @@ def _worker(settings: Settings) -> _Said:
     beat_at = worker.last_beat()
     if beat_at is not None and worker.is_alive():
         return _ok(f"Alive {max(int((clock.now() - beat_at).total_seconds()), 0)} s ago.")
-    when = f"since {words_of_age(beat_at)} ago" if beat_at is not None else "yet"
+    when = f"for {words_of_age(beat_at)}" if beat_at is not None else "yet"
     return _wrong(
         f"No worker has been alive {when}: payments are not asked about, no message is sent.",
         "start the portal (python app.py), or the worker alone (python app.py worker)",

@@ -36,14 +36,14 @@ from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision, SandboxStore
 from models import Base as Tables
 from models import Customer
-from tests import crawl, world
+from tests import crawl, repeats, world
 from tests.conftest import SEED, Base, Portal
 from tests.page import BASE, BOOSTED, FRAGMENT, Visitor
 
 ACTORS = ("alice", "bob", "vera", "theo", None)
 OFTEN = st.sampled_from(["alice", "alice", "bob", *ACTORS])
 BYSTANDER = "mallory"
-STEPS = 12
+STEPS = repeats.sized(12, 12, 50)
 # A tenth of the examples on PostgreSQL, where a fresh world costs ten times as much.
 SHARE = {"sqlite": 1, "postgresql": 10}
 

@@ -28,3 +28,5 @@ def add(account_number: str) -> None:
     except AlreadyRegistered:
         raise click.ClickException(f"The account {account_number} already has its owner.") from None
     click.echo(f"{current_app.config['PORTAL'].public_url}/welcome/{token}")
+    days = service.WELCOME_VALID.days
+    click.echo(f"For this subscriber alone: it works once, within {days} days.", err=True)

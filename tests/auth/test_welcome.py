@@ -30,7 +30,7 @@ def nobody_owns_rich(portal: Portal) -> None:
 def add(portal: Portal, number: str = "3003") -> str:
     """What `flask customers add` prints."""
     result = portal.app.test_cli_runner().invoke(args=["customers", "add", number])
-    return result.output.strip()
+    return (result.stdout or result.stderr).strip()
 
 
 @pytest.fixture

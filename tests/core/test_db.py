@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import create_engine, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
@@ -210,3 +210,12 @@ def test_lock_that_is_away_says_so_and_keeps_no_file_open(tmp_path: Path) -> Non
         with pytest.raises(LocksAway), WriterQueue(tmp_path).turn():
             pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_new_database_is_its_owners_alone(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'new.db'}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE things (id INTEGER)")
+        modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    engine.dispose()
+    assert modes == {0o600}
