@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from flask import Flask, Request, Response, current_app, g, session
@@ -16,6 +16,7 @@ from flask_babel import Babel
 from flask_login import LoginManager
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -44,7 +45,7 @@ from core.db import check_engine, configure, db, forget_reader
 from core.isp import NotSetUp, current_isp, is_pinned
 from core.observed import Observed
 from core.passwords import check_cost
-from core.sessions import PortalSession, RowSessions, SignedIn, find_signed_in
+from core.sessions import PortalSession, RowSessions, SignedIn, cookies_of, find_signed_in
 from core.settings import ROOT, Settings, read_settings
 from gateways.messages.base import MessageGateway
 from gateways.payments.base import PaymentGateway
@@ -57,6 +58,10 @@ MAX_FORM_PARTS = 100
 class PortalRequest(Request):
     """Keeps what is uploaded in memory, as no body is larger than MAX_BODY_BYTES: nothing that a
     stranger sends reaches the disk (bar 46)."""
+
+    @cached_property
+    def cookies(self) -> ImmutableMultiDict[str, str]:
+        return cookies_of(self.environ)
 
     def _get_file_stream(self, *_sizes: object, **_more: object) -> io.BytesIO:
         return io.BytesIO()

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, current_app, g, request
+from werkzeug.sansio.utils import host_is_trusted
 
 from core import cache, clock, form_guard, isp, maintenance, words
 from core.access import POLICY
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 ENDPOINT = "lastmile.endpoint"
 """Names in the environment the route of an answer that Flask did not see."""
 _CONSTANT = "constant"
+_LONGEST_QUERY = 200
+"""A longer one is none of ours, and nothing to fill the memory with."""
 Known = tuple[str, list[tuple[str, str]], bytes]
 
 
@@ -39,6 +42,7 @@ class Front:
         self._application: WSGIApplication = app.wsgi_app
         self._build = build
         self._folder = str(settings.data)
+        self._hosts = app.config["TRUSTED_HOSTS"]
         self._sessions = RowSessions(is_https=settings.is_https)
         self._memory = Memory(settings.remembered_pages)
         app.extensions["remembered"] = self._memory
@@ -59,9 +63,10 @@ class Front:
         is_personal = path.startswith("/a/")
         if not is_personal and path not in cache.CONSTANT_PATHS:
             return None
-        if environ.get("CONTENT_LENGTH", "0") not in ("", "0") or (
-            "HTTP_TRANSFER_ENCODING" in environ
-        ):
+        if _has_body(environ) or len(environ.get("QUERY_STRING", "")) > _LONGEST_QUERY:
+            return None
+        # Flask refuses a host that is not ours; the port may be any, no page depends on it.
+        if not host_is_trusted(environ.get("HTTP_HOST"), self._hosts):
             return None
         maintenance.heed_file(self._folder)
         if isp.is_pinned():
@@ -118,13 +123,16 @@ class Front:
         return _answer(environ, page.endpoint, list(page.headers), page.body.filled({}))
 
     def _recall(self, environ: WSGIEnvironment, state: tuple[object, ...]) -> Remembered | None:
-        # A host that is not ours has no answers here: Flask refuses it.
-        encoding = encoding_for(environ.get("HTTP_ACCEPT_ENCODING", ""))
-        key = (environ.get("HTTP_HOST"), encoding, state)
+        key = (encoding_for(environ.get("HTTP_ACCEPT_ENCODING", "")), state)
         page = self._memory.find(key)
         if page is None or page.body is None:
             g.remember_under = key
         return page
+
+
+def _has_body(environ: WSGIEnvironment) -> bool:
+    has_length = environ.get("CONTENT_LENGTH", "0") not in ("", "0")
+    return has_length or "HTTP_TRANSFER_ENCODING" in environ
 
 
 def _answer(
@@ -144,7 +152,7 @@ def compress_to_remember(response: Response) -> Parts | None:
         return None
     if g.get("is_constant"):
         return Parts((response.get_data(),))
-    body, values, encoding = response.get_data(), form_guard.made(), g.remember_under[1]
+    body, values, encoding = response.get_data(), form_guard.made(), g.remember_under[0]
     if encoding is None:
         return split_around(body, values)
     parts = compress_around(body, values) if encoding == "br" else None
@@ -158,11 +166,8 @@ def remember(response: Response, parts: Parts | None) -> None:
     """Keep the answer, which has its headers now, for whoever asks the same in the same state."""
     if not _is_to_be_remembered(response) or (parts is None and response.status_code != 304):
         return
-    headers = tuple(
-        (name, value)
-        for name, value in response.headers.items()
-        if name not in ("ETag", "Content-Length")
-    )
+    own = ("Content-Length",) if g.get("is_constant") else ("Content-Length", "ETag")
+    headers = tuple((name, value) for name, value in response.headers.items() if name not in own)
     memory: Memory = current_app.extensions["remembered"]
     memory.keep(g.pop("remember_under"), Remembered(str(request.endpoint), headers, parts))
 

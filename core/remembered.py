@@ -45,7 +45,8 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """An answer: `body` is None when only the 304 is known, `headers` are without the ETag."""
+    """An answer: `body` is None when only the 304 is known, `headers` are without what each
+    answer has of its own."""
 
     endpoint: str
     headers: tuple[tuple[str, str], ...]

@@ -124,8 +124,9 @@ def _prepare(
     session: Session, manifest: Manifest, find_faults: Faults, *, with_faults: bool
 ) -> None:
     """Check what was restored within `session`, whose schema is this build's, and end what must not
-    live again: sessions that were ended after the backup was made would be open once more."""
-    isp = session.execute(select(Isp.is_demo)).one_or_none()
+    live again: sessions that were ended after the backup was made would be open once more, pages
+    that browsers keep would be taken for true."""
+    isp = session.execute(select(Isp.is_demo, Isp.revision)).one_or_none()
     if isp is None or isp.is_demo != manifest.is_demo:
         raise RestoreRefused("the database in the backup is not what its manifest says")
     found = count_rows(session)
@@ -142,6 +143,10 @@ def _prepare(
         .where(SignInSession.ended_at.is_(None))
         .values(ended_at=clock.now(), kept_form=None, kept_until_at=None)
     )
+    # Accounts and customers come by revisions again that they had when more was in the books:
+    # pages that browsers keep from then are outdated by one that the ISP never had.
+    never_had = max(isp.revision + 1, int(clock.now().timestamp()))
+    session.execute(update(Isp).values(revision=never_had))
 
 
 def _dated(name: str, is_taken: Callable[[str], bool]) -> str:

@@ -21,7 +21,8 @@ from flask.sessions import SessionInterface, SessionMixin
 from flask_login import UserMixin
 from sqlalchemy import Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
-from werkzeug.http import parse_cookie
+from werkzeug.datastructures import ImmutableMultiDict
+from werkzeug.sansio.http import parse_cookie
 
 from core import clock, ids
 from core.db import unit_of_work
@@ -108,6 +109,12 @@ class ExpiredSession:
 def cookie_name(name: str, *, is_https: bool) -> str:
     """`__Host-` binds a cookie to this host over TLS; a plain loopback address cannot have it."""
     return f"__Host-{name}" if is_https else name
+
+
+def cookies_of(environ: Mapping[str, Any]) -> ImmutableMultiDict[str, str]:
+    """The cookies of a request. Another program on this host may have set any bytes, of which
+    Werkzeug's own reading fails; ours are ASCII."""
+    return ImmutableMultiDict(parse_cookie(environ.get("HTTP_COOKIE")))
 
 
 class PortalSession(SessionMixin, MutableMapping[str, Any]):
@@ -216,8 +223,8 @@ class RowSessions(SessionInterface):
         return self._token(environ) is not None
 
     def _token(self, environ: Mapping[str, Any]) -> str | None:
-        sent = environ.get("HTTP_COOKIE")
-        return parse_cookie(sent).get(self._cookie) if sent and self._cookie in sent else None
+        is_there = self._cookie in environ.get("HTTP_COOKIE", "")
+        return cookies_of(environ).get(self._cookie) if is_there else None
 
     def save_session(
         self,

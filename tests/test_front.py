@@ -122,6 +122,28 @@ def test_constant_page_is_the_applications(portal: Portal, path: str, encoding: 
     assert english.data != first.data
 
 
+def test_help_that_is_remembered_can_be_asked_about_again(portal: Portal) -> None:
+    first, again = (ask(portal.visitor(), "/help") for _ in range(2))
+    assert is_remembered(again)
+    assert again.headers["ETag"] == first.headers["ETag"]
+
+
+@pytest.mark.parametrize("cookie", ["session=\xff", "x=\xe9; session=abc"])
+def test_cookie_of_any_bytes_is_nobodys(portal: Portal, cookie: str) -> None:
+    for path, status in (("/sign-in", "200 OK"), (portal.path(), "303 SEE OTHER")):
+        environ = EnvironBuilder(path, BASE).get_environ() | {"HTTP_COOKIE": cookie}
+        said: list[Any] = []
+        b"".join(portal.app.wsgi_app(environ, lambda *answer, into=said: into.append(answer)))
+        assert said[0][0] == status
+
+
+def test_nothing_that_anybody_makes_up_fills_the_memory(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    ask(alice, portal.path())
+    assert is_remembered(ask(alice, portal.path(), headers={"Host": "127.0.0.1:1"}))
+    assert not any(is_remembered(ask(alice, portal.path("?" + "x" * 201))) for _ in range(2))
+
+
 def test_remembered_answer_is_noted_under_its_route(portal: Portal) -> None:
     alice = portal.visitor("alice")
     ask(alice, portal.path())

@@ -279,9 +279,17 @@ def invite(account_number: str) -> str:
             )
         )
         activity.record(session, [activity.Event("invited", now, account_id=account_id)])
+        _touch(session, account_id)
 
     unit_of_work(work)
     return token
+
+
+def _touch(session: Session, account_id: int) -> None:
+    """Who else may use the account sees the event on its pages: kept copies are outdated."""
+    session.execute(
+        update(Account).where(Account.id == account_id).values(revision=Account.revision + 1)
+    )
 
 
 def _has_owner(session: Session, account_id: int) -> bool:
@@ -370,6 +378,7 @@ def _register(token: str, sign_in_id: str, password: str, rules: SignInRules) ->
             session,
             [activity.Event("registered", now, account_id=account_id, customer_id=customer.id)],
         )
+        _touch(session, account_id)
 
     try:
         unit_of_work(work, account_id)

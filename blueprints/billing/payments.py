@@ -658,13 +658,12 @@ def apply(
         if ours != (truth.amount_minor, truth.currency, truth.customer_reference):
             raise TruthMismatch(payment.public_id)
         _take_over(payment, truth, received)
+    # Asked before booking, which writes them; what is booked moves its account's balance.
+    changed = [payment.account_id for payment, _ in rows.values() if payment in session.dirty]
     if received:
         _book(session, received, paid_at or {})
-    changed = [
-        rows[payment_id][0] for payment_id, _ in truths if rows[payment_id][0] in session.dirty
-    ]
     session.flush()
-    _touch(session, [payment.account_id for payment in changed])
+    _touch(session, changed)
     return [PaymentState(rows[payment_id][0].state) for payment_id, _ in truths]
 
 

@@ -72,6 +72,15 @@ def test_subscriber_chooses_id_and_password_and_signs_in(portal: Portal, path: s
     assert owners(portal) == ["richard"]
 
 
+def test_who_shares_the_account_sees_the_link_and_the_registration(portal: Portal) -> None:
+    revision = "SELECT revision FROM accounts WHERE number = '3003'"
+    before = portal.one(revision)
+    path = urlsplit(add(portal)).path
+    invited = portal.one(revision)
+    choose(portal.visitor(), path)
+    assert before < invited < portal.one(revision)
+
+
 def test_link_is_printed_with_the_public_address_and_stored_as_a_hash(portal: Portal) -> None:
     link = add(portal)
     assert link.startswith("http://127.0.0.1:8000/welcome/")

@@ -254,3 +254,21 @@ def test_corrected_opening_posts_the_difference_only(
         lambda session: opening.adjust_opening(session, rich, difference, "USD"), account_id
     )
     assert balance(till.portal, "rich") == owed
+
+
+def test_of_several_that_are_applied_at_once_each_outdates_its_pages(till: Till) -> None:
+    started = [till.start(name) for name in ("alice", "mallory")]
+    keys = [key for (key,) in till.portal.rows("SELECT key FROM payments ORDER BY id DESC LIMIT 2")]
+    till.portal.bank.decide(keys[1], Decision.PAY)
+    till.portal.bank.decide(keys[0], Decision.DECLINE)
+    truths = [
+        (each.payment_id, till.portal.bank.ask(key))
+        for each, key in zip(started, reversed(keys), strict=True)
+    ]
+    revisions = "SELECT revision FROM accounts WHERE number IN ('1001', '2002') ORDER BY number"
+    before = till.portal.rows(revisions)
+    ids = [till.portal.world.accounts[name] for name in ("alice", "mallory")]
+    states = unit_of_work(lambda session: payments.apply(session, truths), *ids)
+    assert states == ["succeeded", "declined"]
+    after = till.portal.rows(revisions)
+    assert all(new > old for (old,), (new,) in zip(before, after, strict=True))

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from blueprints.billing.verify import find_faults
-from core import backup, backup_file, migrate, restore
+from core import backup, backup_file, clock, migrate, restore
 from core.restore import RestoreRefused
 from core.settings import ROOT
 from tests.core.test_sole_use import another
@@ -58,6 +58,15 @@ def test_restore_drill(operator: Operator) -> None:
     operator.does("ledger", "verify")
     assert "0 booked, 0 on their way, 2 known before." in operator.does(*reconcile)
     assert operator.payments() == paid
+
+
+def test_what_browsers_keep_is_outdated_by_a_restore(operator: Operator) -> None:
+    """Revisions of accounts and customers come again; the ISP's is one that it never had."""
+    revision = "SELECT revision FROM isp"
+    file = operator.backup()
+    before = operator.portal.one(revision)
+    operator.does("restore", "--yes", file)
+    assert operator.portal.one(revision) >= clock.now().timestamp() // 1 > before
 
 
 def test_database_that_was_there_is_kept_whole(operator: Operator) -> None:
