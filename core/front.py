@@ -57,11 +57,10 @@ class Front:
             return (body,)
 
     def _find(self, environ: WSGIEnvironment) -> Known | None:
-        if not self._memory.is_on:
-            return None
         path = environ["PATH_INFO"]
         is_personal = path.startswith("/a/")
-        if not is_personal and path not in cache.CONSTANT_PATHS:
+        is_concerned = is_personal or path in cache.CONSTANT_PATHS
+        if not (is_concerned and self._memory.is_on):
             return None
         if _has_body(environ) or len(environ.get("QUERY_STRING", "")) > _LONGEST_QUERY:
             return None
