@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Tests wait for servers and browsers half of their time.
+WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) * 2)))
 
 VENV := .venv/bin
 LOCK := $(VENV)/python -m piptools compile --quiet --generate-hashes --strip-extras \
@@ -18,10 +20,10 @@ run: venv ## start the portal with its demo; PORT=8000 and LASTMILE_DATA=instanc
 	@LASTMILE_DEMO=1 exec $(VENV)/python app.py
 
 test: venv-dev ## run every test in parallel; ARGS='-k billing -x' is passed on to pytest
-	@exec $(VENV)/python -m pytest --numprocesses=auto --dist=loadgroup $(ARGS)
+	@exec $(VENV)/python -m pytest --numprocesses=$(WORKERS) $(ARGS)
 
 nightly: venv-dev ## run every test with 200 faults of each kind and ten times the random input
-	@LASTMILE_REPEATS=200 exec $(VENV)/python -m pytest --numprocesses=auto --dist=loadgroup \
+	@LASTMILE_REPEATS=200 exec $(VENV)/python -m pytest --numprocesses=$(WORKERS) \
 		--timeout=3600 -o faulthandler_timeout=3600 $(ARGS)
 
 bench: venv-dev ## measure; ARGS='pages --size small', or --write for the tables of docs/performance.md

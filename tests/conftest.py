@@ -27,7 +27,7 @@ from core.settings import Settings
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import SandboxStore
-from tests import outside, pg, repeats, world
+from tests import groups, outside, pg, repeats, scratch, world
 from tests.outside import (  # noqa: F401 - pytest finds its hooks here
     pytest_make_collect_report,
     pytest_runtest_makereport,
@@ -44,6 +44,22 @@ for name, examples, steps in (("default", 200, 8), ("ci", 200, 8), ("nightly", 2
         name, max_examples=examples, stateful_step_count=steps, deadline=None, print_blob=True
     )
 hypothesis_settings.load_profile(repeats.sized("default", "ci", "nightly"))
+
+
+def pytest_configure() -> None:
+    """Pytest makes its temporary folders in memory, unless it was told where."""
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch.root()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return groups.scheduler(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        groups.begin_with_the_longest(items)
 
 
 @dataclass

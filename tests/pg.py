@@ -27,11 +27,12 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from tests import outside
+from tests import outside, scratch
 
 USER = "lastmile"
 PORT = 5432  # names the socket's file, no port is opened
-FOLDERS = Path("/tmp")  # a socket's path has at most 107 bytes, and TMPDIR can be longer
+# A socket's path has at most 107 bytes, and TMPDIR can be longer.
+FOLDERS = scratch.root() if scratch.root() == scratch.MEMORY else Path("/tmp")
 PREFIX = "lastmile-pg-"
 START_SECONDS = 30
 STOP_SECONDS = 10

@@ -33,8 +33,6 @@ from tests.page import FRAGMENT
 from tests.test_serve import environment, free_ports
 from tests.world import PASSWORD
 
-pytestmark = pytest.mark.xdist_group("served")
-
 OPEN_PAGE, SCRIPT, STYLESHEET = 9_000, 13_500, 6_000
 DASHBOARD, PAGE, BLOCK, KEPT = 4_000, 5_000, 1_500, 500
 JOURNEY, JOURNEY_REQUESTS = 45_000, 9

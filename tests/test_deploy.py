@@ -19,8 +19,6 @@ import pytest
 from core.settings import ROOT, read_settings
 from tests.test_serve import descendants, environment, free_ports
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 DEPLOY = ROOT / "deploy"
 UNITS = sorted(path.name for path in (DEPLOY / "systemd").glob("lastmile-*.*") if path.is_file())
 # What systemd will do to the portal and what Linux can show here: no new executable memory, no new

@@ -20,8 +20,6 @@ import pytest
 from core import supervisor
 from core.settings import ROOT
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 
 def free_ports() -> int:
     """A port that is free together with the next one."""

@@ -65,7 +65,8 @@ class SmtpGateway(MessageGateway):
             raise MessagesUnreachable(str(words).splitlines()[0][:120]) from error
         return f"{self._host}:{self._port}"
 
-    def _connect(self, timeout_seconds: float = TIMEOUT_SECONDS) -> smtplib.SMTP:
+    def _connect(self, timeout_seconds: float | None = None) -> smtplib.SMTP:
+        timeout_seconds = TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
         context = ssl.create_default_context()
         if self._scheme == "smtps":
             server: smtplib.SMTP = smtplib.SMTP_SSL(

@@ -1,9 +1,9 @@
 """A portal as `python app.py` serves it, with worker and sandbox bank, and Chromium to meet it.
 
 The portal is at http://127.0.0.1:PORT and the sandbox at http://localhost:PORT+1, which a browser
-takes for another site. One worker runs all these tests, against one portal; each test that pays
-takes a customer of its own. The portal is met through a line that is as good as none until a test
-asks for a thin one (`thin`).
+takes for another site. One process runs a group of these tests (`tests/groups.py`) against one
+portal; each test that pays takes a customer of its own. The portal is met through a line that is as
+good as none until a test asks for a thin one (`thin`).
 """
 
 from __future__ import annotations
@@ -199,9 +199,8 @@ def new_visitor(served: Town, chromium: Browser) -> Iterator[NewVisitor]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of them drive one portal, so one worker runs them all."""
+    """They are marked by their folder."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("browser"))

@@ -185,7 +185,6 @@ def fetch(port: int, token: str | None = TOKEN) -> str:
         return text
 
 
-@pytest.mark.xdist_group("serve")
 def test_two_processes_are_counted_together_and_survive_one_that_is_killed(
     tmp_path: Path,
 ) -> None:

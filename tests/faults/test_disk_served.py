@@ -34,7 +34,6 @@ def limit(machine: Machine, size: int) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.xdist_group("serve")
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux")
 def test_served_portal_whose_disk_is_full_shows_pages_and_says_what_does_not_work(
     tmp_path: Path,

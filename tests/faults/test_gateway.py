@@ -25,9 +25,10 @@ from gateways.payments.sandbox.store import Decision
 from models import ENDED, PaymentState
 from tests.conftest import Portal
 from tests.gateways.conftest import fake_portal, running_sandbox
+from tests.repeats import sized
 
 PATIENCE_SECONDS = 0.07
-PAYMENTS = {"sqlite": 1_000, "postgresql": 150}
+PAYMENTS = {"sqlite": sized(300, 1_000, 1_000), "postgresql": sized(60, 150, 150)}
 RETURN_URL = "http://127.0.0.1:8000/pay/{id}/return"
 
 

@@ -39,7 +39,7 @@ from tests import pg, repeats
 from tests.test_serve import descendants, environment, free_ports
 from tests.world import PASSWORD
 
-KILLS = repeats.sized(20, 20, 40)
+KILLS = repeats.sized(8, 20, 40)
 """Each takes seconds; the many kills are those of `test_kill_at_writes.py`."""
 SERVE = "from core.serve import run; from core.settings import read_settings; run(read_settings())"
 SERVE_WEB = SERVE.replace("read_settings())", "read_settings(), has_worker=False)")
@@ -218,7 +218,6 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.real
-@pytest.mark.xdist_group("serve")
 def test_portal_killed_while_people_pay_loses_and_doubles_nothing(
     tmp_path: Path, database_url: str
 ) -> None:

@@ -217,7 +217,6 @@ def test_portal_that_is_connected_to_nothing_at_the_moment_is_in_use_too(
 
 
 @pytest.mark.real
-@pytest.mark.xdist_group("serve")
 def test_running_portal_is_backed_up_and_not_restored(tmp_path: Path) -> None:
     """By hand and, since it missed its hour, by its own worker."""
     port, file = free_ports(), tmp_path / "one.backup"

@@ -51,8 +51,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of them share one machine, so one worker runs them all."""
+    """They are marked by their folder."""
     for item in items:
         if item.nodeid.startswith("tests/real/"):
             item.add_marker(pytest.mark.real)
-            item.add_marker(pytest.mark.xdist_group("serve"))
