@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,16 +23,22 @@ from core.settings import ROOT
 
 
 def free_ports() -> int:
-    """A port that is free together with the next one."""
+    """A port that is free together with the next one, and that nobody is given by chance.
+
+    Ports that the system picks (above 32,767 on Linux) would be taken by other tests' connections
+    while a server of ours is down. Each process of a parallel run has a thousand of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 12_000 + worker % 20 * 1_000
     while True:
+        port = random.randrange(first, first + 998, 2)
         with closing(socket.socket()) as one, closing(socket.socket()) as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
             try:
+                one.bind(("127.0.0.1", port))
                 two.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
-            return int(port)
+            return port
 
 
 def environment(data: Path, port: int, **more: str) -> dict[str, str]:
