@@ -253,9 +253,10 @@ def pay(customer: Customer, home: str, bank: SandboxControl, page: str = "") -> 
         _status, _location, page = customer.send(f"{home}billing/payments/{public_id}")
         if "/continue" in page:
             customer.send(f"{home}billing/payments/{public_id}/continue", hidden(page, "/continue"))
-    decide(bank)
-    end = time.monotonic() + PATIENCE_SECONDS
+    # What the bank never heard of is given up after a minute.
+    end = time.monotonic() + 60 + PATIENCE_SECONDS
     while time.monotonic() < end:
+        decide(bank)  # each time: it may hear of the payment only now
         _status, receipt, _text = customer.send(f"/pay/{public_id}/return")
         shown = customer.send(receipt)[2]
         if "Paid. Thank you." in shown:
