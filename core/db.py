@@ -170,10 +170,13 @@ def configure(app_config: dict[str, Any], settings: Settings) -> None:
 
 @event.listens_for(Engine, "do_connect")
 def _make_file(dialect: Dialect, _record: object, arguments: list[Any], _values: Any) -> None:
-    """SQLite would make a new file readable by all; its log takes over what the file allows."""
+    """SQLite would make a new file readable by all; its log takes over what the file allows.
+
+    Only a new one: whoever opens and closes a file loses all locks that this process has on it.
+    """
     if dialect.name == "sqlite" and str(arguments[0]).startswith("/"):
-        with suppress(OSError):  # SQLite says better what is wrong with the place
-            os.close(os.open(arguments[0], os.O_RDWR | os.O_CREAT, 0o600))
+        with suppress(OSError):  # it is there, or SQLite says better what is wrong with the place
+            os.close(os.open(arguments[0], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 @event.listens_for(Engine, "connect")

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
 from core import passwords
 from core.db import LocksAway, WriterQueue, db, unit_of_work
@@ -219,3 +220,22 @@ def test_new_database_is_its_owners_alone(tmp_path: Path) -> None:
         modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     engine.dispose()
     assert modes == {0o600}
+
+
+def test_another_connection_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    """POSIX: closing any descriptor of a file ends every lock of the process on it."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'new.db'}", poolclass=NullPool)
+    locks = Path("/proc/locks")
+
+    def held() -> int:
+        inode = (tmp_path / "new.db").stat().st_ino
+        return sum(f":{inode} " in line for line in locks.read_text().splitlines())
+
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE things (id INTEGER)")
+        before = held()
+        assert before
+        with engine.connect() as other:
+            other.exec_driver_sql("SELECT 1")
+            assert held() >= before
+    engine.dispose()
