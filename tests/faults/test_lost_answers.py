@@ -98,7 +98,7 @@ class Street:
 
     def _welcome(self) -> str:
         result = self.portal.app.test_cli_runner().invoke(args=["customers", "add", "3003"])
-        return re.sub(r"^https?://[^/]+", "", result.output.strip())
+        return re.sub(r"^https?://[^/]+", "", result.stdout.strip())
 
     def holds(self) -> dict[str, Counter[tuple[Any, ...]]]:
         """Every row of every table without what is random."""
