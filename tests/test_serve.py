@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -31,7 +31,7 @@ def free_ports() -> int:
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first = 12_000 + worker % 20 * 1_000
     while True:
-        port = random.randrange(first, first + 998, 2)
+        port = first + 2 * secrets.randbelow(499)
         with closing(socket.socket()) as one, closing(socket.socket()) as two:
             try:
                 one.bind(("127.0.0.1", port))
