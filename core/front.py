@@ -9,6 +9,8 @@ after every check: it knows no rule of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, current_app, g, request
@@ -44,17 +46,25 @@ class Front:
         self._folder = str(settings.data)
         self._hosts = app.config["TRUSTED_HOSTS"]
         self._sessions = RowSessions(is_https=settings.is_https)
+        # Threads that look at once in one process wake each other for each step of SQLite, which
+        # costs more than waiting in turn. PostgreSQL may be slow to answer: nobody waits for that.
+        self._turn = Lock() if settings.is_sqlite else nullcontext()
         self._memory = Memory(settings.remembered_pages)
         app.extensions["remembered"] = self._memory
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        with self._app.app_context():
+        context = self._app.app_context()
+        with self._turn:
+            context.push()
             known = self._find(environ) if environ["REQUEST_METHOD"] == "GET" else None
+        try:
             if known is None:
                 return self._application(environ, start_response)
             status, headers, body = known
             start_response(status, headers)
             return (body,)
+        finally:
+            context.pop()
 
     def _find(self, environ: WSGIEnvironment) -> Known | None:
         path = environ["PATH_INFO"]
