@@ -218,6 +218,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.real
+@pytest.mark.timeout(1200)
 def test_portal_killed_while_people_pay_loses_and_doubles_nothing(
     tmp_path: Path, database_url: str
 ) -> None:

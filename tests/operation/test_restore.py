@@ -126,7 +126,8 @@ def test_damage_anywhere_is_refused(operator: Operator) -> None:
     dice = random.Random(seed)
     operator.pay("alice", key="lost-1")
     for _ in range(5):
-        place = dice.randrange(100, len(whole) * 9 // 10)
+        # Within what is packed: times and the like in the archive's headers change nothing.
+        place = dice.randrange(len(whole) // 10, len(whole) * 9 // 10)
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
         assert "Nothing was changed" in operator.refuses_after_words("restore", "--yes", file)
     file.write_bytes(whole[: len(whole) // 2])
