@@ -8,24 +8,28 @@ after every check: it knows no rule of its own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import nullcontext
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, current_app, g, request
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.sansio.utils import host_is_trusted
 
 from core import cache, clock, form_guard, isp, maintenance, words
 from core.access import POLICY
 from core.compression import encoding_for
-from core.isp import current_isp
+from core.isp import NotSetUp, current_isp
 from core.remembered import Memory, Parts, Remembered, compress_around, split_around
 from core.sessions import RowSessions
 from core.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger("lastmile.front")
 
 ENDPOINT = "lastmile.endpoint"
 """Names in the environment the route of an answer that Flask did not see."""
@@ -67,6 +71,17 @@ class Front:
             context.pop()
 
     def _find(self, environ: WSGIEnvironment) -> Known | None:
+        """The answer, when it is known. Whatever goes wrong here is left to the application."""
+        try:
+            return self._look(environ)
+        except (SQLAlchemyError, NotSetUp):
+            pass  # the application meets it too, and says what there is to say
+        except Exception:
+            log.exception("the front failed")
+        g.pop("portal_session", None)
+        return None
+
+    def _look(self, environ: WSGIEnvironment) -> Known | None:
         path = environ["PATH_INFO"]
         is_personal = path.startswith("/a/")
         is_concerned = is_personal or path in cache.CONSTANT_PATHS
@@ -80,11 +95,7 @@ class Front:
         maintenance.heed_file(self._folder)
         if isp.is_pinned():
             return None
-        try:
-            return self._find_personal(environ) if is_personal else self._find_constant(environ)
-        except Exception:  # noqa: BLE001 - the application meets it too, and says what there is to say
-            g.pop("portal_session", None)
-            return None
+        return self._find_personal(environ) if is_personal else self._find_constant(environ)
 
     def _find_personal(self, environ: WSGIEnvironment) -> Known | None:
         held = g.portal_session = self._sessions.open(environ)
