@@ -304,7 +304,7 @@ def _finish(response: Response, settings: Settings) -> Response:
     """Compression and headers of every answer: what may be kept, and what protects."""
     parts = front.compress_to_remember(response)
     compress(response)
-    if g.get("is_personal") or g.get("page_tag"):
+    if g.get("is_personal") or g.get("is_private") or g.get("page_tag"):
         headers.vary(response, "Cookie")
         if g.get("page_tag") and response.status_code in (200, 304):
             cache.mark_kept(response, g.page_tag)

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -96,6 +97,16 @@ def public_id_column() -> Mapped[str]:
     return mapped_column(String(24), unique=True)
 
 
+def added_claim() -> Mapped[bool]:
+    """A claim that came with a later migration: not so for rows of the release before."""
+    return mapped_column(default=False, server_default=false())
+
+
+def added_number(value: int) -> Mapped[int]:
+    """A number that came with a later migration, `value` for rows of the release before."""
+    return mapped_column(Integer, default=value, server_default=text(str(value)))
+
+
 # The ISP and what it sells ------------------------------------------------------------------
 
 
@@ -121,6 +132,9 @@ class Isp(Base):
     frn: Mapped[str] = mapped_column(String(10), default="")
     pay_how: Mapped[str] = mapped_column(Text, default="")
     is_demo: Mapped[bool] = mapped_column(default=False)
+    requires_second_factor: Mapped[bool] = added_claim()
+    requires_mixed_password: Mapped[bool] = added_claim()
+    contact_rest_days: Mapped[int] = added_number(30)
 
 
 class Maintenance(Base):
@@ -247,25 +261,31 @@ class ContactKind(StrEnum):
 
 
 class Contact(Base):
-    """A way to reach the account's holder, with the day since when it is on file (bar 17).
+    """A way to reach the account's holder, or a customer who does not hold an account (somebody
+    invited, staff), with the day since when it is on file (bar 17).
 
     A postal contact keeps its parts in `address` (street, city, region, postcode, country) and
-    their one-line form in `value`.
+    their one-line form in `value`. One that was replaced or removed on `ended_on` gets no messages
+    but stays for a while: for recovery, and to hear of changes.
     """
 
     __tablename__ = "contacts"
     __table_args__ = (
         one_of("kind", ContactKind),
+        CheckConstraint("(account_id IS NULL) <> (customer_id IS NULL)", name="of_one"),
         UniqueConstraint("account_id", "kind", "value"),
+        UniqueConstraint("customer_id", "kind", "value"),
         Index(None, "kind", "value"),
     )
 
     id: Mapped[int] = primary_key()
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
     kind: Mapped[str] = mapped_column(String(10))
     value: Mapped[str] = mapped_column(String(400), info=CONTACT)
     address: Mapped[dict[str, str] | None] = mapped_column(JSON, info=CONTACT)
     since_on: Mapped[date]
+    ended_on: Mapped[date | None]
 
 
 class Line(Base):
@@ -358,6 +378,9 @@ class Customer(Base):
     session_generation: Mapped[int] = mapped_column(default=1)
     revision: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
+    timezone: Mapped[str | None] = mapped_column(String(60), info=PERSON)
+    failed_in_a_row: Mapped[int] = added_number(0)
+    password_disabled_at: Mapped[datetime | None]
 
 
 class Role(StrEnum):
@@ -382,6 +405,9 @@ class SignInSession(Base):
     """A signed-in session. The cookie holds a random id of which only the hash is stored.
 
     `kept_form` holds, encrypted and for one hour, the values posted after the session went idle.
+    `is_staff`: the ISP's own people, after their second factor. `viewer_id`: the staff member who
+    sees the portal as this customer does, and writes nothing; `viewer_session_id` is theirs, which
+    goes on afterwards.
     """
 
     __tablename__ = "sessions"
@@ -401,10 +427,17 @@ class SignInSession(Base):
     ended_at: Mapped[datetime | None]
     kept_form: Mapped[bytes | None] = mapped_column(LargeBinary, info=SECRET)
     kept_until_at: Mapped[datetime | None]
+    is_staff: Mapped[bool] = added_claim()
+    has_second_factor: Mapped[bool] = added_claim()
+    viewer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    viewer_session_id: Mapped[int | None]
 
 
 class Device(Base):
-    """A browser from which a customer has signed in before (bar 5), known by a cookie's hash."""
+    """A browser from which a customer has signed in before (bar 5), known by a cookie's hash.
+
+    Until `trusted_until_at` it is not asked for a second factor.
+    """
 
     __tablename__ = "devices"
 
@@ -413,6 +446,7 @@ class Device(Base):
     customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
     first_seen_at: Mapped[datetime]
     last_seen_at: Mapped[datetime] = mapped_column(index=True)
+    trusted_until_at: Mapped[datetime | None]
 
 
 class OneTimeLink(Base):
@@ -467,6 +501,290 @@ class FormKey(Base):
     content_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     result: Mapped[str] = mapped_column(String(300))
     arrived_at: Mapped[datetime] = mapped_column(index=True)
+
+
+# Ways in: flows, codes, factors ---------------------------------------------------------------
+
+
+class FlowKind(StrEnum):
+    REGISTER = "register"
+    RECOVER = "recover"
+    FIND_ID = "find_id"
+    SIGN_IN = "sign_in"
+    LOST_FACTORS = "lost_factors"
+
+
+class Flow(Base):
+    """A way in that is half gone, reached by a cookie of its own: a state machine whose `step`
+    moves from one to the next. `customer_id` and `account_id` are empty where what was typed is
+    nobody's: the steps are the same.
+
+    `subject` is a keyed hash of what was typed; `facts` are what the steps need of each other.
+    """
+
+    __tablename__ = "flows"
+    __table_args__ = (one_of("kind", FlowKind), Index(None, "subject"))
+
+    id: Mapped[int] = primary_key()
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True, info=SECRET)
+    kind: Mapped[str] = mapped_column(String(12))
+    step: Mapped[str] = mapped_column(String(20))
+    csrf_secret: Mapped[bytes] = mapped_column(LargeBinary(32), info=SECRET)
+    subject: Mapped[bytes] = mapped_column(LargeBinary(32), info=PERSON)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"), index=True)
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"), index=True)
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON, info=PERSON)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ended_at: Mapped[datetime | None]
+
+
+class CodePurpose(StrEnum):
+    REGISTER = "register"
+    RECOVER = "recover"
+    SECOND_FACTOR = "second_factor"
+    CONTACT = "contact"
+    CALLER = "caller"
+    INVITATION = "invitation"
+
+
+class Channel(StrEnum):
+    EMAIL = "email"
+    TEXT = "text"
+    POST = "post"
+
+
+class OneTimeCode(Base):
+    """A code sent to a contact. It counts once, for what asked for it: `bound_to` names the flow,
+    the change or the call ("flow:17"), and `code_hash` is keyed by it."""
+
+    __tablename__ = "one_time_codes"
+    __table_args__ = (one_of("purpose", CodePurpose), one_of("channel", Channel))
+
+    id: Mapped[int] = primary_key()
+    purpose: Mapped[str] = mapped_column(String(14))
+    bound_to: Mapped[str] = mapped_column(String(60), index=True)
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), info=SECRET)
+    channel: Mapped[str] = mapped_column(String(5))
+    contact_id: Mapped[int | None] = mapped_column(ForeignKey("contacts.id"), index=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ended_at: Mapped[datetime | None]
+
+
+class PostalLetter(Base):
+    """A letter with a registration code that staff print. The code is made when it is printed."""
+
+    __tablename__ = "postal_letters"
+    __table_args__ = (
+        Index(
+            "uq_postal_letters_waiting",
+            "flow_id",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    flow_id: Mapped[int] = mapped_column(ForeignKey("flows.id"))
+    contact_id: Mapped[int | None] = mapped_column(ForeignKey("contacts.id"))
+    asked_at: Mapped[datetime]
+    printed_at: Mapped[datetime | None]
+    printed_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    ended_at: Mapped[datetime | None]
+
+
+class FactorKind(StrEnum):
+    TOTP = "totp"
+    PASSKEY = "passkey"
+    EMAIL = "email"
+    TEXT = "text"
+
+
+class Factor(Base):
+    """Something beside the password. It counts from `confirmed_at` on.
+
+    TOTP (RFC 6238): `secret` is the encrypted seed, `last_step` the last step accepted. Passkey
+    (WebAuthn level 2): `credential_id`, `public_key` in COSE, `sign_count`. E-mail and text:
+    `contact_id`.
+    """
+
+    __tablename__ = "factors"
+    __table_args__ = (one_of("kind", FactorKind), Index(None, "customer_id"))
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"))
+    kind: Mapped[str] = mapped_column(String(8))
+    name: Mapped[str] = mapped_column(String(80), default="", info=PERSON)
+    secret: Mapped[bytes | None] = mapped_column(LargeBinary, info=SECRET)
+    last_step: Mapped[int | None]
+    credential_id: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True, info=PERSON)
+    public_key: Mapped[bytes | None] = mapped_column(LargeBinary, info=PERSON)
+    sign_count: Mapped[int | None]
+    contact_id: Mapped[int | None] = mapped_column(ForeignKey("contacts.id"), index=True)
+    created_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class RecoveryCode(Base):
+    """One of ten codes for whoever has lost the second factor. It counts from `confirmed_at` on,
+    once."""
+
+    __tablename__ = "recovery_codes"
+
+    id: Mapped[int] = primary_key()
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True, info=SECRET)
+    created_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]
+
+
+class PasskeyChallenge(Base):
+    """A challenge given to a browser, answered once (bar 10). `bound_to` as for a code."""
+
+    __tablename__ = "passkey_challenges"
+
+    challenge_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True, info=SECRET)
+    bound_to: Mapped[str] = mapped_column(String(60))
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class ResetState(StrEnum):
+    ASKED = "asked"
+    PROOFED = "proofed"
+    APPROVED = "approved"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class FactorReset(Base):
+    """Somebody who lost password and second factor (bar 20): proofed by one member of staff,
+    approved by another, then the factors are taken away."""
+
+    __tablename__ = "factor_resets"
+    __table_args__ = (
+        one_of("state", ResetState),
+        CheckConstraint("approved_by_id <> proofed_by_id", name="two_people"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    state: Mapped[str] = mapped_column(String(8))
+    how: Mapped[str] = mapped_column(String(300), default="", info=PERSON)
+    asked_at: Mapped[datetime]
+    proofed_at: Mapped[datetime | None]
+    proofed_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    ended_at: Mapped[datetime | None]
+
+
+# People of an account, what they chose ---------------------------------------------------------
+
+
+class ContactChange(Base):
+    """A new e-mail address or phone number that counts once its code has been entered."""
+
+    __tablename__ = "contact_changes"
+    __table_args__ = (one_of("kind", ContactKind),)
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    value: Mapped[str] = mapped_column(String(400), info=CONTACT)
+    replaces_id: Mapped[int | None] = mapped_column(ForeignKey("contacts.id"))
+    asked_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ended_at: Mapped[datetime | None]
+
+
+class Invitation(Base):
+    """That an account's owner has asked somebody to share it in a role. The link's hash is stored;
+    used, expired or withdrawn: dead."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (one_of("role", Role), one_of("kind", ContactKind))
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    invited_by_id: Mapped[int] = mapped_column(ForeignKey("customers.id"))
+    role: Mapped[str] = mapped_column(String(12))
+    kind: Mapped[str] = mapped_column(String(10))
+    value: Mapped[str] = mapped_column(String(400), info=CONTACT)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True, info=SECRET)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ended_at: Mapped[datetime | None]
+    accepted_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+
+
+class MessageChoice(Base):
+    """Whether a customer wants messages of a topic by a channel, where it is not the usual."""
+
+    __tablename__ = "message_choices"
+
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), primary_key=True)
+    topic: Mapped[str] = mapped_column(String(20), primary_key=True)
+    channel: Mapped[str] = mapped_column(String(5), primary_key=True)
+    is_on: Mapped[bool]
+
+
+# The ISP's own people --------------------------------------------------------------------------
+
+
+class StaffRole(StrEnum):
+    SUPPORT = "support"
+    BILLING = "billing"
+    TECHNICAL = "technical"
+    ADMINISTRATOR = "administrator"
+
+
+class StaffMember(Base):
+    """That a customer's sign-in belongs to one of the ISP's own people, and in which role."""
+
+    __tablename__ = "staff_members"
+    __table_args__ = (one_of("role", StaffRole),)
+
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(14))
+    added_at: Mapped[datetime]
+    is_disabled: Mapped[bool] = mapped_column(default=False)
+
+
+class DataAccess(Base):
+    """That personal data was read by staff, the API or an export: whose, which fields, when, by
+    whom (bar 78)."""
+
+    __tablename__ = "data_accesses"
+    __table_args__ = (Index(None, "account_id", "read_at"), Index(None, "read_at"))
+
+    id: Mapped[int] = primary_key()
+    reader_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    reader: Mapped[str] = mapped_column(String(80), info=PERSON)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"), index=True)
+    fields: Mapped[str] = mapped_column(String(200))
+    purpose: Mapped[str] = mapped_column(String(200), info=PERSON)
+    read_at: Mapped[datetime]
+
+
+class SearchTerm(Base):
+    """A folded word by which staff find an account: of its name, number, contacts, line."""
+
+    __tablename__ = "search_terms"
+    __table_args__ = (Index(None, "account_id"),)
+
+    term: Mapped[str] = mapped_column(String(80), primary_key=True, info=CONTACT)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
 
 
 # The ledger ---------------------------------------------------------------------------------

@@ -14,12 +14,13 @@ from enum import StrEnum
 from urllib.parse import urlencode
 
 from flask import Flask, Response, g, request, session
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
-from core import cache, csrf, htmx, kept_forms, maintenance
-from core.db import DatabaseBusy
+from core import cache, csrf, flows, htmx, kept_forms, maintenance
+from core.db import DatabaseBusy, db
 from core.errors import NotFound
 from core.isp import current_isp
 from core.paths import own_path
@@ -33,7 +34,7 @@ from core.sessions import (
 )
 from core.settings import Settings
 from core.words import language
-from models import Role
+from models import FlowKind, Role, StaffMember, StaffRole
 
 log = logging.getLogger("lastmile.access")
 
@@ -45,6 +46,8 @@ class Who(StrEnum):
     EVERYONE = "everyone"
     CUSTOMER = "customer"
     ACCOUNT = "account"
+    FLOW = "flow"  # a way in that is half gone, by its own cookie
+    STAFF = "staff"  # the ISP's own people, after their second factor
     OPERATOR = "operator"  # the programs of whoever runs the portal, by a token of its own
 
 
@@ -61,13 +64,16 @@ class Proof(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may use a route. `roles` count for `Who.ACCOUNT`.
+    """Who may use a route. `roles` count for `Who.ACCOUNT`, `staff` for `Who.STAFF`, `flow` for
+    `Who.FLOW`.
 
     `is_kept`: an own device may keep the page, which depends on nothing but the revisions of
     account, customer and ISP. `stays_open` during maintenance: what writes nothing, and the pages
     of staff. `keeps_form`: the page that shows the form again when the session had expired.
     `get_writes`: what a GET changes, which is otherwise nothing. `greets`: a page open to everyone
     that whoever is signed in sees in the signed-in frame, with the way out (bar 29).
+    `viewers_too`: staff who see the portal as a customer does may send it; otherwise they write
+    nothing (bar 35).
     """
 
     who: Who
@@ -78,6 +84,9 @@ class Rule:
     keeps_form: str = ""
     get_writes: str = ""
     greets: bool = False
+    flow: FlowKind | None = None
+    staff: frozenset[StaffRole] = frozenset()
+    viewers_too: bool = False
 
 
 EVERY_ROLE = frozenset(Role)
@@ -89,6 +98,15 @@ _OPEN = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, stays_open=True)
 _READS_MONEY = Rule(Who.ACCOUNT, SEES_MONEY, is_kept=True)
 _CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
 
+FIRST_PAGES = {
+    FlowKind.REGISTER: "/register",
+    FlowKind.RECOVER: "/recover",
+    FlowKind.FIND_ID: "/forgot-id",
+    FlowKind.SIGN_IN: "/sign-in",
+    FlowKind.LOST_FACTORS: "/recover",
+}
+"""Where each flow begins, and begins again when it has ended."""
+
 POLICY: dict[str, Rule] = {
     "static": _OPEN,
     "health": _OPEN,
@@ -98,7 +116,9 @@ POLICY: dict[str, Rule] = {
     "auth.sign_in_post": _PUBLIC,
     "auth.welcome": _PUBLIC,
     "auth.welcome_post": _PUBLIC,
-    "auth.sign_out": Rule(Who.EVERYONE, proof=Proof.TOKEN),
+    "auth.sign_out": Rule(Who.EVERYONE, proof=Proof.TOKEN, viewers_too=True),
+    "auth.confirm": Rule(Who.CUSTOMER),
+    "auth.confirm_post": Rule(Who.CUSTOMER),
     "demo.mailbox": _PUBLIC,
     "demo.mailbox_message": _PUBLIC,
     "dashboard.index": _PUBLIC,
@@ -132,6 +152,10 @@ class UnlistedRoute(RuntimeError):
 
 class RoleForbids(Exception):
     """The customer may use the account, but not for this."""
+
+
+class ViewersOnlyRead(Exception):
+    """Staff who see the portal as a customer does have sent a form."""
 
 
 def check_policy(app: Flask) -> None:
@@ -174,16 +198,24 @@ def install(app: Flask, settings: Settings, build: str) -> None:
             answer = _check_proof(rule, settings, pre_cookie)
             if answer is not None:
                 return answer
-        if rule.who in _NOT_SIGNED_IN and not rule.greets:
-            return None
-        person = find_signed_in() if rule.who is not Who.EVERYONE else _find_greeted()
-        if person is None:
-            return None if rule.who is Who.EVERYONE else _ask_to_sign_in(rule)
-        _check_role(rule, person)
-        g.is_personal = True
-        if not request.query_string or "since" not in request.args:
-            _note_use(person)
-        return _answer_unchanged(rule, person, build)
+        if rule.who is Who.FLOW:
+            return _take_flow(rule, settings)
+        return _take_person(rule, build)
+
+
+def _take_person(rule: Rule, build: str) -> Response | BaseResponse | None:
+    """Settle who asks, and whether they may; an answer when they may not, or hold the page."""
+    if rule.who in _NOT_SIGNED_IN and not rule.greets:
+        return None
+    person = find_signed_in() if rule.who is not Who.EVERYONE else _find_greeted()
+    if person is None:
+        return None if rule.who is Who.EVERYONE else _ask_to_sign_in(rule)
+    _check_role(rule, person)
+    _check_viewer(rule, person)
+    g.is_personal = True
+    if not request.query_string or "since" not in request.args:
+        _note_use(person)
+    return _answer_unchanged(rule, person, build)
 
 
 def _find_greeted() -> SignedIn | None:
@@ -217,6 +249,8 @@ def _is_closed(rule: Rule) -> bool:
 def _check_role(rule: Rule, person: SignedIn) -> None:
     """Settle which account is meant. Raises NotFound for one that is not the customer's,
     RoleForbids for one that is, but not for this."""
+    if rule.who is Who.STAFF:
+        _check_staff(rule, person)
     if rule.who is not Who.ACCOUNT:
         return
     if person.account is None:
@@ -224,6 +258,47 @@ def _check_role(rule: Rule, person: SignedIn) -> None:
     if Role(person.account.role) not in rule.roles:
         raise RoleForbids
     g.account_id = person.account.account_id
+
+
+def _check_staff(rule: Rule, person: SignedIn) -> None:
+    """Settle in which role a staff member asks. For everyone else there are no staff pages."""
+    role = None
+    if person.is_staff and person.viewer_id is None:
+        role = db.session.scalar(
+            select(StaffMember.role).where(
+                StaffMember.customer_id == person.customer_id, StaffMember.is_disabled.is_(False)
+            )
+        )
+    if role is None:
+        raise NotFound
+    if StaffRole(role) not in rule.staff:
+        raise RoleForbids
+    g.staff_role = role
+
+
+def _check_viewer(rule: Rule, person: SignedIn) -> None:
+    """Raises ViewersOnlyRead for staff who see the portal as a customer and send a form."""
+    if person.viewer_id is None or rule.viewers_too or request.method in SAFE_METHODS:
+        return
+    raise ViewersOnlyRead
+
+
+def _take_flow(rule: Rule, settings: Settings) -> BaseResponse | None:
+    """Put the flow of the cookie into `g.flow`; without one, lead to where it begins."""
+    kind = rule.flow
+    assert kind is not None  # noqa: S101 - tests/test_routes.py looks at every rule
+    token = request.cookies.get(flows.flow_cookie(kind.value, is_https=settings.is_https))
+    flow = flows.find(kind.value, token)
+    if flow is None:
+        path = f"{FIRST_PAGES[kind]}?done=ended"
+        return htmx.sign_in_again(path) if htmx.wants_fragment() else htmx.go_to(path)
+    if request.method not in SAFE_METHODS and not csrf.is_token_of(
+        flow.csrf_secret, request.form.get("csrf_token", "")
+    ):
+        raise csrf.NotFromOurPage
+    g.flow = flow
+    g.is_private = True
+    return None
 
 
 def _answer_unchanged(rule: Rule, person: SignedIn, build: str) -> Response | None:
@@ -288,6 +363,8 @@ def _check_proof(rule: Rule, settings: Settings, pre_cookie: str) -> Response | 
         _check_form()
         return None
     _check_form()
+    if rule.who is Who.FLOW:
+        return None  # held against the flow, once that is found
     token = request.form.get("csrf_token", "")
     person = find_signed_in()
     if person is not None:

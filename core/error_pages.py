@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
 
-from core.access import RoleForbids, greet
+from core.access import RoleForbids, ViewersOnlyRead, greet
 from core.csrf import NotFromOurPage
 from core.db import DatabaseBusy
 from core.errors import NotFound, Refusal
@@ -155,6 +155,19 @@ def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of fa
     def forbidden(_error: RoleForbids) -> Response:
         _note_denial("role")
         return _page(403)
+
+    @app.errorhandler(ViewersOnlyRead)
+    def only_reads(_refused: ViewersOnlyRead) -> Response:
+        _note_denial("viewer")
+        return _or_bare(
+            lambda: _error(
+                403,
+                _("You are only looking"),
+                _("You see the portal as this customer does and cannot change anything."),
+                _("End the view to go on working yourself."),
+            ),
+            403,
+        )
 
     @app.errorhandler(NotFromOurPage)
     @app.errorhandler(FormExpired)

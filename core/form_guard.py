@@ -6,15 +6,21 @@ Each answer has values of its own, made when its first form asks for them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from flask import current_app, g
 
 from core import csrf, form_keys
 from core.sessions import SignedIn, signed_in
 
-MAKERS: dict[str, Callable[[SignedIn], str]] = {
-    "csrf_token": lambda person: csrf.mask(person.csrf_secret),
-    "form_key": lambda person: form_keys.mint(current_app.config["PORTAL"].secret, person.subject),
+if TYPE_CHECKING:
+    from core.flows import FlowInHand
+
+Holder: TypeAlias = "SignedIn | FlowInHand"
+"""Whose forms they are: somebody signed in, or a flow that is half gone."""
+MAKERS: dict[str, Callable[[Holder], str]] = {
+    "csrf_token": lambda holder: csrf.mask(holder.csrf_secret),
+    "form_key": lambda holder: form_keys.mint(current_app.config["PORTAL"].secret, holder.subject),
 }
 
 
@@ -35,5 +41,5 @@ def made() -> dict[str, bytes]:
 
 def _of_this_answer(name: str) -> str:
     if name not in g:
-        g.setdefault(name, MAKERS[name](signed_in()))
+        g.setdefault(name, MAKERS[name](g.get("flow") or signed_in()))
     return str(g.get(name))

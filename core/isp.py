@@ -56,6 +56,9 @@ class IspView:
     logo_svg: Markup | None
     terms_days: int
     pay_how: str
+    contact_rest_days: int
+    requires_second_factor: bool
+    requires_mixed_password: bool
     is_demo: bool
     maintenance: MaintenanceWindow | None = None
 
@@ -134,6 +137,9 @@ def current_isp() -> IspView:
             logo_svg=Markup(row.logo_svg) if row.logo_svg else None,  # noqa: S704 - set by the ISP
             terms_days=row.terms_days,
             pay_how=row.pay_how,
+            contact_rest_days=row.contact_rest_days,
+            requires_second_factor=row.requires_second_factor,
+            requires_mixed_password=row.requires_mixed_password,
             is_demo=row.is_demo,
             maintenance=_find_maintenance(),
         )

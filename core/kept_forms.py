@@ -8,22 +8,19 @@ are never kept.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from core import clock, ids
+from core import clock, ids, sealing
 from core.db import db, unit_of_work
 from core.sessions import FORM_KEPT, SignedIn
 from models import SignInSession
 
+_PURPOSE = "kept forms"
 _NEVER_KEPT = ("csrf_token", "form_key", "password", "code")
 _MAX_CHARACTERS = 20_000
 
@@ -31,11 +28,6 @@ _MAX_CHARACTERS = 20_000
 class _Kept(NamedTuple):
     path: str
     values: dict[str, str]
-
-
-def _cipher(secret: bytes) -> Fernet:
-    key = hmac.digest(secret, b"kept forms", hashlib.sha256)
-    return Fernet(base64.urlsafe_b64encode(key))
 
 
 def keep(secret: bytes, session_id: int, path: str, values: Mapping[str, str]) -> None:
@@ -48,7 +40,7 @@ def keep(secret: bytes, session_id: int, path: str, values: Mapping[str, str]) -
     plain = json.dumps({"path": path, "values": kept})
     if len(plain) > _MAX_CHARACTERS:
         return
-    sealed = _cipher(secret).encrypt(plain.encode())
+    sealed = sealing.seal(secret, _PURPOSE, plain)
 
     def work(session: Session) -> None:
         session.execute(
@@ -110,10 +102,8 @@ def _drop(session: Session, which: ColumnElement[bool]) -> None:
 
 
 def _open(secret: bytes, sealed: bytes | None) -> _Kept | None:
-    if sealed is None:
+    opened = sealing.find_sealed(secret, _PURPOSE, sealed)
+    if opened is None:
         return None
-    try:
-        plain = json.loads(_cipher(secret).decrypt(sealed))
-    except InvalidToken:
-        return None
+    plain = json.loads(opened)
     return _Kept(plain["path"], plain["values"])

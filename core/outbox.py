@@ -6,20 +6,23 @@ was queued for.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flask import current_app
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from core import clock, ids
+from core import clock, ids, sealing
 from models import Message, MessageState
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message of `kind` (its template in `templates/email/`) to one address."""
+    """A message of `kind` (its template in `templates/email/`) to one address. `secrets` are facts
+    that nobody else may read, a code say: they wait encrypted and go when the message has gone."""
 
     kind: str
     recipient: str
@@ -28,6 +31,38 @@ class Letter:
     customer_id: int | None = None
     channel: str = "email"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+SEALED = "sealed"
+"""Under this name the secrets of a message wait among its facts."""
+_PURPOSE = "messages"
+
+
+def facts_to_keep(letter: Letter) -> dict[str, Any]:
+    """The facts as they are stored."""
+    facts = dict(letter.facts)
+    if letter.secrets:
+        plain = json.dumps(dict(letter.secrets))
+        facts[SEALED] = sealing.seal(_secret(), _PURPOSE, plain).decode()
+    return facts
+
+
+def opened(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored facts with their secrets. Raises LookupError under another secret of the portal."""
+    known = dict(facts)
+    sealed = known.pop(SEALED, None)
+    if sealed is None:
+        return known
+    plain = sealing.find_sealed(_secret(), _PURPOSE, sealed.encode())
+    if plain is None:
+        raise LookupError("the message was queued under another secret of the portal")
+    return known | dict(json.loads(plain))
+
+
+def _secret() -> bytes:
+    secret: bytes = current_app.config["PORTAL"].secret
+    return secret
 
 
 def queue(session: Session, letters: Sequence[Letter]) -> None:
@@ -42,7 +77,7 @@ def queue(session: Session, letters: Sequence[Letter]) -> None:
             "kind": letter.kind,
             "recipient": letter.recipient,
             "language": letter.language,
-            "facts": dict(letter.facts),
+            "facts": facts_to_keep(letter),
             "state": MessageState.QUEUED.value,
             "created_at": now,
             "sent_at": None,

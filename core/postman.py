@@ -13,7 +13,7 @@ from flask import current_app, render_template
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core import clock, due_work, words
+from core import clock, due_work, outbox, words
 from core.db import db, unit_of_work
 from core.isp import current_isp
 from core.money import Money, format_money
@@ -57,11 +57,13 @@ def compose(message: Message, public_url: str) -> OutgoingMessage:
     host = public_url.split("//", 1)[1].split(":", 1)[0]
     isp = current_isp()
     with current_app.test_request_context(base_url=public_url), words.speaking(message.language):
-        facts = dict(message.facts)
+        facts = outbox.opened(message.facts)
         if "amount_minor" in facts:
             facts["amount"] = format_money(
                 Money(facts["amount_minor"], facts["currency"]), message.language
             )
+        if "event" in facts:
+            facts["happened"] = {"kind": facts["event"], **facts}
         context = {"isp": isp, "facts": facts, "public_url": public_url, "lang": message.language}
         folder = f"email/{message.kind}"
         return OutgoingMessage(

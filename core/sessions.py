@@ -34,6 +34,10 @@ IDLE = timedelta(hours=1)
 ABSOLUTE = timedelta(hours=24)
 IDLE_OWN_DEVICE = timedelta(days=14)
 ABSOLUTE_OWN_DEVICE = timedelta(days=30)
+IDLE_STAFF = timedelta(minutes=30)
+ABSOLUTE_STAFF = timedelta(hours=12)
+RECENT = timedelta(minutes=10)
+"""How long a password or passkey counts as just given (bar 28)."""
 NOTE_EVERY = timedelta(minutes=5)
 NOTE_PATIENCE_SECONDS = 0.1
 """How long a page that is only read waits to note that it was: it can be noted the next time."""
@@ -76,6 +80,10 @@ class SignedIn(UserMixin):
     is_own_device: bool
     last_used_at: datetime
     kept_until_at: datetime | None
+    timezone: str | None
+    password_at: datetime
+    is_staff: bool
+    viewer_id: int | None
     account: SignedInAccount | None
 
     def get_id(self) -> str:
@@ -90,6 +98,11 @@ class SignedIn(UserMixin):
     def is_use_due(self) -> bool:
         """Whether the time of last use is to be written, which happens every five minutes."""
         return clock.now() - self.last_used_at >= NOTE_EVERY
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether password or passkey were given just now (bar 28)."""
+        return clock.now() - self.password_at < RECENT
 
     @property
     def has_kept_form(self) -> bool:
@@ -269,6 +282,9 @@ def _session_query() -> Select[*tuple[Any, ...]]:
             SignInSession.expires_at,
             SignInSession.ended_at,
             SignInSession.kept_until_at,
+            SignInSession.password_at,
+            SignInSession.is_staff,
+            SignInSession.viewer_id,
             Customer.public_id,
             Customer.name,
             Customer.sign_in_id,
@@ -276,6 +292,7 @@ def _session_query() -> Select[*tuple[Any, ...]]:
             Customer.revision,
             Customer.session_generation,
             Customer.is_disabled,
+            Customer.timezone,
             account_count.label("account_count"),
             Isp.revision.label("isp_revision"),
             Membership.role,
@@ -313,8 +330,7 @@ def find_session(
     if row.generation != row.session_generation:
         return None, None
     now = clock.now()
-    idle = IDLE_OWN_DEVICE if row.is_own_device else IDLE
-    if now >= row.expires_at or now - row.last_used_at >= idle:
+    if now >= row.expires_at or now - row.last_used_at >= _idle(row):
         return None, ExpiredSession(row.id, row.customer_id, row.csrf_secret)
     account = None
     if row.role is not None:
@@ -343,10 +359,26 @@ def find_session(
             row.is_own_device,
             row.last_used_at,
             row.kept_until_at,
+            row.timezone,
+            row.password_at,
+            row.is_staff,
+            row.viewer_id,
             account,
         ),
         None,
     )
+
+
+def _idle(row: Any) -> timedelta:
+    if row.is_staff or row.viewer_id is not None:
+        return IDLE_STAFF
+    return IDLE_OWN_DEVICE if row.is_own_device else IDLE
+
+
+def _absolute(*, is_own_device: bool, is_staff: bool) -> timedelta:
+    if is_staff:
+        return ABSOLUTE_STAFF
+    return ABSOLUTE_OWN_DEVICE if is_own_device else ABSOLUTE
 
 
 def open_session_row(
@@ -357,12 +389,16 @@ def open_session_row(
     address: str,
     user_agent: str,
     replaces_token: str | None,
+    is_staff: bool = False,
+    has_second_factor: bool = False,
 ) -> str:
     """Write a new session within the running unit of work and return the cookie's token.
 
-    A session that the same browser still had is ended (bar 26).
+    A session that the same browser still had is ended (bar 26). `is_staff`: one of the ISP's own
+    people who has given the second factor.
     """
     now = clock.now()
+    is_own_device = is_own_device and not is_staff
     if replaces_token is not None:
         session.execute(
             update(SignInSession)
@@ -384,8 +420,10 @@ def open_session_row(
             user_agent=user_agent[:200],
             created_at=now,
             last_used_at=now,
-            expires_at=now + (ABSOLUTE_OWN_DEVICE if is_own_device else ABSOLUTE),
+            expires_at=now + _absolute(is_own_device=is_own_device, is_staff=is_staff),
             password_at=now,
+            is_staff=is_staff,
+            has_second_factor=has_second_factor,
         )
     )
     return token
@@ -421,6 +459,38 @@ def end(session_id: int) -> None:
         )
 
     unit_of_work(work)
+
+
+def end_all_of(session: Session, customer_id: int, *, but: int | None = None) -> None:
+    """End every session of a customer within the running unit of work, except the one with the id
+    `but`; devices are asked for the second factor again."""
+    ending = update(SignInSession).where(
+        SignInSession.customer_id == customer_id, SignInSession.ended_at.is_(None)
+    )
+    if but is not None:
+        ending = ending.where(SignInSession.id != but)
+    session.execute(ending.values(ended_at=clock.now(), kept_form=None, kept_until_at=None))
+    session.execute(
+        update(Device).where(Device.customer_id == customer_id).values(trusted_until_at=None)
+    )
+
+
+def renew(session: Session, session_id: int, *, has_password: bool) -> str:
+    """Give a session another id and another secret within the running unit of work; the old id is
+    dead (bar 26). Returns the cookie's token; with `has_password` it counts as just signed in."""
+    token = ids.secret_token()
+    changed: dict[str, Any] = {
+        "token_hash": ids.hash_token(token),
+        "csrf_secret": secrets.token_bytes(16),
+    }
+    if has_password:
+        changed["password_at"] = clock.now()
+    session.execute(
+        update(SignInSession)
+        .where(SignInSession.id == session_id, SignInSession.ended_at.is_(None))
+        .values(changed)
+    )
+    return token
 
 
 def delete_old(session: Session, now: datetime) -> int:

@@ -31,6 +31,15 @@ SUBJECTS_PER_SHARED_NETWORK = 200
 FIRST_DELAY = timedelta(seconds=1)
 LAST_DELAY = timedelta(minutes=15)
 KEPT = timedelta(days=2)
+CODES = ((timedelta(minutes=5), 5), (timedelta(hours=1), 20), (timedelta(days=1), 50))
+"""How many wrong second factors and codes a person may give (bar 6)."""
+STARTS = ((timedelta(minutes=5), 5), (timedelta(days=1), 20))
+"""How often a way in may be begun for the same account, whoever begins it."""
+RESETS = ((timedelta(days=1), 5),)
+"""How often a password may be reset (bar 19)."""
+SENDINGS = ((timedelta(hours=1), 5), (timedelta(days=1), 10))
+"""How many codes are sent to one person, whatever they are for."""
+Windows = Sequence[tuple[timedelta, int]]
 _COUNTED_FAILURES = 12  # 2^10 s is beyond LAST_DELAY: more failures need not be counted
 
 
@@ -143,6 +152,69 @@ def begin(
         return unit_of_work(_in_line(queues, work))
 
 
+def begin_within(
+    subject: bytes,
+    windows: Windows,
+    address: str = "",
+    shared_networks: Sequence[IPv4Network | IPv6Network] = (),
+) -> Attempt:
+    """Count a try that is limited by `windows` (time, how many) alone, and where it has an address
+    by the network's limit too. Raises TooManyAttempts. One that passes is not counted any more, but
+    forgives none of the others."""
+    network = network_of(address) if address else ""
+    most_subjects = _most_subjects(network, shared_networks) if address else 0
+
+    def work(session: Session) -> Attempt:
+        now = clock.now()
+        _check_windows(session, subject, windows, now)
+        if address:
+            _check_network(session, subject, network, most_subjects, now)
+        attempt = SignInAttempt(
+            subject=subject, network=network, state=AttemptState.PENDING.value, tried_at=now
+        )
+        session.add(attempt)
+        session.flush()
+        return Attempt(attempt.id)
+
+    queues = [subject, network.encode()] if address else [subject]
+    with _noted(network):
+        return unit_of_work(_in_line(queues, work))
+
+
+def count_within(session: Session, subject: bytes, windows: Windows) -> None:
+    """The same within the running unit of work, for what one account or person may cause in a day.
+    Raises TooManyAttempts."""
+    now = clock.now()
+    if session.connection().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(_number_of(subject))))
+    _check_windows(session, subject, windows, now)
+    session.add(
+        SignInAttempt(subject=subject, network="", state=AttemptState.PENDING.value, tried_at=now)
+    )
+    session.flush()
+
+
+def _check_windows(session: Session, subject: bytes, windows: Windows, now: datetime) -> None:
+    longest, most = max(windows)
+    tried = session.scalars(
+        select(SignInAttempt.tried_at)
+        .where(
+            SignInAttempt.subject == subject,
+            SignInAttempt.tried_at > now - longest,
+            SignInAttempt.state != AttemptState.PASSED.value,
+        )
+        .order_by(SignInAttempt.tried_at.desc())
+        .limit(most)
+    ).all()
+    waits = [
+        tried[allowed - 1] + window - now
+        for window, allowed in windows
+        if len(tried) >= allowed and tried[allowed - 1] > now - window
+    ]
+    if waits:
+        raise TooManyAttempts(max(waits))
+
+
 @contextmanager
 def _noted(network: str) -> Iterator[None]:
     """Leave one event for each try that is refused (bar 76)."""
@@ -160,9 +232,7 @@ def _in_line(
     """On PostgreSQL tries for one subject, and from one network, stand in line; on SQLite all
     writers do already."""
     # In ascending order, so that two tries never wait for each other.
-    numbers = sorted(
-        int.from_bytes(hashlib.sha256(queue).digest()[:8], "big", signed=True) for queue in queues
-    )
+    numbers = sorted(map(_number_of, queues))
 
     def locked(session: Session) -> Attempt:
         if session.connection().dialect.name == "postgresql":
@@ -171,6 +241,11 @@ def _in_line(
         return work(session)
 
     return locked
+
+
+def _number_of(queue: bytes) -> int:
+    """The number of an advisory lock."""
+    return int.from_bytes(hashlib.sha256(queue).digest()[:8], "big", signed=True)
 
 
 _Tries = list[tuple[str, datetime]]

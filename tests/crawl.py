@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from core import clock
-from core.access import SAFE_METHODS
+from core.access import FIRST_PAGES, SAFE_METHODS
 from core.db import db, reading
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
@@ -35,6 +35,8 @@ _PATHS = {
     "auth.welcome": "/welcome/nothing",
     "auth.welcome_post": "/welcome/nothing",
     "auth.sign_out": "/sign-out",
+    "auth.confirm": "/confirm",
+    "auth.confirm_post": "/confirm",
     "demo.mailbox": "/demo/mailbox",
     "demo.mailbox_message": "/demo/mailbox/a-message",
     "dashboard.index": "/",
@@ -113,6 +115,8 @@ def decision(response: TestResponse) -> str:
     leads_to = response.headers.get("Location") or response.headers.get("HX-Redirect") or ""
     if leads_to.split("?")[0] == "/sign-in":
         return "sign in"
+    if leads_to in [f"{path}?done=ended" for path in FIRST_PAGES.values()]:
+        return "begin anew"
     return {403: "forbidden", 404: "absent", 405: "no such method"}.get(
         response.status_code, "allowed"
     )

@@ -13,7 +13,7 @@ from app import create_app
 from core import access
 from core.access import POLICY, SAFE_METHODS, Proof, Who
 from gateways.payments.sandbox.store import Decision
-from models import Base, Role
+from models import Base, FlowKind, Role
 from tests import crawl
 from tests.conftest import Portal
 from tests.page import BASE, BOOSTED, FRAGMENT, Page, Visitor
@@ -30,6 +30,13 @@ SIGN_IN = {"sign_in_id": "alice", "password": PASSWORD}
 
 def test_policy_names_every_route_and_no_other(portal: Portal) -> None:
     assert set(crawl.methods_of(portal.app)) == set(POLICY)
+
+
+def test_every_rule_says_what_its_kind_of_visitor_needs() -> None:
+    for endpoint, rule in POLICY.items():
+        assert bool(rule.roles) == (rule.who is Who.ACCOUNT), endpoint
+        assert bool(rule.staff) == (rule.who is Who.STAFF), endpoint
+        assert bool(rule.flow) == (rule.who is Who.FLOW), endpoint
 
 
 def test_crawl_knows_an_address_for_every_route(portal: Portal) -> None:
@@ -67,13 +74,19 @@ def expected(endpoint: str, method: str, who: str, methods: set[str]) -> set[str
     if rule.who is Who.EVERYONE:
         # Somebody unknown is led from the start page and from signing out to the sign-in page.
         return {"sign in", "allowed"} if endpoint in LEAD_ON else {"allowed"}
+    if rule.who is Who.FLOW:
+        return {"sign in"} if rule.flow is FlowKind.SIGN_IN else {"begin anew"}
     if who == "anonymous" and rule.who is not Who.OPERATOR:
         return {"sign in"}
     if rule.who is Who.CUSTOMER:
         return {"allowed"}
-    if who == "mallory" or rule.who is Who.OPERATOR:
-        return {"absent"}
-    return {"allowed"} if ROLE_OF[who] in rule.roles else {"forbidden"}
+    return {_on_an_account(rule, who)}
+
+
+def _on_an_account(rule: access.Rule, who: str) -> str:
+    if who == "mallory" or rule.who in (Who.OPERATOR, Who.STAFF):
+        return "absent"
+    return "allowed" if ROLE_OF[who] in rule.roles else "forbidden"
 
 
 LEAD_ON = {"dashboard.index", "auth.sign_out"}

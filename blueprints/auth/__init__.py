@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("auth", __name__)
 
-from blueprints.auth import views  # noqa: E402, F401 - the views need `bp`
+from blueprints.auth import confirm, views  # noqa: E402, F401 - the views need `bp`

@@ -38,3 +38,11 @@ class WelcomeForm(PortalForm):
         _l("Password"),
         validators=[DataRequired(_l("Choose a password.")), Length(max=1024)],
     )
+
+
+class ConfirmForm(PortalForm):
+    password = PasswordField(
+        _l("Your password"),
+        validators=[DataRequired(_l("Enter your password.")), Length(max=1024)],
+    )
+    next = HiddenField()

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
+from flask_babel import gettext as _
 from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -240,6 +241,43 @@ def _note_device(session: Session, customer_id: int, device_token: str | None) -
     return device_token
 
 
+def wrong_password() -> str:
+    return _("This is not your password. Please try again.")
+
+
+def confirm_password(
+    person: sessions.SignedIn, password: str, browser: Browser, rules: SignInRules
+) -> str:
+    """Let whoever is signed in give the password once more: the session goes on under a new id,
+    whose token is returned, and counts as just signed in (bars 26 and 28).
+
+    Raises SignInRefused, TooManyAttempts, TooBusy.
+    """
+    password_hash = db.session.scalar(
+        select(Customer.password_hash).where(Customer.id == person.customer_id)
+    )
+    # A subject of its own: whoever guesses at the sign-in page does not keep the owner from this.
+    attempt = throttle.begin(
+        throttle.subject_of(rules.secret, f"\0confirm {person.customer_id}"),
+        browser.address,
+        rules.shared_networks,
+        is_known_device=True,
+    )
+    try:
+        is_right = passwords.verify(
+            rules.lock_folder, password_hash, password, is_known_device=True
+        )
+    except passwords.TooBusy:
+        throttle.withdraw(attempt)
+        raise
+    throttle.end(attempt, has_passed=is_right)
+    if not is_right:
+        raise SignInRefused
+    return unit_of_work(
+        lambda session: sessions.renew(session, person.session_id, has_password=True)
+    )
+
+
 def sign_out(session_id: int) -> None:
     """End the session; pages it left in the browser are cleared by the answer."""
     sessions.end(session_id)
@@ -404,7 +442,11 @@ def _free_email(session: Session, account_id: int) -> str | None:
     (households share one)."""
     value = session.scalar(
         select(Contact.value)
-        .where(Contact.account_id == account_id, Contact.kind == ContactKind.EMAIL.value)
+        .where(
+            Contact.account_id == account_id,
+            Contact.kind == ContactKind.EMAIL.value,
+            Contact.ended_on.is_(None),
+        )
         .order_by(Contact.since_on, Contact.id)
         .limit(1)
     )

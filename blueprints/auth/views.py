@@ -7,6 +7,7 @@ from flask_login import login_user, logout_user
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.auth import bp, service
+from blueprints.auth.asking import browser, rules, set_pre_cookie, wait_page
 from blueprints.auth.errors import LinkDead, PasswordWeak, SignInIdTaken, SignInRefused
 from blueprints.auth.forms import SignInForm, WelcomeForm
 from core import constant_pages, htmx
@@ -15,8 +16,6 @@ from core.paths import own_path
 from core.sessions import (
     DEVICE_COOKIE,
     DEVICE_KEPT,
-    PRE_COOKIE,
-    SESSION_COOKIE,
     PortalSession,
     cookie_name,
     find_signed_in,
@@ -25,20 +24,6 @@ from core.throttle import TooManyAttempts
 from demo import DEMO_CUSTOMERS
 
 DONE_WORDS = ("signed-out", "registered", "expired")
-
-
-def set_pre_cookie(response: Response) -> Response:
-    """The cookie that a form posted before sign-in has to bring along (bar 39)."""
-    is_https = current_app.config["PORTAL"].is_https
-    response.set_cookie(
-        cookie_name(PRE_COOKIE, is_https=is_https),
-        "1",
-        path="/",
-        secure=is_https,
-        httponly=True,
-        samesite="Strict",
-    )
-    return response
 
 
 def _sign_in_page(form: SignInForm, status: int = 200, **more: object) -> Response:
@@ -73,21 +58,15 @@ def sign_in_post() -> Response | BaseResponse:
             form.sign_in_id.data or "",
             form.password.data or "",
             is_own_device=bool(form.own_device.data),
-            browser=_browser(),
-            rules=_rules(),
+            browser=browser(),
+            rules=rules(),
         )
     except SignInRefused as refusal:
         return _sign_in_page(form, 422, refusal=refusal.customer_message)
     except TooManyAttempts as refusal:
         back = url_for("auth.sign_in", next=own_path(form.next.data))
-        return _wait_page(refusal.retry_after_seconds, back)
+        return wait_page(refusal.retry_after_seconds, back)
     return _let_in(opened, form)
-
-
-def _wait_page(seconds: int, back: str) -> Response:
-    page = render("auth/wait.html", None, 429, retry_after=seconds, back=back)
-    page.headers["Retry-After"] = str(seconds)
-    return set_pre_cookie(page)
 
 
 def _let_in(opened: service.Opened, form: SignInForm) -> BaseResponse:
@@ -143,14 +122,14 @@ def welcome_post(token: str) -> Response | BaseResponse:
     except LinkDead:
         return render("auth/welcome_dead.html", None, 410)
     except TooManyAttempts as refusal:
-        return _wait_page(refusal.retry_after_seconds, url_for("auth.sign_in"))
+        return wait_page(refusal.retry_after_seconds, url_for("auth.sign_in"))
     return go_to("/sign-in?done=registered")
 
 
 def _register(form: WelcomeForm, token: str) -> bool:
     """Whether the customer was made; if not, the form says why."""
     try:
-        service.register(token, form.sign_in_id.data or "", form.password.data or "", _rules())
+        service.register(token, form.sign_in_id.data or "", form.password.data or "", rules())
     except SignInIdTaken as refusal:
         form.sign_in_id.errors = [refusal.customer_message]
     except PasswordWeak as refusal:
@@ -162,18 +141,3 @@ def _welcome_page(form: WelcomeForm, token: str, status: int = 200) -> Response:
     _, name, _number = service.find_invited_account(token)
     page = render("auth/welcome.html", None, status, form=form, account_name=name, token=token)
     return set_pre_cookie(page)
-
-
-def _browser() -> service.Browser:
-    is_https = current_app.config["PORTAL"].is_https
-    return service.Browser(
-        address=request.remote_addr or "",
-        user_agent=request.user_agent.string,
-        session_token=request.cookies.get(cookie_name(SESSION_COOKIE, is_https=is_https)),
-        device_token=request.cookies.get(cookie_name(DEVICE_COOKIE, is_https=is_https)),
-    )
-
-
-def _rules() -> service.SignInRules:
-    portal = current_app.config["PORTAL"]
-    return service.SignInRules(portal.secret, portal.data, portal.shared_networks)

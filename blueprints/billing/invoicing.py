@@ -212,10 +212,14 @@ def list_billed(
 def _addresses(session: Session, account_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
     rows = session.execute(
         select(Contact.account_id, Contact.address)
-        .where(Contact.account_id.in_(account_ids), Contact.kind == ContactKind.POSTAL)
+        .where(
+            Contact.account_id.in_(account_ids),
+            Contact.kind == ContactKind.POSTAL,
+            Contact.ended_on.is_(None),
+        )
         .order_by(Contact.since_on, Contact.id)
     )
-    return {account_id: address_lines(address or {}) for account_id, address in rows}
+    return {row.account_id or 0: address_lines(row.address or {}) for row in rows}
 
 
 def address_lines(address: dict[str, str]) -> tuple[str, ...]:

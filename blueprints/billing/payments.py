@@ -809,7 +809,11 @@ def _lift_unpaid_holds(
 def _finding_addressees() -> Select[int, Any, str, str]:
     oldest = (
         select(Contact.value)
-        .where(Contact.account_id == Payment.account_id, Contact.kind == ContactKind.EMAIL)
+        .where(
+            Contact.account_id == Payment.account_id,
+            Contact.kind == ContactKind.EMAIL,
+            Contact.ended_on.is_(None),
+        )
         .order_by(Contact.since_on, Contact.id)
         .limit(1)
         .scalar_subquery()

@@ -181,7 +181,7 @@ def _read_details(session: Session, by_id: dict[int, Stored]) -> None:
             Contact.account_id.in_(account_ids)
         )
     ):
-        by_id[account_id].contacts.setdefault(kind, {})[value] = contact_id
+        by_id[account_id or 0].contacts.setdefault(kind, {})[value] = contact_id
     for account_id, subscription_id, code, started_on in session.execute(
         select(Subscription.account_id, Subscription.id, Plan.code, Subscription.started_on)
         .join(Plan, Plan.id == Subscription.plan_id)

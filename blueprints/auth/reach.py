@@ -1,0 +1,154 @@
+"""How a customer, or an account that nobody signs in to yet, can be reached; and telling them.
+
+A contact that came lately receives no code, while the one it replaced still does (bar 17): whoever
+gets at an account for an hour must not be able to turn its recovery to themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session
+
+from core import clock, outbox
+from core.isp import current_isp
+from core.outbox import Letter
+from models import Account, Channel, Contact, ContactKind, Customer, Membership, Role
+
+CHANNELS = {
+    ContactKind.EMAIL.value: Channel.EMAIL,
+    ContactKind.PHONE.value: Channel.TEXT,
+    ContactKind.POSTAL.value: Channel.POST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """One contact on file. `may_have_codes` follows bar 17; `is_current`: not replaced."""
+
+    contact_id: int
+    channel: Channel
+    value: str
+    may_have_codes: bool
+    is_current: bool
+
+
+def of_account(session: Session, account_id: int) -> list[Reach]:
+    """The contacts of an account, the oldest first."""
+    return _find(session, Contact.account_id == account_id)
+
+
+def of_customer(session: Session, customer_id: int) -> list[Reach]:
+    """The contacts of a customer: their own, and those of the accounts that they hold."""
+    held = select(Membership.account_id).where(
+        Membership.customer_id == customer_id, Membership.role == Role.OWNER.value
+    )
+    return _find(session, or_(Contact.customer_id == customer_id, Contact.account_id.in_(held)))
+
+
+def _find(session: Session, which: ColumnElement[bool]) -> list[Reach]:
+    isp = current_isp()
+    today = clock.day_of(clock.now(), isp.timezone)
+    rest = timedelta(days=isp.contact_rest_days)
+    rows = session.execute(
+        select(
+            Contact.id,
+            Contact.kind,
+            Contact.value,
+            Contact.since_on,
+            Contact.ended_on,
+            Account.opened_on,
+            Customer.created_at,
+        )
+        .outerjoin(Account, Account.id == Contact.account_id)
+        .outerjoin(Customer, Customer.id == Contact.customer_id)
+        .where(which, or_(Contact.ended_on.is_(None), Contact.ended_on > today - rest))
+        .order_by(Contact.since_on, Contact.id)
+    )
+    return [
+        Reach(
+            row.id,
+            CHANNELS[row.kind],
+            row.value,
+            _has_rested(row, today - rest, isp.timezone),
+            row.ended_on is None,
+        )
+        for row in rows
+    ]
+
+
+def _has_rested(row: Any, rested_on: date, timezone: str) -> bool:
+    """Whether a contact is old enough, or was given when its account or customer came."""
+    came_on = row.opened_on or clock.day_of(row.created_at, timezone)
+    return bool(row.since_on <= rested_on or row.since_on <= came_on)
+
+
+def for_codes(found: Sequence[Reach], channel: Channel) -> list[Reach]:
+    """Those of `found` that a code may go to by `channel`."""
+    return [reach for reach in found if reach.channel is channel and reach.may_have_codes]
+
+
+def announce(
+    session: Session,
+    customer_id: int,
+    event: str,
+    *,
+    account_id: int | None = None,
+    but: Sequence[int] = (),
+    also: Sequence[Reach] = (),
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Tell a customer of a security event (a kind that `ui.event` knows), within the running unit
+    of work: at every e-mail address on file, those replaced lately too, and by text where there is
+    no address. `but`: contacts that are not told. `facts` never hold a new value (bar 21)."""
+    language = session.scalar(select(Customer.language).where(Customer.id == customer_id)) or "en"
+    found = [*of_customer(session, customer_id), *also]
+    _tell(session, found, event, language, customer_id, account_id, but, facts)
+
+
+def announce_to_account(
+    session: Session,
+    account_id: int,
+    event: str,
+    *,
+    but: Sequence[int] = (),
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """The same to the contacts of an account, whoever signs in to it."""
+    language = session.scalar(select(Account.language).where(Account.id == account_id)) or "en"
+    found = of_account(session, account_id)
+    _tell(session, found, event, language, None, account_id, but, facts)
+
+
+def _tell(
+    session: Session,
+    found: Sequence[Reach],
+    event: str,
+    language: str,
+    customer_id: int | None,
+    account_id: int | None,
+    but: Sequence[int],
+    facts: Mapping[str, Any] | None,
+) -> None:
+    told = [reach for reach in found if reach.contact_id not in but]
+    by_email = [reach for reach in told if reach.channel is Channel.EMAIL]
+    chosen = by_email or [reach for reach in told if reach.channel is Channel.TEXT]
+    outbox.queue(
+        session,
+        [
+            Letter(
+                "security",
+                reach.value,
+                language,
+                account_id=account_id,
+                customer_id=customer_id,
+                channel=reach.channel.value,
+                facts={"event": event, "happened_at": clock.now().isoformat(), **(facts or {})},
+            )
+            for reach in {reach.value: reach for reach in chosen}.values()
+        ],
+    )
