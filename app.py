@@ -46,10 +46,10 @@ from core.isp import NotSetUp, current_isp, is_pinned
 from core.observed import Observed
 from core.passwords import check_cost
 from core.sessions import PortalSession, RowSessions, SignedIn, cookies_of, find_signed_in
-from core.settings import ROOT, Settings, read_settings
+from core.settings import ROOT, Settings, SettingsError, read_settings
 from gateways.messages.base import MessageGateway
 from gateways.payments.base import PaymentGateway
-from models import Isp
+from models import Channel, Isp
 
 MAX_BODY_BYTES = 1_000_000
 MAX_FORM_PARTS = 100
@@ -163,7 +163,7 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
     login.session_protection = None
     login.user_loader(_load_user)
     app.extensions["payment_gateway"] = _payment_gateway(settings)
-    app.extensions["message_gateway"] = _message_gateway(settings)
+    app.extensions["message_gateways"] = _message_gateways(settings)
     app.after_request(lambda response: _finish(response, settings))
 
 
@@ -182,17 +182,27 @@ def _payment_gateway(settings: Settings) -> PaymentGateway | None:
     return None
 
 
-def _message_gateway(settings: Settings) -> MessageGateway | None:
+def _message_gateways(settings: Settings) -> dict[str, MessageGateway]:
+    """What delivers messages, by channel."""
     sender = settings.mail_from or f"no-reply@{settings.public_host}"
     if settings.is_demo:
         from gateways.messages.mailbox import Mailbox
 
-        return Mailbox(settings.data / "mailbox", sender)
+        mailbox = Mailbox(settings.data / "mailbox", sender)
+        return {Channel.EMAIL: mailbox, Channel.TEXT: mailbox}
+    gateways: dict[str, MessageGateway] = {}
     if settings.smtp_url:
         from gateways.messages.smtp import SmtpGateway
 
-        return SmtpGateway(settings.smtp_url, sender)
-    return None
+        gateways[Channel.EMAIL] = SmtpGateway(settings.smtp_url, sender)
+    if settings.sms is not None:
+        from gateways.messages.sms import SmsGateway
+
+        try:
+            gateways[Channel.TEXT] = SmsGateway(settings.sms)
+        except ValueError as error:
+            raise SettingsError(f"LASTMILE_SMS_URL and its companions: {error}") from None
+    return gateways
 
 
 def _register(app: Flask) -> None:

@@ -20,20 +20,21 @@ from enum import StrEnum
 from pathlib import Path
 
 from flask import current_app
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import backup, backup_file, clock, maintenance, migrate, nightly, worker
+from core import backup, backup_file, clock, maintenance, migrate, nightly, outbox, worker
 from core.backup_file import BadBackup
 from core.db import check_engine, db
 from core.isp import current_isp
 from core.restore import words_of_age
 from core.settings import LOOPBACK_HOSTS, Settings
 from gateways.messages.base import MessagesUnreachable
-from models import Isp, JournalEntry, Message, MessageState
+from models import Channel, Isp, JournalEntry, Message, MessageState
 
 BACKUP_MAX_AGE = timedelta(hours=26)
 MAIL_WAITS_TOO_LONG = timedelta(hours=1)
+GIVEN_UP_LATELY = timedelta(days=1)
 SMTP_SECONDS = 8.0
 CLOCK_SECONDS = 30
 _SET_UP = "flask setup catalog.toml; or see that LASTMILE_DATA and DATABASE_URL are those you mean"
@@ -93,6 +94,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("backup", _backup),
         ("proxy", _proxy),
         ("mail", _mail),
+        ("texts", _texts),
         ("payments", _payments),
     )
     for name, check in checks:
@@ -394,35 +396,75 @@ def _proxy(settings: Settings) -> _Said:
 
 
 def _mail(settings: Settings) -> _Said:
-    gateway = current_app.extensions["message_gateway"]
-    oldest, count = db.session.execute(
-        select(func.min(Message.created_at), func.count()).where(
-            Message.state == MessageState.QUEUED.value
-        )
-    ).one()
-    waiting = f" {count} {'message waits' if count == 1 else 'messages wait'}." if count else ""
+    gateway = current_app.extensions["message_gateways"].get(Channel.EMAIL)
+    said, remedy = _waiting(Channel.EMAIL)
     if gateway is None:
         return _wrong(
-            f"There is no mail server.{waiting}", "set LASTMILE_SMTP_URL and LASTMILE_MAIL_FROM"
+            f"There is no mail server.{said}", "set LASTMILE_SMTP_URL and LASTMILE_MAIL_FROM"
         )
     try:
         server = gateway.greet(SMTP_SECONDS)
     except MessagesUnreachable as error:
         return _wrong(
-            f"The mail server does not answer as it should ({error}).{waiting}",
+            f"The mail server does not answer as it should ({error}).{said}",
             "see LASTMILE_SMTP_URL, and that this machine may reach that port",
         )
-    if count and clock.now() - oldest > MAIL_WAITS_TOO_LONG:
-        return _wrong(
-            f"{server} answers, but the oldest message waits for {words_of_age(oldest)}.{waiting}",
-            "see the worker's log for what the mail server says",
-        )
+    if remedy:
+        return _wrong(f"{server} answers, but{said}", remedy)
     if not settings.mail_from and not settings.is_demo:
         return _note(
             f"{server} answers; mail comes from no-reply@{settings.public_host}.",
             "set LASTMILE_MAIL_FROM to an address that people may answer to",
         )
     return _ok(f"{server} answers.")
+
+
+def _texts(settings: Settings) -> _Said:
+    del settings
+    gateway = current_app.extensions["message_gateways"].get(Channel.TEXT)
+    said, remedy = _waiting(Channel.TEXT)
+    if gateway is None and said:
+        return _wrong(f"Nothing sends text messages, but{said}", "set LASTMILE_SMS_URL")
+    if gateway is None:
+        return _note(
+            "No text messages are sent: codes go by e-mail and post alone.",
+            "set LASTMILE_SMS_URL when there is a provider",
+        )
+    where = gateway.greet(SMTP_SECONDS)
+    if remedy:
+        return _wrong(f"Text messages go to {where}, but{said}", remedy)
+    return _ok(f"Text messages go to {where}.")
+
+
+def _waiting(channel: Channel) -> tuple[str, str]:
+    """What waits or was given up lately, in words; and what to do where that is too much."""
+    since = clock.now() - GIVEN_UP_LATELY
+    rows = db.session.execute(
+        select(Message.state, func.min(Message.created_at), func.count(), func.max(Message.id))
+        .where(
+            Message.channel == channel.value,
+            or_(
+                Message.state == MessageState.QUEUED.value,
+                and_(Message.state == MessageState.FAILED.value, Message.created_at > since),
+            ),
+        )
+        .group_by(Message.state)
+    ).all()
+    found = {row[0]: row[1:] for row in rows}
+    said, remedy = "", ""
+    if MessageState.QUEUED in found:
+        oldest, count, _last = found[MessageState.QUEUED]
+        said += f" {count} {'message waits' if count == 1 else 'messages wait'}."
+        if clock.now() - oldest > MAIL_WAITS_TOO_LONG:
+            said = f" the oldest message waits for {words_of_age(oldest)}.{said}"
+            remedy = "see the worker's log for what the server says"
+    if MessageState.FAILED in found:
+        _oldest, count, last = found[MessageState.FAILED]
+        facts = db.session.scalar(select(Message.facts).where(Message.id == last)) or {}
+        was = "message was" if count == 1 else "messages were"
+        said += f" {count} {was} given up since yesterday: {facts.get(outbox.FAILURE, 'unknown')}."
+        remedy = remedy or "see the worker's log, and whether the addresses on file are right"
+    return said, remedy
 
 
 def _payments(settings: Settings) -> _Said:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, or_, select, true, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core import clock
@@ -24,14 +24,25 @@ BATCH = 20
 ROUND_SECONDS = 5.0
 
 
-def claim(model: Any, due: InstrumentedAttribute[Any], limit: int, lease: timedelta) -> list[int]:
-    """The ids of up to `limit` rows of `model` that are due, now claimed for `lease`."""
+def claim(
+    model: Any,
+    due: InstrumentedAttribute[Any],
+    limit: int,
+    lease: timedelta,
+    which: ColumnElement[bool] | None = None,
+) -> list[int]:
+    """The ids of up to `limit` rows of `model` (`which` of them) that are due, now claimed for
+    `lease`."""
     now = clock.now()
 
     def work(session: Session) -> list[int]:
         rows = (
             select(model.id)
-            .where(due <= now, or_(model.claimed_until_at.is_(None), model.claimed_until_at <= now))
+            .where(
+                due <= now,
+                or_(model.claimed_until_at.is_(None), model.claimed_until_at <= now),
+                true() if which is None else which,
+            )
             .order_by(due, model.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -58,14 +69,19 @@ def release(model: Any, row_ids: list[int]) -> None:
         unit_of_work(work)
 
 
-def do(model: Any, due: InstrumentedAttribute[Any], work: Callable[[int], None]) -> int:
+def do(
+    model: Any,
+    due: InstrumentedAttribute[Any],
+    work: Callable[[int], None],
+    which: ColumnElement[bool] | None = None,
+) -> int:
     """Claim due rows and do `work` for each until the round's time is over; returns how many.
 
     `work` moves or empties the row's `due` column; a row for which it raises stays claimed until
     the claim runs out.
     """
     end = time.monotonic() + ROUND_SECONDS
-    claimed = claim(model, due, BATCH, LEASE)
+    claimed = claim(model, due, BATCH, LEASE, which)
     for done, row_id in enumerate(claimed):
         if done and time.monotonic() > end:
             release(model, claimed[done:])

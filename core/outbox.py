@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from flask import current_app
@@ -21,8 +22,9 @@ from models import Message, MessageState
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message of `kind` (its template in `templates/email/`) to one address. `secrets` are facts
-    that nobody else may read, a code say: they wait encrypted and go when the message has gone."""
+    """A message of `kind` (its templates are in `templates/email/` and `templates/text/`) to one
+    address. `secrets` are facts that nobody else may read, a code say: they wait encrypted and go
+    when the message has gone. After `useless_at` it is not sent any more."""
 
     kind: str
     recipient: str
@@ -32,8 +34,12 @@ class Letter:
     channel: str = "email"
     facts: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    useless_at: datetime | None = None
 
 
+USELESS_AT = "useless_at"
+FAILURE = "failure"
+"""Under this name it is noted among the facts why a message could not be sent."""
 SEALED = "sealed"
 """Under this name the secrets of a message wait among its facts."""
 _PURPOSE = "messages"
@@ -42,6 +48,8 @@ _PURPOSE = "messages"
 def facts_to_keep(letter: Letter) -> dict[str, Any]:
     """The facts as they are stored."""
     facts = dict(letter.facts)
+    if letter.useless_at is not None:
+        facts[USELESS_AT] = letter.useless_at.isoformat()
     if letter.secrets:
         plain = json.dumps(dict(letter.secrets))
         facts[SEALED] = sealing.seal(_secret(), _PURPOSE, plain).decode()
@@ -58,6 +66,11 @@ def opened(facts: Mapping[str, Any]) -> dict[str, Any]:
     if plain is None:
         raise LookupError("the message was queued under another secret of the portal")
     return known | dict(json.loads(plain))
+
+
+def channels() -> frozenset[str]:
+    """The channels by which this portal can send."""
+    return frozenset(current_app.extensions["message_gateways"])
 
 
 def _secret() -> bytes:

@@ -220,13 +220,13 @@ def work(settings: Settings) -> None:
     app = create_app(settings, has_commands=False)
     _check_mode(app, settings)
     payment_gateway = app.extensions["payment_gateway"]
-    message_gateway = app.extensions["message_gateway"]
+    gateways = app.extensions["message_gateways"]
 
     def ask_about_payments() -> int:
         return payments.ask_due(payment_gateway)
 
     def send_messages() -> int:
-        return postman.send_due(message_gateway, settings.public_url)
+        return postman.send_due(gateways, settings.public_url)
 
     make_backup = nightly.NightlyBackup(settings)
     worker.run(app, (ask_about_payments, send_messages, make_backup), stop)

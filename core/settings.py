@@ -5,6 +5,7 @@ A value that makes no sense stops the program with its name (SettingsError).
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -49,6 +50,18 @@ class SettingsError(click.ClickException):
 
 
 @dataclass(frozen=True, slots=True)
+class SmsSettings:
+    """How the provider of text messages is called: gateways/messages/sms.py says what may stand in
+    the templates. `success`: a regular expression that is found in the answer when it went well."""
+
+    url: str = field(repr=False)
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: str = field(default="", repr=False)
+    success: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the environment decides. `public_url` has no trailing slash."""
 
@@ -74,6 +87,8 @@ class Settings:
     backup_keep_count: int = 14
     remembered_pages: int = 2000
     """How many made pages each web process keeps; 0: none."""
+    sms: SmsSettings | None = field(default=None, repr=False)
+    """The provider of text messages; None: there are none."""
     log: LogWhat = LogWhat.QUIET
     metrics_token: str = field(default="", repr=False)
 
@@ -172,6 +187,27 @@ def _mail_from(env: Mapping[str, str]) -> str:
     if text and not (name and at and domain and text.isprintable() and " " not in domain):
         raise SettingsError(f"LASTMILE_MAIL_FROM must be an e-mail address, not {text!r}")
     return text
+
+
+def _sms(env: Mapping[str, str]) -> SmsSettings | None:
+    url = env.get("LASTMILE_SMS_URL", "").strip()
+    if not url:
+        return None
+    text = env.get("LASTMILE_SMS_HEADERS", "").strip()
+    try:
+        headers = json.loads(text) if text else {}
+    except ValueError:
+        headers = None
+    if not isinstance(headers, dict) or not all(isinstance(v, str) for v in headers.values()):
+        # They hold the provider's key, so they are not repeated.
+        raise SettingsError('LASTMILE_SMS_HEADERS must be JSON like {"Authorization": "Bearer …"}')
+    return SmsSettings(
+        url=url,
+        method=env.get("LASTMILE_SMS_METHOD", "").strip().upper() or "POST",
+        headers=headers,
+        body=env.get("LASTMILE_SMS_BODY", "").strip(),
+        success=env.get("LASTMILE_SMS_SUCCESS", "").strip(),
+    )
 
 
 def _log(env: Mapping[str, str], *, is_demo: bool) -> LogWhat:
@@ -355,6 +391,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         backup_keep_days=_whole(env, "LASTMILE_BACKUP_KEEP_DAYS", 30, 1, 3650),
         backup_keep_count=_whole(env, "LASTMILE_BACKUP_KEEP_COUNT", 14, 1, 1000),
         remembered_pages=_whole(env, "LASTMILE_REMEMBERED_PAGES", 2000, 0, 100_000),
+        sms=_sms(env),
         log=_log(env, is_demo=is_demo),
         metrics_token=_metrics_token(env),
     )

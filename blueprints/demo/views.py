@@ -8,10 +8,11 @@ from werkzeug.exceptions import NotFound
 from blueprints.demo import bp
 from core.htmx import render
 from gateways.messages.mailbox import Mailbox
+from models import Channel
 
 
 def _mailbox() -> Mailbox:
-    gateway = current_app.extensions["message_gateway"]
+    gateway = current_app.extensions["message_gateways"].get(Channel.EMAIL)
     if not isinstance(gateway, Mailbox):
         raise NotFound
     return gateway

@@ -6,6 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 
+class MessageNotSent(Exception):
+    """The message has not left, for the reason in the text: it may be tried again."""
+
+
 class MessageUncertain(Exception):
     """It is not known whether the message left: a notice is sent again under the same id."""
 
@@ -20,7 +24,8 @@ class MessageRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """One message, ready to go. `message_id` is the same each time it is sent."""
+    """One message, ready to go. `message_id` is the same each time it is sent. A text message has
+    neither subject nor HTML."""
 
     message_id: str
     recipient: str
@@ -34,7 +39,10 @@ class MessageGateway(ABC):
 
     @abstractmethod
     def send(self, message: OutgoingMessage) -> None:
-        """Deliver the message or hand it on. Raises MessageUncertain, MessageRefused."""
+        """Deliver the message or hand it on.
+
+        Raises MessageNotSent, MessageUncertain, MessageRefused.
+        """
 
     def greet(self, timeout_seconds: float) -> str:
         """See that messages could be sent now, sending none; where they go, in words.

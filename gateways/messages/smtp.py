@@ -5,10 +5,12 @@ from __future__ import annotations
 import smtplib
 import ssl
 from contextlib import closing, suppress
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from gateways.messages.base import (
     MessageGateway,
+    MessageNotSent,
     MessageRefused,
     MessagesUnreachable,
     MessageUncertain,
@@ -17,6 +19,20 @@ from gateways.messages.base import (
 from gateways.messages.envelope import compose
 
 TIMEOUT_SECONDS = 20
+
+
+class _Marked(smtplib.SMTP):
+    """Knows whether the message itself has begun to leave."""
+
+    has_begun = False
+
+    def data(self, msg: Any) -> Any:
+        self.has_begun = True
+        return super().data(msg)
+
+
+class _MarkedTls(_Marked, smtplib.SMTP_SSL):
+    pass
 
 
 class SmtpGateway(MessageGateway):
@@ -37,6 +53,7 @@ class SmtpGateway(MessageGateway):
 
     def send(self, message: OutgoingMessage) -> None:
         mail = compose(message, self._sender)
+        server: _Marked | None = None
         try:
             server = self._connect()
             with closing(server):
@@ -46,11 +63,12 @@ class SmtpGateway(MessageGateway):
                     server.quit()
         except smtplib.SMTPRecipientsRefused as error:
             code = next(iter(error.recipients.values()))[0]
-            if code >= 500:
-                raise MessageRefused(str(code)) from error
-            raise MessageUncertain(str(code)) from error
+            raise _of_code(code) from error
+        except smtplib.SMTPResponseException as error:
+            raise _of_code(error.smtp_code, is_ours=not _has_begun(server)) from error
         except (smtplib.SMTPException, OSError) as error:
-            raise MessageUncertain(type(error).__name__) from error
+            kind = MessageUncertain if _has_begun(server) else MessageNotSent
+            raise kind(type(error).__name__) from error
 
     def greet(self, timeout_seconds: float) -> str:
         """Connect, say EHLO and sign in as for sending; see MessageGateway."""
@@ -65,15 +83,15 @@ class SmtpGateway(MessageGateway):
             raise MessagesUnreachable(str(words).splitlines()[0][:120]) from error
         return f"{self._host}:{self._port}"
 
-    def _connect(self, timeout_seconds: float | None = None) -> smtplib.SMTP:
+    def _connect(self, timeout_seconds: float | None = None) -> _Marked:
         timeout_seconds = TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
         context = ssl.create_default_context()
         if self._scheme == "smtps":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
+            server: _Marked = _MarkedTls(
                 self._host, self._port, timeout=timeout_seconds, context=context
             )
         else:
-            server = smtplib.SMTP(self._host, self._port, timeout=timeout_seconds)
+            server = _Marked(self._host, self._port, timeout=timeout_seconds)
         try:
             if self._scheme == "smtp+starttls":
                 server.starttls(context=context)
@@ -83,3 +101,16 @@ class SmtpGateway(MessageGateway):
             server.close()
             raise
         return server
+
+
+def _has_begun(server: _Marked | None) -> bool:
+    return server is not None and server.has_begun
+
+
+def _of_code(code: int, *, is_ours: bool = False) -> Exception:
+    """What an answer of the server says about the message (RFC 5321, 4.2.1): 4yz another time, 5yz
+    never. `is_ours`: before there was a message, as when the password is wrong; that will be
+    mended."""
+    if code >= 500 and not is_ours:
+        return MessageRefused(str(code))
+    return MessageNotSent(str(code))

@@ -107,11 +107,11 @@ def test_what_is_due_waits_until_the_database_is_free(
         with portal.app.app_context(), pytest.raises(core.db.DatabaseBusy):
             payments.ask_due(portal.gateway)
         with portal.app.app_context(), pytest.raises(core.db.DatabaseBusy):
-            send_due(mailbox, portal.settings.public_url)
+            send_due({"email": mailbox}, portal.settings.public_url)
     tick(minutes=2)
     with portal.app.app_context():
         payments.ask_due(portal.gateway)
-        send_due(mailbox, portal.settings.public_url)
+        send_due({"email": mailbox}, portal.settings.public_url)
     assert portal.one("SELECT state FROM payments WHERE public_id = :id", id=public_id) == (
         "succeeded"
     )

@@ -67,7 +67,7 @@ def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
     checks = [line.split()[1] for line in done.output.splitlines() if line[:1].strip()][:-1]
     assert checks == [
         *("mode", "secret", "permissions", "disk", "clock", "database", "schema", "worker"),
-        *("backup", "proxy", "mail", "payments"),
+        *("backup", "proxy", "mail", "texts", "payments"),
     ]
 
 
@@ -236,12 +236,36 @@ def test_proxies(changes: dict[str, Any], level: Level, words: str) -> None:
 
 @contextmanager
 def with_mail(portal: Portal, url: str) -> Iterator[None]:
-    before = portal.app.extensions["message_gateway"]
-    portal.app.extensions["message_gateway"] = SmtpGateway(url, "a@b.example") if url else None
+    before = portal.app.extensions["message_gateways"]
+    gateways = {"email": SmtpGateway(url, "a@b.example")} if url else {}
+    portal.app.extensions["message_gateways"] = gateways
     try:
         yield
     finally:
-        portal.app.extensions["message_gateway"] = before
+        portal.app.extensions["message_gateways"] = before
+
+
+def wait_for_sending(*letters: Letter) -> None:
+    unit_of_work(lambda session: queue(session, letters))
+
+
+@on_sqlite
+def test_messages_that_were_given_up_are_told_with_the_reason(healthy: Portal) -> None:
+    wait_for_sending(
+        Letter("receipt", "a@example.net", "en"), Letter("security", "+1555", "en", channel="text")
+    )
+    facts = json.dumps({"failure": "refused: 550"})
+    healthy.execute("UPDATE messages SET state = 'failed', facts = :facts", facts=facts)
+    assert is_wrong(look(healthy, "mail"), "1 message was given up since yesterday: refused: 550")
+    assert is_wrong(look(healthy, "texts"), "refused: 550")
+
+
+@on_sqlite
+def test_texts_without_a_provider_are_a_note_until_one_waits(healthy: Portal) -> None:
+    with with_mail(healthy, ""):
+        assert look(healthy, "texts").level is Level.NOTE
+        wait_for_sending(Letter("security", "+1555", "en", channel="text"))
+        assert is_wrong(look(healthy, "texts"), "1 message waits")
 
 
 @on_sqlite
