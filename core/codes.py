@@ -15,7 +15,7 @@ from datetime import timedelta
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core import clock
+from core import clock, throttle
 from models import Channel, CodePurpose, OneTimeCode
 
 DIGITS = {Channel.EMAIL: 6, Channel.TEXT: 6, Channel.POST: 12}
@@ -103,6 +103,17 @@ def clean(typed: str) -> str:
 def grouped(code: str, size: int = 3) -> str:
     """A code as it is printed, in groups."""
     return " ".join(code[start : start + size] for start in range(0, len(code), size))
+
+
+def guesses_at(secret: bytes, *, account_id: int = 0, customer_id: int = 0) -> bytes:
+    """Under which name `throttle` counts wrong codes for a person, whatever the codes are for: for
+    a customer, or for an account that nobody signs in to yet."""
+    return throttle.subject_of(secret, f"\0codes {account_id} {customer_id}")
+
+
+def sendings_to(secret: bytes, *, account_id: int = 0, customer_id: int = 0) -> bytes:
+    """Under which name `throttle` counts the codes that are sent to a person."""
+    return throttle.subject_of(secret, f"\0sendings {account_id} {customer_id}")
 
 
 def _hash(secret: bytes, purpose: CodePurpose, bound_to: str, code: str) -> bytes:

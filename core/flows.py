@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Response, g
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from core import clock, ids
@@ -22,6 +22,17 @@ from core.db import db
 from core.sessions import cookie_name
 from models import Flow, FlowKind, OneTimeCode, PasskeyChallenge, PostalLetter
 
+_COLUMNS = (
+    Flow.id,
+    Flow.kind,
+    Flow.step,
+    Flow.csrf_secret,
+    Flow.subject,
+    Flow.account_id,
+    Flow.customer_id,
+    Flow.facts,
+    Flow.expires_at,
+)
 KEPT = timedelta(days=1)
 """How long after its end a flow still says what became of it."""
 LETTERS_KEPT = timedelta(days=90)
@@ -87,28 +98,23 @@ def find(kind: str, token: str | None) -> FlowInHand | None:
     if token is None:
         return None
     row = db.session.execute(
-        select(Flow).where(
-            Flow.token_hash == ids.hash_token(token),
-            Flow.kind == kind,
-            Flow.ended_at.is_(None),
-            Flow.expires_at > clock.now(),
+        select(*_COLUMNS).where(
+            Flow.token_hash == ids.hash_token(token), Flow.kind == kind, *_is_alive()
         )
-    ).scalar_one_or_none()
-    if row is None:
-        return None
-    found = FlowInHand(
-        row.id,
-        row.kind,
-        row.step,
-        row.csrf_secret,
-        row.subject,
-        row.account_id,
-        row.customer_id,
-        row.facts,
-        row.expires_at,
-    )
-    db.session.expunge(row)
-    return found
+    ).one_or_none()
+    return None if row is None else FlowInHand(*row)
+
+
+def lock(session: Session, flow: FlowInHand) -> FlowInHand | None:
+    """`flow` as it stands now, held until the running unit of work ends; None when it has ended."""
+    row = session.execute(
+        select(*_COLUMNS).where(Flow.id == flow.flow_id, *_is_alive()).with_for_update()
+    ).one_or_none()
+    return None if row is None else FlowInHand(*row)
+
+
+def _is_alive() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Flow.ended_at.is_(None), Flow.expires_at > clock.now()
 
 
 def in_hand() -> FlowInHand:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from flask import current_app, g
+from flask import current_app, g, request
 
-from core import csrf, form_keys
+from core import csrf, form_keys, kept_forms
+from core.form_keys import ArrivedKey
 from core.sessions import SignedIn, signed_in
 
 if TYPE_CHECKING:
@@ -32,6 +33,20 @@ def csrf_token() -> str:
 def form_key() -> str:
     """The one-time key that all forms of this answer share."""
     return _of_this_answer("form_key")
+
+
+def arrived_key() -> ArrivedKey:
+    """The one-time key that the form of this request brought. Raises FormExpired.
+
+    Passwords and codes are no part of its content, of which a hash is stored.
+    """
+    content = {
+        name: value for name, value in request.form.items() if not kept_forms.is_never_kept(name)
+    }
+    holder: Holder = g.get("flow") or signed_in()
+    secret = current_app.config["PORTAL"].secret
+    typed = request.form.get("form_key", "")
+    return form_keys.check(secret, holder.subject, typed, request.path, content)
 
 
 def made() -> dict[str, bytes]:

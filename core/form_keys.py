@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from core import clock
+from core.db import unit_of_work
 from models import FormKey
 
 VALID = timedelta(hours=48)
@@ -118,6 +119,21 @@ def consume(session: Session, key: ArrivedKey, result: str) -> None:
         )
     )
     session.flush()
+
+
+def once(key: ArrivedKey, work: Callable[[Session], str], *account_ids: int) -> str:
+    """Run `work` in a unit of work over `account_ids` unless `key` has arrived before; the path
+    where the thing stands, which `work` returns. Raises KeyReused."""
+
+    def guarded(session: Session) -> str:
+        found = find_result(session, key)
+        if found is not None:
+            return found
+        result = work(session)
+        consume(session, key, result)
+        return result
+
+    return unit_of_work(guarded, *account_ids)
 
 
 def delete_old(session: Session, now: datetime) -> int:

@@ -32,11 +32,7 @@ class _Kept(NamedTuple):
 
 def keep(secret: bytes, session_id: int, path: str, values: Mapping[str, str]) -> None:
     """Keep the form posted to `path` with the expired session. Too long a form is not kept."""
-    kept = {
-        name: value
-        for name, value in values.items()
-        if not any(word in name for word in _NEVER_KEPT)
-    }
+    kept = {name: value for name, value in values.items() if not is_never_kept(name)}
     plain = json.dumps({"path": path, "values": kept})
     if len(plain) > _MAX_CHARACTERS:
         return
@@ -50,6 +46,11 @@ def keep(secret: bytes, session_id: int, path: str, values: Mapping[str, str]) -
         )
 
     unit_of_work(work)
+
+
+def is_never_kept(name: str) -> bool:
+    """Whether a field of this name may hold a secret."""
+    return any(word in name for word in _NEVER_KEPT)
 
 
 def move(

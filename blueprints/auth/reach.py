@@ -28,9 +28,11 @@ CHANNELS = {
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """One contact on file. `may_have_codes` follows bar 17; `is_current`: not replaced."""
+    """One contact on file, of an account or a customer. `may_have_codes` follows bar 17;
+    `is_current`: not replaced."""
 
     contact_id: int
+    account_id: int | None
     channel: Channel
     value: str
     may_have_codes: bool
@@ -39,7 +41,12 @@ class Reach:
 
 def of_account(session: Session, account_id: int) -> list[Reach]:
     """The contacts of an account, the oldest first."""
-    return _find(session, Contact.account_id == account_id)
+    return of_accounts(session, [account_id])
+
+
+def of_accounts(session: Session, account_ids: Sequence[int]) -> list[Reach]:
+    """The contacts of several accounts, the oldest first."""
+    return _find(session, Contact.account_id.in_(account_ids))
 
 
 def of_customer(session: Session, customer_id: int) -> list[Reach]:
@@ -57,6 +64,7 @@ def _find(session: Session, which: ColumnElement[bool]) -> list[Reach]:
     rows = session.execute(
         select(
             Contact.id,
+            Contact.account_id,
             Contact.kind,
             Contact.value,
             Contact.since_on,
@@ -72,6 +80,7 @@ def _find(session: Session, which: ColumnElement[bool]) -> list[Reach]:
     return [
         Reach(
             row.id,
+            row.account_id,
             CHANNELS[row.kind],
             row.value,
             _has_rested(row, today - rest, isp.timezone),
