@@ -106,9 +106,11 @@ def _reason(error: Exception) -> str:
 
 
 def database_bytes(settings: Settings) -> int:
-    """How large the database is. Raises OSError, SQLAlchemyError."""
+    """How large the database is, 0 where there is none yet. Raises OSError, SQLAlchemyError."""
     if settings.is_sqlite:
         path = database_file(settings)
+        if not path.exists():
+            return 0
         wal = path.with_name(path.name + "-wal")
         return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
     engine = create_engine(settings.database_url, poolclass=NullPool)

@@ -32,14 +32,12 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from core import (
-    metrics,
-    sole_use,  # noqa: F401 - its listener notes who is connected
-)
+from core import metrics, sole_use
 from core.settings import Settings
 from models import Account, Base
 
@@ -168,15 +166,35 @@ def configure(app_config: dict[str, Any], settings: Settings) -> None:
     app_config["SQLALCHEMY_ENGINE_OPTIONS"] = options
 
 
-@event.listens_for(Engine, "do_connect")
-def _make_file(dialect: Dialect, _record: object, arguments: list[Any], _values: Any) -> None:
-    """SQLite would make a new file readable by all; its log takes over what the file allows.
+def is_missing(url: URL) -> bool:
+    """Whether `url` names an SQLite file that is not there."""
+    return url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists()
+
+
+def make_file(url: URL) -> None:
+    """Make the SQLite file that `url` names, if it is not there: migrations alone do, and SQLite
+    would make one readable by all. Its log takes over what the file allows.
 
     Only a new one: whoever opens and closes a file loses all locks that this process has on it.
     """
-    if dialect.name == "sqlite" and str(arguments[0]).startswith("/"):
-        with suppress(OSError):  # it is there, or SQLite says better what is wrong with the place
-            os.close(os.open(arguments[0], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    if is_missing(url):
+        sole_use.hold(Path(str(url.database)))
+        with suppress(OSError):  # it is there by now, or SQLite says better what is wrong
+            os.close(os.open(str(url.database), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+@event.listens_for(Engine, "do_connect")
+def _use_file(dialect: Dialect, _record: object, arguments: list[Any], _values: Any) -> None:
+    """Note that the file is used, and leave none behind where there is no database: whoever only
+    looks would otherwise make an empty one."""
+    if dialect.name != "sqlite" or not str(arguments[0]).startswith("/"):
+        return
+    path = Path(arguments[0])
+    if not path.exists() and not sole_use.lock_of(path).exists():
+        raise sqlite3.OperationalError(f"there is no database at {path}")
+    sole_use.hold(path)
+    if not path.exists():
+        raise sqlite3.OperationalError(f"there is no database at {path}")
 
 
 @event.listens_for(Engine, "connect")

@@ -296,8 +296,7 @@ def _database(settings: Settings) -> _Said:
 
 def _schema(settings: Settings) -> _Said:
     del settings
-    with db.engine.connect() as connection:
-        revision = migrate.current_revision(connection)
+    revision = migrate.find_revision(db.engine)
     known = migrate.known_revisions()
     if revision == known[0]:
         return _ok(f"Revision {revision}, the newest of this version.")

@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from core.db import db
+from core.db import db, is_missing
 from core.settings import ROOT, Settings
 
 
@@ -51,6 +51,8 @@ def find_head() -> str:
 
 def find_revision(engine: Engine) -> str | None:
     """The revision of the schema behind `engine`; None where no migration has run."""
+    if is_missing(engine.url):
+        return None
     with engine.connect() as connection:
         return current_revision(connection)
 

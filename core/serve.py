@@ -65,19 +65,17 @@ def _bind(host: str, port: int, count: int) -> list[socket.socket]:
 
 def prepare(settings: Settings) -> None:
     """Bring the database to this build's schema; in demo mode build the demo if it is not there."""
-    from sqlalchemy import inspect
     from sqlalchemy.exc import SQLAlchemyError
 
     from app import WrongDatabase, check_database, create_app
     from core.db import db
-    from core.migrate import upgrade
-    from models import Isp
+    from core.migrate import find_revision, upgrade
 
     app = create_app(settings)
     with app.app_context():
         try:
             try:
-                if inspect(db.engine).has_table(Isp.__tablename__):
+                if find_revision(db.engine) is not None:
                     check_database(settings)  # before anything is changed in it
                 upgrade(settings)
                 check_database(settings)

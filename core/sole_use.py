@@ -14,9 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Engine, event
 
 LOCK_NAME = "in-use.lock"
 WAIT_SECONDS = 5.0
@@ -27,6 +24,11 @@ _held: dict[Path, tuple[int, int]] = {}
 
 class DatabaseInUse(Exception):
     """Another process is connected to the database."""
+
+
+def lock_of(path: Path) -> Path:
+    """The lock beside the database file at `path`."""
+    return path.resolve().parent / LOCK_NAME
 
 
 def _open(lock: Path) -> int:
@@ -46,7 +48,7 @@ def hold(path: Path) -> None:
 
     Raises sqlite3.OperationalError when a restore does not end in time.
     """
-    lock = path.resolve().parent / LOCK_NAME
+    lock = lock_of(path)
     if _is_held(lock):
         return
     try:
@@ -79,7 +81,7 @@ def alone(path: Path) -> Iterator[None]:
 
     The caller has closed its own connections. Raises DatabaseInUse.
     """
-    lock = path.resolve().parent / LOCK_NAME
+    lock = lock_of(path)
     descriptor = _open(lock)
     try:
         try:
@@ -89,9 +91,3 @@ def alone(path: Path) -> Iterator[None]:
         yield
     finally:
         _forget(lock)
-
-
-@event.listens_for(Engine, "do_connect")
-def _note_use(dialect: Any, _record: object, arguments: Any, _keywords: object) -> None:
-    if dialect.name == "sqlite" and arguments and arguments[0] not in ("", ":memory:"):
-        hold(Path(arguments[0]))

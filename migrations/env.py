@@ -7,6 +7,7 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, event, inspect, pool
 from sqlalchemy.engine import make_url
 
+from core.db import make_file
 from core.schema import create_triggers, drop_triggers
 from models import Base
 
@@ -46,6 +47,7 @@ def run() -> None:
         return
     url = _url()
     is_sqlite = make_url(url).get_backend_name() == "sqlite"
+    make_file(make_url(url))
     engine = create_engine(url, poolclass=pool.NullPool)
     if is_sqlite:
 

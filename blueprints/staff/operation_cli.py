@@ -13,11 +13,12 @@ from flask.cli import AppGroup
 from sqlalchemy.exc import SQLAlchemyError
 
 from core import activity, clock, maintenance
+from core.commands import Commands
 from core.db import DatabaseBusy, reading
 from core.isp import MaintenanceWindow, NotSetUp, current_isp
 
 maintenance_cli = AppGroup("maintenance", help="Closing the portal for a while.")
-activity_cli = AppGroup("activity", help="The trail of security and money events.")
+activity_cli = Commands("activity", help="The trail of security and money events.")
 
 
 @activity_cli.command("verify")

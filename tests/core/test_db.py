@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from core import passwords
-from core.db import LocksAway, WriterQueue, db, unit_of_work
+from core.db import LocksAway, WriterQueue, db, make_file, unit_of_work
 from core.htmx import render
 from models import Account, Counter
 from tests.conftest import Portal, together
@@ -215,6 +215,7 @@ def test_lock_that_is_away_says_so_and_keeps_no_file_open(tmp_path: Path) -> Non
 
 def test_new_database_is_its_owners_alone(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'new.db'}")
+    make_file(engine.url)
     with engine.connect() as connection:
         connection.exec_driver_sql("CREATE TABLE things (id INTEGER)")
         modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
@@ -225,6 +226,7 @@ def test_new_database_is_its_owners_alone(tmp_path: Path) -> None:
 def test_another_connection_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
     """POSIX: closing any descriptor of a file ends every lock of the process on it."""
     engine = create_engine(f"sqlite:///{tmp_path / 'new.db'}", poolclass=NullPool)
+    make_file(engine.url)
     locks = Path("/proc/locks")
 
     def held() -> int:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from core import sole_use
+from core.db import make_file
 from core.settings import ROOT
 from core.sole_use import DatabaseInUse
 
@@ -22,6 +23,7 @@ CODE = """
 import sys
 from pathlib import Path
 from core import sole_use
+from core.db import make_file
 path = Path(sys.argv[2])
 if sys.argv[1] == "holds":
     sole_use.hold(path)
@@ -75,6 +77,7 @@ def test_file_is_held_until_the_other_process_ends(path: Path) -> None:
 
 def test_connecting_holds_the_file(path: Path) -> None:
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    make_file(engine.url)
     with engine.connect() as connection:
         connection.exec_driver_sql("SELECT 1")
     assert sole_use._is_held(path.parent / sole_use.LOCK_NAME)
@@ -89,6 +92,7 @@ def test_who_comes_during_a_restore_waits_and_gives_up_in_time(
         with pytest.raises(OperationalError, match="being restored"):
             engine.connect()
         assert not path.exists()
+    make_file(engine.url)
     with engine.connect():
         pass
 

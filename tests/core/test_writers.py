@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from core import due_work, ids
-from core.db import DatabaseBusy, WriterQueue, check_engine, db, unit_of_work
+from core.db import DatabaseBusy, WriterQueue, check_engine, db, make_file, unit_of_work
 from core.migrate import _config, upgrade
 from core.outbox import Letter, queue
 from core.schema import create_triggers
@@ -171,6 +171,7 @@ def test_upgraded_schema_equals_the_models_and_its_triggers_the_list(
     if not ctx.settings.is_sqlite:
         return
     fresh = create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
+    make_file(fresh.url)
     Base.metadata.create_all(fresh)
     with fresh.begin() as connection:
         create_triggers(connection)

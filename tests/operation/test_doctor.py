@@ -151,14 +151,32 @@ def test_database_that_is_away(tmp_path: Path) -> None:
 
 
 @on_sqlite
-def test_database_that_is_empty_wants_to_be_set_up(healthy: Portal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_there", [True, False])
+def test_database_that_is_empty_wants_to_be_set_up(
+    healthy: Portal, tmp_path: Path, is_there: bool
+) -> None:
     empty = replace(healthy.settings, database_url=f"sqlite:///{tmp_path}/empty.db")
+    if is_there:
+        (tmp_path / "empty.db").touch()
     with create_app(empty).app_context():
         found = {each.check: each for each in doctor.examine(empty)}
     assert is_wrong(found["schema"], "no tables")
     assert "flask setup" in found["schema"].remedy
     assert found["worker"].level is Level.NOTE
     assert not any("no such table" in each.words for each in found.values())
+
+
+@pytest.mark.parametrize(
+    "command", ["doctor", "ledger verify", "activity verify", "maintenance status"]
+)
+def test_looking_before_the_setup_leaves_nothing_behind(tmp_path: Path, command: str) -> None:
+    app = create_app(_settings(tmp_path, f"sqlite:///{tmp_path / 'lastmile.db'}"))
+    before = set(tmp_path.iterdir())
+    done = app.test_cli_runner().invoke(args=command.split())
+    assert done.exit_code == 1
+    assert "Traceback" not in done.output
+    assert isinstance(done.exception, SystemExit)
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_maintenance_that_was_forgotten(healthy: Portal, operator: Operator) -> None:
