@@ -91,10 +91,21 @@ def _format_time(value: time, language: str) -> str:
     return format_time(value, "short", locale=language.replace("-", "_"))
 
 
+def _local(value: datetime) -> datetime:
+    return value.astimezone(ZoneInfo(current_isp().timezone))
+
+
+def _day_of(value: datetime, of_language: str) -> str:
+    return _format_day(_local(value).date(), of_language)
+
+
+def _time_of(value: datetime, of_language: str) -> str:
+    local = _local(value)
+    return _format_time(time(local.hour, local.minute), of_language)
+
+
 def _instant(value: datetime, of_language: str) -> str:
-    local = value.astimezone(ZoneInfo(current_isp().timezone))
-    minute = time(local.hour, local.minute)
-    return f"{_format_day(local.date(), of_language)}, {_format_time(minute, of_language)}"
+    return f"{_day_of(value, of_language)}, {_time_of(value, of_language)}"
 
 
 def _in_language(form: Callable[[Any, str], str]) -> Callable[[Context, Any], str]:
@@ -108,11 +119,14 @@ def _in_language(form: Callable[[Any, str], str]) -> Callable[[Context, Any], st
 
 
 def install_filters(app: Flask) -> None:
-    """Give templates `money`, `date`, `datetime`, `speed` and `data_size`."""
+    """Give templates `money`, `date`, `datetime`, its parts `day_of` and `time_of`, `speed` and
+    `data_size`."""
     app.jinja_env.filters.update(
         money=_in_language(format_money),
         date=_in_language(_format_day),
         datetime=_in_language(_instant),
+        day_of=_in_language(_day_of),
+        time_of=_in_language(_time_of),
         speed=_in_language(format_speed),
         data_size=_in_language(format_data),
     )

@@ -267,13 +267,21 @@ def announce(portal: Portal) -> None:
 def test_planned_maintenance_is_announced_on_every_page(portal: Portal) -> None:
     alice = portal.visitor("alice")
     announce(portal)
-    said = "the portal is closed from Jun 20, 2026, 10:00 PM until Jun 20, 2026, 11:30 PM."
+    said = "the portal is closed on Jun 20, 2026 from 10:00 PM until 11:30 PM."
     for path in (portal.path(), portal.path("billing/"), "/accounts", "/help", "/sign-in"):
         text = alice.get(path).text.replace("\u202f", " ")
         assert said in text, path
         assert "Power." in text
     assert flask(portal, "off").exit_code == 0
     assert all("Power." not in alice.get(path).text for path in (portal.path(), "/sign-in"))
+
+
+def test_maintenance_over_midnight_is_announced_with_both_days(portal: Portal) -> None:
+    flask(portal, "announce", "--from", "22:00", "--until", "2026-06-21 00:30")
+    text = portal.visitor().get("/sign-in").text.replace("\u202f", " ")
+    assert "is closed from Jun 20, 2026, 10:00 PM until Jun 21, 2026, 12:30 AM." in text
+    page = portal.visitor().get("/sign-in", headers={"Accept-Language": "es"})
+    assert "estará cerrado del 20 jun 2026, 22:00 al 21 jun 2026, 0:30." in page.text
 
 
 def test_announcement_goes_when_its_time_is_over_kept_pages_included(
