@@ -20,6 +20,7 @@ from werkzeug.http import parse_accept_header
 
 from core.isp import NotSetUp, current_isp
 from core.money import format_money
+from core.phones import format_phone
 from core.sessions import find_signed_in
 from core.units import format_data, format_speed
 
@@ -119,14 +120,15 @@ def _in_language(form: Callable[[Any, str], str]) -> Callable[[Context, Any], st
 
 
 def install_filters(app: Flask) -> None:
-    """Give templates `money`, `date`, `datetime`, its parts `day_of` and `time_of`, `speed` and
-    `data_size`."""
+    """Give templates `money`, `date`, `datetime`, its parts `day_of` and `time_of`, `phone`,
+    `speed` and `data_size`."""
     app.jinja_env.filters.update(
         money=_in_language(format_money),
         date=_in_language(_format_day),
         datetime=_in_language(_instant),
         day_of=_in_language(_day_of),
         time_of=_in_language(_time_of),
+        phone=format_phone,
         speed=_in_language(format_speed),
         data_size=_in_language(format_data),
     )

@@ -66,7 +66,7 @@ def test_page_says_when_to_try_again_and_whom_to_ask(
     ):
         page = visitor.sign_in("alice")
         assert (seconds_on(page), says in page.text) == (seconds, True), page.text
-        assert "+15415550100" in page.response.text
+        assert "+1 541-555-0100" in page.response.text
         tick(seconds=seconds)
         assert visitor.sign_in("alice", WRONG).status == 422
 
