@@ -53,7 +53,7 @@ class Front:
         # Threads that look at once in one process wake each other for each step of SQLite, which
         # costs more than waiting in turn. PostgreSQL may be slow to answer: nobody waits for that.
         self._turn = Lock() if settings.is_sqlite else nullcontext()
-        self._memory = Memory(settings.remembered_pages)
+        self._memory = Memory(settings.remembered_pages, settings.remembered_bytes)
         app.extensions["remembered"] = self._memory
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

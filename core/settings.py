@@ -87,6 +87,8 @@ class Settings:
     backup_keep_count: int = 14
     remembered_pages: int = 2000
     """How many made pages each web process keeps; 0: none."""
+    remembered_bytes: int = 16_000_000
+    """How much memory they take at most."""
     sms: SmsSettings | None = field(default=None, repr=False)
     """The provider of text messages; None: there are none."""
     log: LogWhat = LogWhat.QUIET
@@ -391,6 +393,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         backup_keep_days=_whole(env, "LASTMILE_BACKUP_KEEP_DAYS", 30, 1, 3650),
         backup_keep_count=_whole(env, "LASTMILE_BACKUP_KEEP_COUNT", 14, 1, 1000),
         remembered_pages=_whole(env, "LASTMILE_REMEMBERED_PAGES", 2000, 0, 100_000),
+        remembered_bytes=1_000_000 * _whole(env, "LASTMILE_REMEMBERED_MB", 16, 1, 10_000),
         sms=_sms(env),
         log=_log(env, is_demo=is_demo),
         metrics_token=_metrics_token(env),

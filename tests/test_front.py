@@ -395,10 +395,28 @@ def test_values_that_cannot_be_exchanged_are_not_tried() -> None:
 
 
 def test_memory_holds_the_pages_used_last() -> None:
-    memory = Memory(2)
+    memory = Memory(2, 10**6)
     page = Remembered("home", (), Parts((b"",)))
     for key in ("a", "b"):
         memory.keep(key, page)
     assert memory.find("a") is page
     memory.keep("c", replace(page))
     assert [memory.find(key) is not None for key in ("a", "b", "c")] == [True, False, True]
+
+
+def test_memory_is_bounded_by_what_its_pages_take() -> None:
+    def page(size: int) -> Remembered:
+        return Remembered("home", (), Parts((bytes(size),)))
+
+    memory = Memory(1000, 3 * page(5000).size_bytes)
+    for number in range(10):
+        memory.keep(number, page(5000))
+        memory.keep(number, page(5000))  # the same again takes no more
+    assert [number for number in range(10) if memory.find(number)] == [7, 8, 9]
+    memory.keep("large", page(12_000))
+    assert [key for key in (7, 8, 9, "large") if memory.find(key)] == [9, "large"]
+    memory.keep("too large", page(10**6))
+    assert memory.find("too large") is None
+    memory.forget()
+    memory.keep("small", page(10))
+    assert memory.find("small")
