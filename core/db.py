@@ -183,18 +183,34 @@ def make_file(url: URL) -> None:
             os.close(os.open(str(url.database), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-@event.listens_for(Engine, "do_connect")
-def _use_file(dialect: Dialect, _record: object, arguments: list[Any], _values: Any) -> None:
+def _use_file(path: Path) -> None:
     """Note that the file is used, and leave none behind where there is no database: whoever only
     looks would otherwise make an empty one."""
-    if dialect.name != "sqlite" or not str(arguments[0]).startswith("/"):
-        return
-    path = Path(arguments[0])
-    if not path.exists() and not sole_use.lock_of(path).exists():
-        raise sqlite3.OperationalError(f"there is no database at {path}")
-    sole_use.hold(path)
+    if path.exists() or sole_use.lock_of(path).exists():
+        sole_use.hold(path)
     if not path.exists():
         raise sqlite3.OperationalError(f"there is no database at {path}")
+
+
+def connect_once() -> None:
+    """Let a request that has met a database away not try again: the page that says so asks for
+    things too, and waiting five seconds for each takes longer than anybody waits."""
+    g.connects_once = True
+
+
+@event.listens_for(Engine, "do_connect")
+def _connect(dialect: Dialect, _record: object, arguments: list[Any], values: Any) -> Any:
+    is_once = bool(g) and g.get("connects_once", False)
+    if is_once and "away" in g:
+        raise g.away
+    try:
+        if dialect.name == "sqlite" and str(arguments[0]).startswith("/"):
+            _use_file(Path(arguments[0]))
+        return dialect.connect(*arguments, **values)
+    except dialect.loaded_dbapi.OperationalError as error:
+        if is_once:
+            g.away = error
+        raise
 
 
 @event.listens_for(Engine, "connect")

@@ -21,6 +21,7 @@ from werkzeug.sansio.utils import host_is_trusted
 from core import cache, clock, form_guard, isp, maintenance, words
 from core.access import POLICY
 from core.compression import encoding_for
+from core.db import connect_once
 from core.isp import NotSetUp, current_isp
 from core.remembered import Memory, Parts, Remembered, compress_around, split_around
 from core.sessions import RowSessions
@@ -60,6 +61,7 @@ class Front:
         context = self._app.app_context()
         with self._turn:
             context.push()
+            connect_once()
             known = self._find(environ) if environ["REQUEST_METHOD"] == "GET" else None
         try:
             if known is None:

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.pool import QueuePool
 from werkzeug.test import TestResponse
 
+from app import create_app
 from blueprints.billing import payments
 from core import postman, worker
 from core.db import db, unit_of_work
@@ -29,10 +31,10 @@ from tests import pg
 from tests.api.test_payment_notice import notice, paid_at_the_bank, state_of
 from tests.api.test_payment_notice import send as send_notice
 from tests.billing.conftest import ShakyGateway
-from tests.conftest import SEED, Portal
+from tests.conftest import SEED, Portal, _settings
 from tests.core.test_postman import MailServer, running_mail_server
 from tests.crawl import list_gets, list_posts, send, token_of
-from tests.page import Visitor
+from tests.page import BASE, Visitor
 from tests.repeats import sized
 
 Tick = Callable[..., None]
@@ -86,6 +88,34 @@ def test_database_away_is_a_503_on_every_page_and_it_comes_back_by_itself(portal
     assert alice.get(portal.path()).status == 200
     assert alice.post(action, values).status == 303
     assert portal.one("SELECT count(*) FROM payments WHERE state = 'sent'") == 1
+
+
+def test_database_that_does_not_answer_is_tried_once_for_each_request(tmp_path: Path) -> None:
+    """Each try takes five seconds."""
+    tries = []
+
+    def turn_away(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _address = listener.accept()
+                tries.append(client.getpeername())
+                client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=turn_away, args=(listener,), daemon=True).start()
+        # Each way to encrypt would be another try.
+        address = f"nobody@127.0.0.1:{listener.getsockname()[1]}/none"
+        url = f"postgresql+psycopg://{address}?sslmode=disable&gssencmode=disable"
+        client = create_app(_settings(tmp_path, url)).test_client()
+        client.set_cookie("session", "s" * 43, domain="127.0.0.1")
+        for path in ("/a/abc/", "/a/abc/billing/pay", "/sign-in", "/help", "/health"):
+            tries.clear()
+            assert says_when_to_come_again(client.get(path, base_url=BASE)), path
+            assert len(tries) == 1, path
+        tries.clear()
+        assert client.post("/a/abc/billing/pay", base_url=BASE).status_code == 503
+        assert len(tries) == 1
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 @on_postgresql
