@@ -29,6 +29,7 @@ from core.settings import ROOT
 from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision
+from tests import processes
 from tests.page import FRAGMENT
 from tests.test_serve import environment, free_ports
 from tests.world import PASSWORD
@@ -168,8 +169,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         bank = SandboxControl(f"http://localhost:{port + 1}", secrets)
         yield Served(port, facts["public_ids"], facts["welcome"], bank, data)
     finally:
-        process.terminate()
-        process.wait(20)
+        processes.end(process)
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from core.settings import ROOT, read_settings
-from tests.test_serve import descendants, environment, free_ports
+from tests import processes
+from tests.test_serve import environment, free_ports
 
 DEPLOY = ROOT / "deploy"
 UNITS = sorted(path.name for path in (DEPLOY / "systemd").glob("lastmile-*.*") if path.is_file())
@@ -170,7 +171,7 @@ def test_what_the_container_holds_serves_and_writes_nothing_but_data(tmp_path: P
             assert process.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < end
             time.sleep(0.2)
-        for pid in descendants(process.pid):
+        for pid in processes.descendants(process.pid):
             assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
         _release_next(code, link)
         process.send_signal(signal.SIGHUP)
@@ -179,8 +180,8 @@ def test_what_the_container_holds_serves_and_writes_nothing_but_data(tmp_path: P
             assert time.monotonic() < end, (tmp_path / "log").read_text()
             time.sleep(0.2)
     finally:
-        process.terminate()
-        assert process.wait(40) == 0
+        processes.end(process, 40)
+    assert process.returncode == 0
     assert sorted(code.rglob("*")) == before
 
 

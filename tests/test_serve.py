@@ -20,6 +20,7 @@ import pytest
 
 from core import supervisor
 from core.settings import ROOT
+from tests import processes
 
 
 def free_ports() -> int:
@@ -74,31 +75,6 @@ def wait_for_health(port: int, process: subprocess.Popen[str], seconds: float) -
     raise AssertionError("the portal did not come up")
 
 
-def descendants(pid: int) -> set[int]:
-    """The processes that `pid` started, and theirs."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found |= {int(child)} | descendants(int(child))
-    return found
-
-
-def are_gone(pids: set[int], seconds: float = 15) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not any(_is_running(pid) for pid in pids):
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-
-
 @contextmanager
 def a_real_deployment(data: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     env = environment(data, port)
@@ -108,7 +84,7 @@ def a_real_deployment(data: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        process.kill()
+        processes.kill(process)
         process.communicate()
 
 
@@ -117,11 +93,11 @@ def test_whatever_ends_it_ends_all_it_started(tmp_path: Path, number: int) -> No
     port = free_ports()
     with a_real_deployment(tmp_path, port) as process:
         assert wait_for_health(port, process, 60)["status"] == "ok"
-        started = descendants(process.pid)
+        started = processes.descendants(process.pid)
         assert len(started) >= 3  # the worker and two web processes
         process.send_signal(number)
         process.wait(20)
-        assert are_gone(started)
+        assert processes.are_gone(started)
         if number != signal.SIGKILL:
             assert process.returncode == 0
 
@@ -191,8 +167,8 @@ def test_fresh_install_has_no_customers_and_says_how_to_begin(tmp_path: Path) ->
             urllib.request.urlopen(f"http://127.0.0.1:{port}/sign-in", timeout=5)
         assert "flask setup" in refused.value.read().decode()
     finally:
-        process.terminate()
-        process.communicate(timeout=20)
+        processes.end(process)
+        process.communicate()
 
 
 def test_socket_that_systemd_holds_is_used(tmp_path: Path) -> None:
@@ -216,10 +192,12 @@ def test_socket_that_systemd_holds_is_used(tmp_path: Path) -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
                 said = json.load(answer)
             assert said == {"status": "ok", "worker": False, "backup_age_hours": None}
-            assert len(descendants(process.pid)) == 2  # a web process for the socket, its parent
+            assert (
+                len(processes.descendants(process.pid)) == 2
+            )  # a web process for the socket, its parent
         finally:
-            process.terminate()
-            assert process.wait(40) == 0
+            processes.end(process, 40)
+        assert process.returncode == 0
 
 
 def test_each_web_process_has_its_socket_and_no_second_portal_shares_them() -> None:

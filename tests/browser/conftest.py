@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, exp
 from core.settings import ROOT
 from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.secrets import SandboxSecrets
-from tests import outside
+from tests import outside, processes
 from tests.browser import town
 from tests.test_serve import environment, free_ports
 from tests.thin_line import BITS_PER_SECOND, ROUND_TRIP_SECONDS, ThinLine, thin_line
@@ -109,8 +109,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
             secrets = SandboxSecrets.read_or_create(data / "sandbox-secret")
             yield Town(entrance, port + 1, line, data, bank=SandboxControl(bank, secrets), **facts)
         finally:
-            process.terminate()
-            process.wait(20)
+            processes.end(process)
 
 
 @pytest.fixture

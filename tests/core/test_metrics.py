@@ -20,15 +20,10 @@ from core import maintenance, metrics, vital_signs
 from core.access import POLICY
 from core.settings import ROOT
 from models import PaymentState
-from tests import crawl
+from tests import crawl, processes
 from tests.conftest import Portal
 from tests.page import BASE
-from tests.test_serve import (
-    descendants,
-    environment,
-    free_ports,
-    wait_for_health,
-)
+from tests.test_serve import environment, free_ports, wait_for_health
 
 TOKEN = "metrics-token-of-the-tests"
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -217,7 +212,7 @@ def test_two_processes_are_counted_together_and_survive_one_that_is_killed(
         seconds = "lastmile_request_seconds_count"
         assert value(samples, seconds, endpoint="support.help") == asked
         assert value(samples, "lastmile_payments", state="unknown") == 0
-        web = [pid for pid in descendants(process.pid) if is_web(pid)]
+        web = [pid for pid in processes.descendants(process.pid) if is_web(pid)]
         os.kill(web[0], signal.SIGKILL)
         end = time.monotonic() + 20
         while time.monotonic() < end:
@@ -228,8 +223,7 @@ def test_two_processes_are_counted_together_and_survive_one_that_is_killed(
                 time.sleep(0.2)
         assert total(samples, "lastmile_requests_total", endpoint="support.help") == asked
     finally:
-        process.terminate()
-        process.wait(20)
+        processes.end(process)
     lines = [json.loads(line) for line in log_path.read_text().splitlines() if line[:1] == "{"]
     helps = [line for line in lines if line.get("endpoint") == "support.help"]
     assert len(helps) == asked

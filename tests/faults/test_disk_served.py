@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.test_kill import Customer, Machine, hidden
-from tests.test_serve import descendants
+from tests.processes import descendants
 
 Answer = tuple[int, str, str]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -35,8 +34,8 @@ from gateways.payments.base import GatewayState
 from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision
-from tests import pg, repeats
-from tests.test_serve import descendants, environment, free_ports
+from tests import pg, processes, repeats
+from tests.test_serve import environment, free_ports
 from tests.world import PASSWORD
 
 KILLS = repeats.sized(8, 20, 40)
@@ -152,16 +151,14 @@ class Machine:
             process = subprocess.Popen(
                 [sys.executable, *arguments], cwd=ROOT, env=self.env, stdout=log, stderr=log
             )
-        for origin in (self.origin, f"http://localhost:{self.bank_port}"):
-            wait_until_up(f"{origin}/health", process, self._log)
+        with processes.killed_unless_up(process):
+            for origin in (self.origin, f"http://localhost:{self.bank_port}"):
+                wait_until_up(f"{origin}/health", process, self._log)
         return process
 
     def kill(self) -> None:
         """End all of its processes without a warning."""
-        for pid in [self.process.pid, *descendants(self.process.pid)]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+        processes.kill(self.process)
 
     def start_again(self) -> None:
         self.process = self._start(*self._again)
@@ -184,8 +181,7 @@ class Machine:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(40)
+        processes.end(self.process, 40)
 
 
 def wait_until_up(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -215,6 +211,24 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     url = server.create("killed")
     yield url
     server.drop("killed")
+
+
+@pytest.mark.real
+def test_machine_that_does_not_come_up_leaves_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.faults.test_kill.PATIENCE_SECONDS", 0.5)
+
+    def running() -> list[Path]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                found += [path] if bytes(tmp_path) in path.read_bytes() else []
+        return found
+
+    with pytest.raises(AssertionError):
+        Machine(tmp_path, "")
+    assert running() == []
 
 
 @pytest.mark.real

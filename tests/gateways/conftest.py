@@ -23,6 +23,7 @@ from gateways.payments.sandbox.client import SandboxGateway
 from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.faults import FaultPlan
 from gateways.payments.sandbox.secrets import SandboxSecrets
+from tests import processes
 
 ROOT = Path(__file__).parents[2]
 _numbers = itertools.count(1)
@@ -107,8 +108,8 @@ def running_sandbox(folder: Path, portal_url: str, *more: str) -> Iterator[str]:
         try:
             yield address_said_by(process)
         finally:
-            process.terminate()
-            assert process.wait(20) == 0
+            processes.end(process)
+    assert process.returncode == 0
 
 
 def address_said_by(process: subprocess.Popen[bytes]) -> str:

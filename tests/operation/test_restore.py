@@ -26,6 +26,7 @@ from blueprints.billing.verify import find_faults
 from core import backup, backup_file, clock, migrate, restore
 from core.restore import RestoreRefused
 from core.settings import ROOT
+from tests import processes
 from tests.core.test_sole_use import another
 from tests.operation.conftest import Operator
 from tests.repeats import REPEATS
@@ -250,8 +251,7 @@ def test_running_portal_is_backed_up_and_not_restored(tmp_path: Path) -> None:
         refused = run("restore", "--yes", str(file))
         assert refused.returncode == 1
         assert "the database is in use" in refused.stderr
-        process.terminate()
-        process.wait(20)
+        processes.end(process)
     restored = run("restore", "--yes", str(file))
     assert restored.returncode == 0, restored.stderr
     assert "is kept: " in restored.stdout

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from core.settings import ROOT
-from tests import outside
+from tests import outside, processes
 from tests.test_serve import free_ports
 
 SAMPLE = ROOT / "deploy" / "nginx.conf"
@@ -158,8 +158,7 @@ def running(
         _wait(process, port)
         yield Proxy(port, plain_port, folder, process)
     finally:
-        process.terminate()
-        process.wait(20)
+        processes.end(process)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import descendants
 from tests.real.attacks import FOREIGN, ONE, POST, TWO
 from tests.real.conftest import SECONDS, Street
-from tests.test_serve import descendants
 
 LAST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 WAIT_SECONDS = 1.5

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from tests.faults.test_kill import PATIENCE_SECONDS, Customer, Machine
+from tests.processes import are_gone, descendants
 from tests.real.conftest import Street
 from tests.real.load import FORM, Client, Load, under_load
-from tests.test_serve import are_gone, descendants
 
 
 def children(pid: int) -> set[int]:

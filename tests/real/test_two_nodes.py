@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,20 +50,19 @@ def village(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Village]:
         "LASTMILE_PROCESSES": "1",
     }
     (folder / "desk").mkdir()
-    machines: list[Machine] = []
-    try:
-        desk = Machine(folder / "desk", url, None, **more)
-        machines.append(desk)
-        one = Machine(folder / "one", url, desk, **more)
-        machines.append(one)
-        machines.append(Machine(folder / "two", url, desk, **more))
-        addresses = [f"127.0.0.1:{node.port}" for node in machines[1:]]
+    with ExitStack() as stack:
+        stack.callback(server.drop, "village")
+
+        def start(name: str, beside: Machine | None) -> Machine:
+            machine = Machine(folder / name, url, beside, **more)
+            stack.callback(machine.stop)
+            return machine
+
+        desk = start("desk", None)
+        nodes = [start("one", desk), start("two", desk)]
+        addresses = [f"127.0.0.1:{node.port}" for node in nodes]
         with nginx.running(folder / "nginx", addresses, (port, port + 1)) as proxy:
-            yield Village(desk, machines[1:], proxy)
-    finally:
-        for machine in machines:
-            machine.stop()
-        server.drop("village")
+            yield Village(desk, nodes, proxy)
 
 
 def test_node_killed_under_paying_customers_loses_nothing(village: Village) -> None:
