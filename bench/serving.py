@@ -49,10 +49,25 @@ def free_port() -> int:
     raise RuntimeError("no two ports in a row are free")
 
 
+class PortTaken(RuntimeError):
+    """Somebody listens where the server that is measured shall."""
+
+
+def require_free(*ports: int) -> None:
+    """Raise PortTaken when somebody listens: their answers would be measured, not ours."""
+    for port in ports:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise PortTaken(
+                    f"another server listens on port {port} of 127.0.0.1 already: end it first"
+                )
+
+
 @contextmanager
 def _running(
     arguments: Sequence[str], environment: Mapping[str, str], port: int, path: str
 ) -> Iterator[Served]:
+    require_free(port)
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,

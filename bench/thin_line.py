@@ -23,7 +23,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from bench import calibration, dataset
+from bench import calibration, dataset, serving
 from bench.report import Bar, Result, Table
 from core.settings import ROOT
 from demo import DEMO_CUSTOMERS
@@ -206,6 +206,7 @@ def _portal(entrance: int) -> Iterator[None]:
         "LASTMILE_PROCESSES": "1",
         "LASTMILE_PUBLIC_URL": f"http://127.0.0.1:{entrance}",
     }
+    serving.require_free(PORTAL_PORT, PORTAL_PORT + 1)
     with tempfile.TemporaryDirectory() as folder:
         data = shutil.copytree(dataset.demo().data, Path(folder) / "demo")
         process = subprocess.Popen(
