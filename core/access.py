@@ -97,6 +97,13 @@ _PUBLIC = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE)
 _OPEN = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, stays_open=True)
 _READS_MONEY = Rule(Who.ACCOUNT, SEES_MONEY, is_kept=True)
 _CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
+_OWN = Rule(Who.CUSTOMER)
+
+
+def _sets(page: str) -> Rule:
+    """What a customer changes about themselves, on `page`, which shows the form again."""
+    return Rule(Who.CUSTOMER, keeps_form=page)
+
 
 FIRST_PAGES = {
     FlowKind.REGISTER: "/register",
@@ -124,6 +131,15 @@ POLICY: dict[str, Rule] = {
     "dashboard.index": _PUBLIC,
     "dashboard.choose_account": Rule(Who.CUSTOMER),
     "dashboard.home": Rule(Who.ACCOUNT, EVERY_ROLE, is_kept=True),
+    "settings.index": _OWN,
+    "settings.name": _OWN,
+    "settings.name_post": _sets("settings.name"),
+    "settings.language": _OWN,
+    "settings.language_post": _sets("settings.language"),
+    "settings.time_zone": _OWN,
+    "settings.time_zone_post": _sets("settings.time_zone"),
+    "settings.password": _OWN,
+    "settings.password_post": _sets("settings.password"),
     "billing.overview": _READS_MONEY,
     "billing.invoice_list": _READS_MONEY,
     "billing.invoice_detail": _READS_MONEY,

@@ -93,7 +93,7 @@ def _format_time(value: time, language: str) -> str:
 
 
 def _local(value: datetime) -> datetime:
-    return value.astimezone(ZoneInfo(current_isp().timezone))
+    return value.astimezone(ZoneInfo(_time_zone()))
 
 
 def _day_of(value: datetime, of_language: str) -> str:
@@ -107,6 +107,13 @@ def _time_of(value: datetime, of_language: str) -> str:
 
 def _instant(value: datetime, of_language: str) -> str:
     return f"{_day_of(value, of_language)}, {_time_of(value, of_language)}"
+
+
+def _time_zone() -> str:
+    """The zone in which the page shows times: the customer's own on pages that are only theirs."""
+    person = find_signed_in() if g.get("is_personal") else None
+    own = person.timezone if person is not None else None
+    return own or current_isp().timezone
 
 
 def _in_language(form: Callable[[Any, str], str]) -> Callable[[Context, Any], str]:

@@ -20,9 +20,8 @@ from blueprints.billing.errors import (
 from blueprints.billing.forms import PayForm
 from blueprints.billing.overview import Due, InvoiceRow, Part, PaymentRow
 from blueprints.billing.payments import Choice
-from core import form_keys, kept_forms
+from core import form_guard, kept_forms
 from core.access import PAYS, greet
-from core.form_keys import ArrivedKey
 from core.htmx import go_out, go_to, nothing_new, render
 from core.isp import current_isp
 from core.sessions import find_signed_in, signed_in
@@ -156,7 +155,7 @@ def pay_start() -> Response | BaseResponse:
     try:
         started = payments.start(
             order,
-            _arrived_key(),
+            form_guard.arrived_key(),
             _account_path("billing.payment_detail", public_id="{id}").replace("%7Bid%7D", "{id}"),
             payment_gateway(),
             _return_url(),
@@ -191,21 +190,6 @@ def payment_cancel(public_id: str) -> BaseResponse:
         raise NoGateway
     payments.cancel(g.account_id, public_id, gateway)
     return _to_payment(public_id)
-
-
-def _arrived_key() -> ArrivedKey:
-    content = {
-        name: value
-        for name, value in request.form.items()
-        if name not in ("csrf_token", "form_key")
-    }
-    return form_keys.check(
-        current_app.config["PORTAL"].secret,
-        signed_in().subject,
-        request.form.get("form_key", ""),
-        request.path,
-        content,
-    )
 
 
 def _return_url() -> str:

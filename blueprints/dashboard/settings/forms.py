@@ -1,0 +1,42 @@
+"""Shape of what is typed into the settings."""
+
+from __future__ import annotations
+
+from flask_babel import lazy_gettext as _l
+from wtforms import PasswordField, RadioField, SelectField, StringField
+from wtforms.validators import DataRequired, Length, Regexp
+
+from core.forms import PortalForm
+
+
+def stripped(typed: str | None) -> str | None:
+    return typed.strip() if typed else typed
+
+
+class NameForm(PortalForm):
+    name = StringField(
+        _l("Name"),
+        filters=[stripped],
+        validators=[
+            DataRequired(_l("Enter your name.")),
+            Length(max=200, message=_l("Use at most 200 characters.")),
+            Regexp(r"[^\x00-\x1f\x7f]*$", message=_l("Write the name on one line.")),
+        ],
+    )
+
+
+class LanguageForm(PortalForm):
+    language = RadioField(
+        _l("Language"), validators=[DataRequired(_l("Choose one of the languages."))]
+    )
+
+
+class TimeZoneForm(PortalForm):
+    time_zone = SelectField(_l("City"), validate_choice=False)
+
+
+class PasswordForm(PortalForm):
+    new_password = PasswordField(
+        _l("New password"),
+        validators=[DataRequired(_l("Choose a password.")), Length(max=1024)],
+    )

@@ -1,0 +1,133 @@
+"""What a customer sets about themselves: name, language, time zone, password."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from blueprints.auth import judging, reach
+from blueprints.auth.errors import PasswordWeak
+from blueprints.auth.reach import Reach
+from blueprints.auth.service import SignInRules
+from core import activity, clock, flows, form_keys, passwords, sessions
+from core.db import db
+from core.form_keys import ArrivedKey
+from core.sessions import SignedIn
+from models import Account, Channel, Customer, FlowKind, Membership, OneTimeLink, Role
+
+INDEX = "/settings/"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedAccount:
+    public_id: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPage:
+    emails: list[str]
+    phones: list[str]
+    addresses: list[str]
+    owned: list[OwnedAccount]
+
+
+def find_index(customer_id: int) -> IndexPage:
+    """What the first page of the settings shows, in two queries."""
+    current = [each for each in reach.of_customer(db.session(), customer_id) if each.is_current]
+    owned = db.session.execute(
+        select(Account.public_id, Account.number)
+        .join(Membership, Membership.account_id == Account.id)
+        .where(Membership.customer_id == customer_id, Membership.role == Role.OWNER.value)
+        .order_by(Account.number)
+    )
+    return IndexPage(
+        _values(current, Channel.EMAIL),
+        _values(current, Channel.TEXT),
+        _values(current, Channel.POST),
+        [OwnedAccount(row.public_id, row.number) for row in owned],
+    )
+
+
+def _values(found: list[Reach], channel: Channel) -> list[str]:
+    return [each.value for each in found if each.channel is channel]
+
+
+def set_name(customer_id: int, name: str, key: ArrivedKey) -> str:
+    """Call the customer `name`; the path that shows it."""
+    return _change(customer_id, key, "name", name=name)
+
+
+def set_language(customer_id: int, language: str, key: ArrivedKey) -> str:
+    """Speak `language`, one of the ISP's, with the customer: in pages and messages."""
+    return _change(customer_id, key, "language", language=language)
+
+
+def set_time_zone(customer_id: int, time_zone: str | None, key: ArrivedKey) -> str:
+    """Show times in `time_zone` (an IANA name), or in the ISP's."""
+    return _change(customer_id, key, "time-zone", timezone=time_zone)
+
+
+def _change(customer_id: int, key: ArrivedKey, what: str, **columns: Any) -> str:
+    def work(session: Session) -> str:
+        session.execute(
+            update(Customer)
+            .where(Customer.id == customer_id)
+            .values(revision=Customer.revision + 1, **columns)
+        )
+        kind = f"{what.replace('-', '_')}_changed"
+        event = activity.Event(kind, clock.now(), customer_id=customer_id)
+        activity.record(session, [event])
+        return f"{INDEX}?done={what}"
+
+    return form_keys.once(key, work)
+
+
+def change_password(
+    person: SignedIn, new_password: str, key: ArrivedKey, rules: SignInRules
+) -> str:
+    """Replace the password: every other session ends, and so does every way in that is half gone.
+
+    The old password was asked for by the step before. Raises PasswordWeak, TooBusy.
+    """
+    weakness = passwords.find_weakness(new_password, judging.words_of_customer(person.customer_id))
+    if weakness is not None:
+        raise PasswordWeak(weakness)
+    password_hash = passwords.hash_password(rules.lock_folder, new_password, is_known_device=True)
+    customer_id = person.customer_id
+
+    def work(session: Session) -> str:
+        now = clock.now()
+        session.execute(
+            update(Customer)
+            .where(Customer.id == customer_id)
+            .values(
+                password_hash=password_hash,
+                revision=Customer.revision + 1,
+                failed_in_a_row=0,
+                password_disabled_at=None,
+            )
+        )
+        sessions.end_all_of(session, customer_id, but=person.session_id)
+        end_ways_in(session, customer_id)
+        event = activity.Event("password_changed", now, customer_id=customer_id)
+        activity.record(session, [event])
+        reach.announce(session, customer_id, "password_changed")
+        return f"{INDEX}?done=password"
+
+    return form_keys.once(key, work)
+
+
+def end_ways_in(session: Session, customer_id: int) -> None:
+    """End every recovery and half sign-in of a customer, and every link that was sent to them
+    (bar 18), within the running unit of work."""
+    kinds = (FlowKind.RECOVER, FlowKind.FIND_ID, FlowKind.SIGN_IN, FlowKind.LOST_FACTORS)
+    flows.end_all_of(session, customer_id, *kinds)
+    session.execute(
+        update(OneTimeLink)
+        .where(OneTimeLink.customer_id == customer_id, OneTimeLink.ended_at.is_(None))
+        .values(ended_at=clock.now())
+    )
