@@ -66,7 +66,8 @@ SOURCES = (
     "migrations",
     "demo",
     "blueprints/staff",
-    *(f"blueprints/billing/{name}.py" for name in ("invoicing", "ledger", "opening", "payments")),
+    *(f"blueprints/billing/{name}.py" for name in ("booking", "invoicing", "ledger", "opening")),
+    *(f"blueprints/billing/{name}.py" for name in ("payments", "settling")),
     *(f"core/{name}.py" for name in ("activity", "clock", "ids", "money", "outbox", "schema")),
     "bench/dataset.py",
 )

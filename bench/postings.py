@@ -1,6 +1,6 @@
 """Payments posted by several processes at once, on both databases, and notices of the gateway.
 
-A posting is what `payments.settle` does once the gateway says that money has arrived: entry, lines,
+A posting is what `settling.settle` does once the gateway says that money has arrived: entry, lines,
 balance, allocation, activity and receipt in one unit of work. The gateway answers at once here, so
 that our part alone is measured; the notices go over HTTP to the served portal, which asks the
 sandbox. Latencies count from the moment for which a posting or a notice was planned.
@@ -24,7 +24,7 @@ from sqlalchemy import func, select, update
 from bench import calibration, client, dataset, disk, pg, serving
 from bench.client import asked, share
 from bench.report import Bar, Result, Table
-from blueprints.billing import payments
+from blueprints.billing import payments, settling
 from blueprints.billing.verify import find_faults
 from core import clock, ids
 from core.db import db, reading, unit_of_work
@@ -173,7 +173,7 @@ def post(order: Mapping[str, Any]) -> list[float]:
                 time.sleep(pause)
             started = planned if order["is_planned"] else time.time()
             with app.app_context():
-                state = payments.settle(payment_id, gateway)
+                state = settling.settle(payment_id, gateway)
             if state is not PaymentState.SUCCEEDED:
                 raise RuntimeError(f"payment {payment_id} is {state}")
             with lock:

@@ -153,7 +153,7 @@ def _pay(app: Flask, accounts: list[int], count: int, waits: list[float]) -> int
 def _pay_until(
     app: Flask, accounts: list[int], is_over: Callable[[], bool], waits: list[float]
 ) -> int:
-    from blueprints.billing import payments
+    from blueprints.billing import settling, starting
     from core import form_keys
     from gateways.payments.sandbox.client import SandboxInProcess
     from gateways.payments.sandbox.store import Decision, SandboxStore
@@ -166,13 +166,13 @@ def _pay_until(
         while not is_over():
             account_id = accounts[done % len(accounts)]
             key = form_keys.check(secret, "bench", form_keys.mint(secret, "bench"), "/pay", {})
-            order = payments.Order(account_id, None, payments.Choice.OTHER, 500)
+            order = starting.Order(account_id, None, starting.Choice.OTHER, 500)
             began = time.perf_counter()
-            begun = payments.start(order, key, "/payments/{id}", gateway, RETURN_URL)
+            begun = starting.start(order, key, "/payments/{id}", gateway, RETURN_URL)
             waits.append((time.perf_counter() - began) / 2)
             store.decide(key.intent, Decision.PAY)
             began = time.perf_counter()
-            payments.settle(begun.payment_id, gateway)
+            settling.settle(begun.payment_id, gateway)
             waits.append(time.perf_counter() - began)
             done += 1
         core.db.db.session.remove()

@@ -206,7 +206,7 @@ def _check_mode(app: Flask, settings: Settings) -> None:
 def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT, SIGHUP or the end of the process that started it."""
     from app import create_app
-    from blueprints.billing import payments
+    from blueprints.billing import settling
     from core import nightly, postman, worker
 
     log.configure(settings.log)
@@ -221,7 +221,7 @@ def work(settings: Settings) -> None:
     gateways = app.extensions["message_gateways"]
 
     def ask_about_payments() -> int:
-        return payments.ask_due(payment_gateway)
+        return settling.ask_due(payment_gateway)
 
     def send_messages() -> int:
         return postman.send_due(gateways, settings.public_url)

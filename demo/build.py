@@ -26,7 +26,7 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import service as auth
-from blueprints.billing import invoicing, payments
+from blueprints.billing import invoicing, payments, settling
 from blueprints.staff import catalog, importing
 from core import activity, clock, ids, isp, migrate, passwords
 from core.db import db, unit_of_work
@@ -432,7 +432,7 @@ class _History:
     def apply(
         self, truths: Sequence[tuple[int, Truth]], account_ids: Sequence[int]
     ) -> list[PaymentState]:
-        return unit_of_work(lambda session: payments.apply(session, truths), *account_ids)
+        return unit_of_work(lambda session: settling.apply(session, truths), *account_ids)
 
     def amounts(self, wishes: Sequence[Attempt]) -> dict[int, int]:
         """What each would pay now: its share of what is owed and not on its way already."""

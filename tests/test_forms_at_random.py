@@ -26,7 +26,7 @@ from lxml import html as lxml_html
 from werkzeug.test import TestResponse
 
 from blueprints.auth import service
-from blueprints.billing import payments
+from blueprints.billing import settling
 from blueprints.billing.verify import find_faults
 from core import clock, sessions
 from core.access import PAYS
@@ -302,7 +302,7 @@ class Forms(RuleBasedStateMachine):
         for row in self.portal.bank.list_latest(2):
             self.portal.bank.decide(row.key, decision)
         with self.portal.app.app_context():
-            payments.ask_due(self.portal.gateway)
+            settling.ask_due(self.portal.gateway)
 
     @rule(seconds=st.sampled_from([2, 2, 400, 400, 4_000, 90_000]))
     def wait(self, seconds: int) -> None:

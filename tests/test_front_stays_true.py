@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from blueprints.billing import payments
+from blueprints.billing import settling
 from blueprints.billing.reconciling import reconcile
 from blueprints.staff import catalog
 from core import clock, maintenance
@@ -74,7 +74,7 @@ def press_pay(portal: Portal) -> None:
 def settle(portal: Portal) -> None:
     payment_id = portal.one("SELECT id FROM payments ORDER BY id DESC LIMIT 1")
     with portal.app.app_context():
-        payments.settle(payment_id, portal.gateway)
+        settling.settle(payment_id, portal.gateway)
 
 
 def at_the_bank(decision: Decision) -> Act:

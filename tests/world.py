@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from blueprints.billing import invoicing, opening, payments
+from blueprints.billing import invoicing, opening, payments, settling, starting
 from core import clock, passwords
 from core.db import unit_of_work
 from gateways.payments.sandbox.client import SandboxInProcess
@@ -240,6 +240,6 @@ def pay_all(
         return payment_id, account.balance_minor
 
     payment_id, _amount = unit_of_work(create, account_id)
-    payments.send(payment_id, gateway, "http://127.0.0.1:8000/pay/{id}/return")
+    starting.send(payment_id, gateway, "http://127.0.0.1:8000/pay/{id}/return")
     store.decide(key, Decision.PAY)
-    payments.settle(payment_id, gateway)
+    settling.settle(payment_id, gateway)

@@ -8,7 +8,7 @@ from wtforms import HiddenField, RadioField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, ValidationError
 
-from blueprints.billing.payments import Choice
+from blueprints.billing.starting import Choice
 from core.forms import PortalForm
 from core.isp import current_isp
 from core.money import AmountUnreadable, Money, format_plain, parse_money

@@ -16,7 +16,7 @@ from enum import StrEnum
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import payments
+from blueprints.billing import settling
 from blueprints.billing.errors import TruthMismatch
 from core import clock, ids
 from core.db import db, unit_of_work
@@ -96,7 +96,7 @@ def _take(session: Session, gateway: PaymentGateway, listed: Listed) -> PaymentS
     if payment_id is None:
         payment_id = _adopt(session, gateway, listed)
     paid_at = {payment_id: min(listed.changed_at, clock.now())}
-    return payments.apply(session, [(payment_id, listed.truth)], paid_at)[0]
+    return settling.apply(session, [(payment_id, listed.truth)], paid_at)[0]
 
 
 def _adopt(session: Session, gateway: PaymentGateway, listed: Listed) -> int:

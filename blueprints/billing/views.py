@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flask import Response, current_app, g, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.billing import bp, overview, payments
+from blueprints.billing import bp, overview, payments, settling, starting
 from blueprints.billing.errors import (
     AmountChanged,
     AmountOutOfBounds,
@@ -19,7 +19,7 @@ from blueprints.billing.errors import (
 )
 from blueprints.billing.forms import PayForm
 from blueprints.billing.overview import Due, InvoiceRow, Part, PaymentRow
-from blueprints.billing.payments import Choice
+from blueprints.billing.starting import Choice
 from core import form_guard, kept_forms
 from core.access import PAYS, greet
 from core.htmx import go_out, go_to, nothing_new, render
@@ -144,7 +144,7 @@ def pay_start() -> Response | BaseResponse:
     form = PayForm()
     if not form.validate():
         return _pay_page(form, 422)
-    order = payments.Order(
+    order = starting.Order(
         account_id=g.account_id,
         customer_id=signed_in().customer_id,
         choice=Choice(form.choice.data),
@@ -153,7 +153,7 @@ def pay_start() -> Response | BaseResponse:
         shown_minor=request.form.get(f"shown_{form.choice.data}", type=int),
     )
     try:
-        started = payments.start(
+        started = starting.start(
             order,
             form_guard.arrived_key(),
             _account_path("billing.payment_detail", public_id="{id}").replace("%7Bid%7D", "{id}"),
@@ -177,7 +177,7 @@ def payment_continue(public_id: str) -> BaseResponse:
     if gateway is None:
         raise NoGateway
     try:
-        started = payments.resume(g.account_id, public_id, gateway, _return_url())
+        started = starting.resume(g.account_id, public_id, gateway, _return_url())
     except (GatewaySilent, GatewaySaysNo):
         return _to_payment(public_id)
     return _on_its_way(started)
@@ -188,7 +188,7 @@ def payment_cancel(public_id: str) -> BaseResponse:
     gateway = payment_gateway()
     if gateway is None:
         raise NoGateway
-    payments.cancel(g.account_id, public_id, gateway)
+    settling.cancel(g.account_id, public_id, gateway)
     return _to_payment(public_id)
 
 
@@ -201,7 +201,7 @@ def _to_payment(public_id: str) -> BaseResponse:
     return go_to(_account_path("billing.payment_detail", public_id=public_id))
 
 
-def _on_its_way(started: payments.OnItsWay) -> BaseResponse:
+def _on_its_way(started: starting.OnItsWay) -> BaseResponse:
     gateway = payment_gateway()
     if started.hosted_url is None or gateway is None:
         return _to_payment(started.public_id)
@@ -220,7 +220,7 @@ def payment_return(payment_public_id: str) -> Response | BaseResponse:
     if current_isp().is_closed:
         # Nothing is written during maintenance. The worker asks as soon as it is over.
         return render("billing/payment_return.html", amount=found.amount, state=found.state)
-    state = payments.settle(found.payment_id, gateway) if gateway is not None else found.state
+    state = settling.settle(found.payment_id, gateway) if gateway is not None else found.state
     person = find_signed_in()
     if person is not None and payments.may_see(person.customer_id, found.account_id):
         return go_to(

@@ -11,7 +11,7 @@ from sqlalchemy import Column, ForeignKey, Integer, MetaData, String, Table, cre
 from sqlalchemy.orm import Session
 
 from bench import dataset
-from blueprints.billing import payments
+from blueprints.billing import settling, starting
 from blueprints.billing.verify import find_faults
 from core import activity, form_keys
 from core.db import db
@@ -36,15 +36,15 @@ def _pay(portal: Portal) -> None:
     key = form_keys.check(
         portal.settings.secret, "alice", form_keys.mint(portal.settings.secret, "alice"), "/", {}
     )
-    order = payments.Order(
+    order = starting.Order(
         portal.world.accounts["alice"],
         portal.world.customers["alice"],
-        payments.Choice.OTHER,
+        starting.Choice.OTHER,
         amount_minor=500,
     )
-    way = payments.start(order, key, "/{id}", portal.gateway, "http://127.0.0.1:8000/{id}")
+    way = starting.start(order, key, "/{id}", portal.gateway, "http://127.0.0.1:8000/{id}")
     portal.bank.decide(key.intent, Decision.PAY)
-    payments.settle(way.payment_id, portal.gateway)
+    settling.settle(way.payment_id, portal.gateway)
 
 
 @on_sqlite

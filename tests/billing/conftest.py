@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from blueprints.billing import payments
-from blueprints.billing.payments import Choice, OnItsWay, Order
+from blueprints.billing import settling, starting
+from blueprints.billing.starting import Choice, OnItsWay, Order
 from core import form_keys
 from core.db import refuse_inside_unit
 from core.form_keys import ArrivedKey
@@ -75,7 +75,7 @@ class Till:
         **order: Any,
     ) -> OnItsWay:
         world = self.portal.world
-        return payments.start(
+        return starting.start(
             Order(world.accounts[name], world.customers[name], choice, **order),
             key or self.key(name),
             "/payments/{id}",
@@ -91,7 +91,7 @@ class Till:
         return int(self.latest("id"))
 
     def settle(self, notice_id: str | None = None) -> str:
-        return str(payments.settle(self.latest_id(), self.gateway, notice_id))
+        return str(settling.settle(self.latest_id(), self.gateway, notice_id))
 
     def entry_count(self) -> int:
         return int(

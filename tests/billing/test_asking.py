@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from blueprints.billing import payments
+from blueprints.billing import settling, starting
 from blueprints.billing.errors import GatewaySilent, NothingToPay, PaymentUnderWay
 from core import clock
 from gateways.payments.base import GatewayState, Truth
@@ -46,7 +46,7 @@ def test_payment_that_the_bank_knows_in_other_words_is_taken_back(till: Till) ->
     start_unanswered(till)
     till.portal.execute("UPDATE accounts SET language = 'es' WHERE number = '1001'")
     account_id = till.portal.world.accounts["alice"]
-    again = payments.resume(account_id, till.latest("public_id"), till.gateway, RETURN_URL)
+    again = starting.resume(account_id, till.latest("public_id"), till.gateway, RETURN_URL)
     assert (again.hosted_url, till.latest("state")) == (None, "cancelled")
     assert till.start().hosted_url
 
@@ -56,7 +56,7 @@ def test_continuing_leads_to_the_page_that_the_lost_answer_named(till: Till) -> 
     till.settle()
     account_id = till.portal.world.accounts["alice"]
     for _ in range(2):
-        again = payments.resume(account_id, till.latest("public_id"), till.gateway, RETURN_URL)
+        again = starting.resume(account_id, till.latest("public_id"), till.gateway, RETURN_URL)
         assert (again.hosted_url or "").startswith(till.gateway.origin)
     assert till.gateway.calls.count("start") == 2
     assert len(till.portal.bank.list_latest(9)) == 1
@@ -78,7 +78,7 @@ def test_start_that_arrives_after_its_payment_ended_is_taken_back(till: Till) ->
     def cancel_meanwhile(call: str) -> None:
         if call == "start":
             till.gateway.before = lambda _call: None
-            assert payments.cancel(
+            assert settling.cancel(
                 till.portal.world.accounts["alice"], till.latest("public_id"), till.gateway
             ) is PaymentState.CANCELLED  # fmt: skip
 
@@ -109,7 +109,7 @@ def test_bank_that_denies_a_payment_it_has_answered_is_not_believed_at_once(
     tick(minutes=10)
     assert till.settle() == "unknown"
     account_id = till.portal.world.accounts["alice"]
-    assert payments.cancel(account_id, till.latest("public_id"), till.gateway) == "unknown"
+    assert settling.cancel(account_id, till.latest("public_id"), till.gateway) == "unknown"
     tick(hours=13)
     assert till.settle() == "expired"
 
@@ -130,7 +130,7 @@ def test_silence_to_a_cancel_leaves_the_payment_unknown(till: Till) -> None:
     till.start()
     lose(till, "cancel", "after")
     account_id = till.portal.world.accounts["alice"]
-    assert payments.cancel(account_id, till.latest("public_id"), till.gateway) == "unknown"
+    assert settling.cancel(account_id, till.latest("public_id"), till.gateway) == "unknown"
     assert till.settle() == "cancelled"
 
 
@@ -147,14 +147,14 @@ def test_notice_of_late_money_is_followed_up_though_the_bank_is_silent(
         key=key,
     )
     lose(till, "ask", "before")
-    assert payments.take_notice(till.gateway, "late", key)
+    assert settling.take_notice(till.gateway, "late", key)
     for _ in range(3):
         tick(minutes=30)
-        payments.ask_due(till.gateway)
+        settling.ask_due(till.gateway)
     assert till.latest("state") == "expired"
     till.gateway.loses = lambda _call: None
     tick(hours=6)
-    assert payments.ask_due(till.gateway) == 1
+    assert settling.ask_due(till.gateway) == 1
     assert (till.latest("state"), till.entry_count()) == ("succeeded", 1)
     assert till.latest("ask_at") is None
 
@@ -167,10 +167,10 @@ def test_bank_that_says_no_ends_the_questions_about_an_ended_payment(
     till.portal.bank.decide(key, Decision.DECLINE)
     assert till.settle() == "declined"
     lose(till, "ask", "before")
-    payments.take_notice(till.gateway, "again", key)
+    settling.take_notice(till.gateway, "again", key)
     till.gateway.loses = lambda _call: None
     tick(hours=1)
-    assert payments.ask_due(till.gateway) == 1
+    assert settling.ask_due(till.gateway) == 1
     assert till.latest("ask_at") is None
     assert till.latest("state") == "declined"
 
@@ -183,7 +183,7 @@ def test_visits_of_the_return_page_do_not_put_off_the_worker(till: Till, tick: T
         visitor.get(f"/pay/{till.latest('public_id')}/return")
     assert till.latest("ask_at") == planned
     tick(minutes=2)
-    assert payments.ask_due(till.gateway) == 1
+    assert settling.ask_due(till.gateway) == 1
 
 
 def test_debit_that_is_on_its_way_does_not_become_a_page_again(till: Till) -> None:
@@ -191,7 +191,7 @@ def test_debit_that_is_on_its_way_does_not_become_a_page_again(till: Till) -> No
     till.portal.bank.decide(till.latest("key"), Decision.DEBIT)
     assert till.settle() == "processing"
     truth = replace(till.gateway.ask(till.latest("key")), state=GatewayState.PENDING)
-    state = payments._apply_one(
+    state = settling.apply_one(
         till.latest_id(), till.portal.world.accounts["alice"], truth, "sandbox", None
     )
     assert state == "processing"
@@ -218,7 +218,7 @@ def test_truth_that_is_not_our_intent_books_nothing(
     till.portal.bank.decide(till.latest("key"), Decision.PAY)
     truth = replace(till.gateway.ask(till.latest("key")), **lie)  # type: ignore[arg-type]
     account_id = till.portal.world.accounts["alice"]
-    state = payments._apply_one(till.latest_id(), account_id, truth, "sandbox", "event")
+    state = settling.apply_one(till.latest_id(), account_id, truth, "sandbox", "event")
     assert (state, till.entry_count()) == ("unknown", 0)
     assert till.portal.one("SELECT count(*) FROM gateway_notices") == 0
     assert any(record.levelname == "CRITICAL" for record in caplog.records)
@@ -240,7 +240,7 @@ def test_one_payment_that_cannot_be_settled_does_not_hold_up_the_others(
 
     till.gateway.ask = break_off  # type: ignore[method-assign]
     tick(minutes=10)
-    assert payments.ask_due(till.gateway) == 2
+    assert settling.ask_due(till.gateway) == 2
     assert till.latest("state") == "succeeded"
 
 
@@ -280,7 +280,7 @@ def test_in_a_month_no_payment_stays_unknown_for_a_day(till: Till, tick: Tick, s
     for _hour in range(30 * 24):
         if dice.random() < 0.2:
             name = dice.choice(names)
-            choice = payments.Choice.OTHER
+            choice = starting.Choice.OTHER
             try:
                 till.start(name, choice, amount_minor=dice.randrange(100, 5000))
                 till.portal.bank.decide(till.latest("key"), dice.choice([*Decision]))
@@ -288,7 +288,7 @@ def test_in_a_month_no_payment_stays_unknown_for_a_day(till: Till, tick: Tick, s
                 pass
         for _ in range(3):
             tick(minutes=20)
-            payments.ask_due(till.gateway)
+            settling.ask_due(till.gateway)
         now = clock.now()
         unknown = {row for (row,) in till.portal.rows(
             "SELECT id FROM payments WHERE state = 'unknown'")}  # fmt: skip
@@ -297,7 +297,7 @@ def test_in_a_month_no_payment_stays_unknown_for_a_day(till: Till, tick: Tick, s
     assert worst < timedelta(hours=24)
     tick(days=2)
     till.gateway.loses = lambda _call: None
-    payments.ask_due(till.gateway)
+    settling.ask_due(till.gateway)
     ours = dict(till.portal.rows("SELECT key, state FROM payments WHERE key NOT LIKE 'world%'"))
     assert len(ours) > 30
     for row in till.portal.bank.list_latest(1000):
@@ -315,14 +315,14 @@ def test_bank_debit_may_take_ten_banking_days(till: Till, tick: Tick) -> None:
     before = len(till.gateway.calls)
     for _hour in range(24 * 13):
         tick(hours=1)
-        payments.ask_due(till.gateway)
+        settling.ask_due(till.gateway)
     assert till.latest("state") == "processing"
     # A few questions on the first day, then one a day.
     assert 13 <= len(till.gateway.calls) - before <= 20
     with pytest.raises(NothingToPay):
         till.start()
     tick(days=2)
-    payments.ask_due(till.gateway)
+    settling.ask_due(till.gateway)
     assert (till.latest("state"), till.entry_count()) == ("succeeded", 1)
     bank.close()
 
@@ -336,7 +336,7 @@ def test_unknown_payment_is_asked_about_at_five_minutes_an_hour_and_then_daily(
     asked: list[float] = []
     for seconds in [5] * 120 + [60] * 120 + [600] * 6 * 80:
         tick(seconds=seconds)
-        if payments.ask_due(till.gateway):
+        if settling.ask_due(till.gateway):
             asked.append((clock.now() - NOW) / timedelta(hours=1))
     assert [round(hours * 60) for hours in asked if 1 / 30 < hours < 2] == [5, 60]
     day = [4, 7, 10, 13, 16, 19, 22, 23]

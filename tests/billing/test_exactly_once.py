@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from blueprints.billing import payments
+from blueprints.billing import settling
 from gateways.payments.sandbox.store import Decision
 from gateways.payments.signatures import signature_header
 from tests.conftest import Portal, together
@@ -128,7 +128,7 @@ def test_return_notice_and_worker_at_once_make_one_entry(portal: Portal) -> None
         if number % 3 == 1:
             return send_notice(portal, key, f"event-{number}")
         with portal.app.app_context():
-            return payments.ask_due(portal.gateway)
+            return settling.ask_due(portal.gateway)
 
     answers = together(12, come)
     assert not [answer for answer in answers if isinstance(answer, Exception)], answers

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from blueprints.billing import payments
+from blueprints.billing import settling, starting
 from blueprints.billing.errors import (
     GatewaySaysNo,
     GatewaySilent,
@@ -20,7 +20,7 @@ from blueprints.billing.errors import (
     NothingToPay,
     PaymentUnderWay,
 )
-from blueprints.billing.payments import Choice
+from blueprints.billing.starting import Choice
 from blueprints.billing.verify import find_faults
 from core import clock
 from core.db import db, reading
@@ -109,19 +109,19 @@ class Billing(RuleBasedStateMachine):
         gateway = self.till.gateway
         gateway.loses = lambda _call: lost
         if how == "return":
-            payments.settle(payment_id, gateway)
+            settling.settle(payment_id, gateway)
         elif how == "notice":
-            payments.take_notice(gateway, f"event-{key}-{number}", key)
+            settling.take_notice(gateway, f"event-{key}-{number}", key)
         elif how == "cancel":
-            payments.cancel(account_id, public_id, gateway)
+            settling.cancel(account_id, public_id, gateway)
         else:
             with suppress(GatewaySilent, GatewaySaysNo):
-                payments.resume(account_id, public_id, gateway, RETURN_URL)
+                starting.resume(account_id, public_id, gateway, RETURN_URL)
 
     @rule(lost=LOST)
     def work(self, lost: str | None) -> None:
         self.till.gateway.loses = lambda _call: lost
-        payments.ask_due(self.till.gateway)
+        settling.ask_due(self.till.gateway)
 
     @rule(name=NAMES)
     def issue(self, name: str) -> None:
@@ -144,7 +144,7 @@ class Billing(RuleBasedStateMachine):
         self.till.gateway.loses = lambda _call: None
         for _ in range(3):
             self._pass(90_000)
-            payments.ask_due(self.till.gateway)
+            settling.ask_due(self.till.gateway)
         self.books_add_up()
         ours = dict(self.till.portal.rows("SELECT key, state FROM payments"))
         for row in self.till.portal.bank.list_latest(100):

@@ -8,7 +8,7 @@ import random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blueprints.billing.payments import Choice
+from blueprints.billing.starting import Choice
 from core import clock
 from gateways.payments.sandbox.notices import notice_body
 from gateways.payments.sandbox.store import Decision

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from blueprints.billing import payments
+from blueprints.billing import settling
 from blueprints.billing.reconciling import Finding, reconcile
 from core import clock
 from gateways.payments.base import StartOrder
@@ -89,7 +89,7 @@ def test_second_run_and_the_worker_change_nothing(ctx: Portal) -> None:
     assert run(ctx) == [Finding.BOOKED]
     entries = ctx.one("SELECT count(*) FROM journal_entries")
     assert run(ctx) == [Finding.KNOWN]
-    payments.ask_due(ctx.gateway)
+    settling.ask_due(ctx.gateway)
     assert ctx.one("SELECT count(*) FROM journal_entries") == entries
 
 
@@ -112,7 +112,7 @@ def test_debit_on_its_way_is_known_from_then_on(ctx: Portal, tick: Tick) -> None
     assert row(ctx, "state") == ("processing",)
     assert run(ctx) == [Finding.KNOWN]
     tick(minutes=30)
-    payments.ask_due(ctx.gateway)
+    settling.ask_due(ctx.gateway)
     assert row(ctx, "state") == ("succeeded",)
 
 

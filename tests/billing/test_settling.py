@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from blueprints.billing import invoicing, ledger, opening, payments
+from blueprints.billing import booking, invoicing, ledger, opening, settling
 from blueprints.billing.errors import AmountOutOfBounds, InvoiceNotFound, NothingToPay
-from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR, Choice
+from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR
+from blueprints.billing.starting import Choice
 from core import clock
 from core.db import unit_of_work
 from gateways.payments.sandbox.store import Decision
@@ -229,7 +230,7 @@ def test_hold_ends_with_the_entry_or_not_at_all(
         raise RuntimeError("the machine stops here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(payments, "_queue_receipts", fail)
+        patch.setattr(booking, "_queue_receipts", fail)
         with pytest.raises(RuntimeError, match="stops here"):
             till.settle()
     assert standing(till.portal, "mallory") == {"unpaid"}
@@ -268,7 +269,7 @@ def test_of_several_that_are_applied_at_once_each_outdates_its_pages(till: Till)
     revisions = "SELECT revision FROM accounts WHERE number IN ('1001', '2002') ORDER BY number"
     before = till.portal.rows(revisions)
     ids = [till.portal.world.accounts[name] for name in ("alice", "mallory")]
-    states = unit_of_work(lambda session: payments.apply(session, truths), *ids)
+    states = unit_of_work(lambda session: settling.apply(session, truths), *ids)
     assert states == ["succeeded", "declined"]
     after = till.portal.rows(revisions)
     assert all(new > old for (old,), (new,) in zip(before, after, strict=True))

@@ -7,9 +7,9 @@ import random
 from collections.abc import Callable, Iterable
 from datetime import date
 
-from blueprints.billing import payments
+from blueprints.billing import settling
 from blueprints.billing.errors import PaymentUnderWay
-from blueprints.billing.payments import Choice
+from blueprints.billing.starting import Choice
 from blueprints.billing.verify import find_faults
 from core.db import db, reading
 from gateways.payments.base import Started, StartOrder
@@ -72,10 +72,10 @@ def trade(portal: Portal, dice: random.Random, tell: Tell, rounds: int = 1) -> N
             key = portal.one("SELECT key FROM payments WHERE id = :id", id=begun.payment_id)
             portal.bank.decide(key, dice.choice(DECISIONS))
             if dice.random() < 0.5:
-                state = payments.settle(begun.payment_id, till.gateway)
+                state = settling.settle(begun.payment_id, till.gateway)
                 tell(f"{state.value} {begun.public_id}")
             else:
-                payments.take_notice(till.gateway, f"event-{key}", key)
+                settling.take_notice(till.gateway, f"event-{key}", key)
                 tell(f"noticed event-{key}")
         for invoice_id in world.issue_month(portal.world, (dice.choice(NAMES),), date(2030, 1, 1)):
             tell(f"invoiced {invoice_id}")
@@ -115,11 +115,11 @@ def finish(portal: Portal) -> None:
     )
     for payment_id, account_id, public_id, key in open_payments:
         if key not in at_bank:
-            payments.cancel(account_id, public_id, gateway)
+            settling.cancel(account_id, public_id, gateway)
             continue
         if not at_bank[key].is_final:
             portal.bank.decide(key, Decision.PAY)
-        payments.settle(payment_id, gateway)
+        settling.settle(payment_id, gateway)
     assert not portal.rows("SELECT id FROM payments WHERE ended_at IS NULL")
     ours = dict(portal.rows("SELECT key, state FROM payments WHERE key NOT LIKE 'world%'"))
     theirs = {row.key: row.state.value for row in portal.bank.list_latest(100_000)}

@@ -18,7 +18,7 @@ from sqlalchemy.pool import QueuePool
 from werkzeug.test import TestResponse
 
 from app import create_app
-from blueprints.billing import payments
+from blueprints.billing import settling
 from core import postman, worker
 from core.db import db, unit_of_work
 from core.outbox import Letter, queue
@@ -338,7 +338,7 @@ def test_notice_that_arrives_while_the_bank_cannot_be_asked_loses_nothing(
     gateway.loses = lambda _call: None
     tick(minutes=6)
     with portal.app.app_context():
-        payments.ask_due(gateway)
+        settling.ask_due(gateway)
     assert state_of(portal, key) == "succeeded"
     assert len(portal.bank.list_latest(9)) == 1
 

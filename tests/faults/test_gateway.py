@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from blueprints.billing import payments
+from blueprints.billing import settling, starting
 from blueprints.billing.errors import GatewaySaysNo, GatewaySilent
-from blueprints.billing.payments import Choice, Order
+from blueprints.billing.starting import Choice, Order
 from core import form_keys
 from core.db import db
 from gateways.outbound import AllowedOrigin, OutboundClient
@@ -51,7 +51,7 @@ def start(ctx: Portal, gateway: SandboxGateway, amount_minor: int) -> None:
         ctx.world.accounts["alice"], ctx.world.customers["alice"], Choice.OTHER, amount_minor
     )
     with contextlib.suppress(GatewaySilent, GatewaySaysNo):
-        payments.start(order, key, "/payments/{id}", gateway, RETURN_URL)
+        starting.start(order, key, "/payments/{id}", gateway, RETURN_URL)
 
 
 def test_every_payment_is_charged_once_or_not_at_all(
@@ -80,9 +80,9 @@ def test_every_payment_is_charged_once_or_not_at_all(
         tick(seconds=90)
         for turn in range(60):
             if turn > 3 and decision is None:
-                state = payments.cancel(ctx.world.accounts["alice"], public_id, gateway)
+                state = settling.cancel(ctx.world.accounts["alice"], public_id, gateway)
             else:
-                state = payments.settle(payment_id, gateway)
+                state = settling.settle(payment_id, gateway)
             if state in ENDED:
                 break
             tick(minutes=20)

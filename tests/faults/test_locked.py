@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import core.db
-from blueprints.billing import payments
+from blueprints.billing import settling
 from core.db import QUEUE_SECONDS, db, writer_queue
 from core.postman import send_due
 from gateways.messages.mailbox import Mailbox
@@ -105,12 +105,12 @@ def test_what_is_due_waits_until_the_database_is_free(
     with held_by_another_program(portal):
         assert says_later(alice.get(f"/pay/{public_id}/return"))
         with portal.app.app_context(), pytest.raises(core.db.DatabaseBusy):
-            payments.ask_due(portal.gateway)
+            settling.ask_due(portal.gateway)
         with portal.app.app_context(), pytest.raises(core.db.DatabaseBusy):
             send_due({"email": mailbox}, portal.settings.public_url)
     tick(minutes=2)
     with portal.app.app_context():
-        payments.ask_due(portal.gateway)
+        settling.ask_due(portal.gateway)
         send_due({"email": mailbox}, portal.settings.public_url)
     assert portal.one("SELECT state FROM payments WHERE public_id = :id", id=public_id) == (
         "succeeded"

@@ -14,7 +14,7 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
-from blueprints.billing import payments
+from blueprints.billing import payments, settling
 from blueprints.billing.payments import NewPayment
 from core import clock
 from core.db import db, unit_of_work
@@ -80,7 +80,7 @@ class Stream:
         def work(session: Session) -> None:
             new = NewPayment(key, account_id, None, None, 100)
             [(payment_id, _public_id)] = payments.create(session, [new], "sandbox")
-            payments.apply(session, [(payment_id, truth)])
+            settling.apply(session, [(payment_id, truth)])
 
         unit_of_work(work, account_id)
         self.acknowledged.append(key)

@@ -1,0 +1,196 @@
+"""Booking money that has arrived: its entry, the invoices it settles, the holds it lifts, the
+receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Select, Update, bindparam, func, select, update
+from sqlalchemy.orm import Session
+
+from blueprints.billing import ledger
+from core import activity, clock, outbox
+from core.isp import current_isp
+from gateways.payments.base import Truth
+from models import (
+    Account,
+    Contact,
+    ContactKind,
+    Customer,
+    EntryKind,
+    HoldReason,
+    Invoice,
+    InvoiceBalance,
+    Line,
+    LineHold,
+    Payment,
+    PaymentState,
+)
+
+
+def book(
+    session: Session,
+    received: Sequence[tuple[Payment, Truth]],
+    paid_at: Mapping[int, datetime],
+) -> None:
+    """Post the entries of payments that have arrived, settle invoices, lift holds, tell people."""
+    now = clock.now()
+    isp = current_isp()
+    today = clock.today(isp.timezone)
+    arrived_at = {payment.id: paid_at.get(payment.id, now) for payment, _ in received}
+    entry_ids = ledger.post(
+        session,
+        [
+            ledger.Posting(
+                key=f"payment:{payment.public_id}",
+                kind=EntryKind.PAYMENT,
+                account_id=payment.account_id,
+                booked_on=clock.day_of(arrived_at[payment.id], isp.timezone),
+                description="Payment",
+                lines=(
+                    (f"gateway:{payment.gateway}", payment.amount_minor),
+                    (ledger.RECEIVABLE, -payment.amount_minor),
+                ),
+            )
+            for payment, _ in received
+        ],
+        isp.currency,
+    )
+    for (payment, truth), entry_id in zip(received, entry_ids, strict=True):
+        payment.state = PaymentState.SUCCEEDED.value
+        payment.entry_id = entry_id
+        payment.revision += 1
+        payment.gateway_reference = truth.reference or payment.gateway_reference
+        payment.method = truth.method[:120]
+        payment.decline_reason = ""
+        payment.ended_at = arrived_at[payment.id]
+        payment.ask_at = None
+        payment.claimed_until_at = None
+    session.flush()
+    ledger.allocate(
+        session,
+        [
+            ledger.Credit(payment.account_id, entry_id, payment.amount_minor, payment.invoice_id)
+            for (payment, _), entry_id in zip(received, entry_ids, strict=True)
+        ],
+        now,
+    )
+    account_ids = sorted({payment.account_id for payment, _ in received})
+    _lift_unpaid_holds(session, account_ids, today, now)
+    activity.record(
+        session,
+        [
+            activity.Event(
+                "payment_received",
+                arrived_at[payment.id],
+                account_id=payment.account_id,
+                customer_id=payment.customer_id,
+                facts={
+                    "amount_minor": payment.amount_minor,
+                    "currency": payment.currency,
+                    "payment": payment.public_id,
+                },
+            )
+            for payment, _ in received
+        ],
+    )
+    _queue_receipts(session, [payment for payment, _ in received])
+
+
+def _lifting() -> Update:
+    overdue = (
+        select(InvoiceBalance.account_id)
+        .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
+        .where(
+            InvoiceBalance.account_id.in_(bindparam("accounts", expanding=True)),
+            InvoiceBalance.settled_at.is_(None),
+            Invoice.due_on < bindparam("today"),
+        )
+    )
+    lines = select(Line.id).where(
+        Line.account_id.in_(bindparam("accounts", expanding=True)), Line.account_id.not_in(overdue)
+    )
+    return (
+        update(LineHold)
+        .where(
+            LineHold.line_id.in_(lines),
+            LineHold.reason == HoldReason.UNPAID.value,
+            LineHold.released_at.is_(None),
+        )
+        .values(released_at=bindparam("now"))
+    )
+
+
+_LIFT_UNPAID_HOLDS = _lifting()
+
+
+def _lift_unpaid_holds(
+    session: Session, account_ids: Sequence[int], today: date, now: datetime
+) -> None:
+    """Release holds for `unpaid` of accounts that owe nothing overdue any more (DESIGN §3)."""
+    session.connection().execute(
+        _LIFT_UNPAID_HOLDS, {"accounts": account_ids, "today": today, "now": now}
+    )
+
+
+def _finding_addressees() -> Select[int, Any, str, str]:
+    oldest = (
+        select(Contact.value)
+        .where(
+            Contact.account_id == Payment.account_id,
+            Contact.kind == ContactKind.EMAIL,
+            Contact.ended_on.is_(None),
+        )
+        .order_by(Contact.since_on, Contact.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            Payment.id,
+            func.coalesce(oldest, Customer.email_key).label("address"),
+            Customer.language,
+            Account.number,
+        )
+        .join(Customer, Customer.id == Payment.customer_id)
+        .join(Account, Account.id == Payment.account_id)
+        .where(Payment.id.in_(bindparam("payments", expanding=True)))
+    )
+
+
+_FIND_ADDRESSEES = _finding_addressees()
+
+
+def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
+    """One receipt by e-mail for each payment somebody made while signed in."""
+    with_customer = [payment for payment in payments if payment.customer_id is not None]
+    if not with_customer:
+        return
+    addressees = {
+        row.id: row
+        for row in session.connection().execute(
+            _FIND_ADDRESSEES, {"payments": [payment.id for payment in with_customer]}
+        )
+    }
+    outbox.queue(
+        session,
+        [
+            outbox.Letter(
+                "receipt",
+                addressees[payment.id].address,
+                addressees[payment.id].language,
+                account_id=payment.account_id,
+                customer_id=payment.customer_id,
+                facts={
+                    "amount_minor": payment.amount_minor,
+                    "currency": payment.currency,
+                    "payment": payment.public_id,
+                    "account_number": addressees[payment.id].number,
+                },
+            )
+            for payment in with_customer
+            if addressees[payment.id].address
+        ],
+    )
