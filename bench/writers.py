@@ -8,7 +8,6 @@ the demo is built (bar 67).
 from __future__ import annotations
 
 import random
-import secrets
 import shutil
 import tempfile
 import time
@@ -23,7 +22,7 @@ from flask import Flask
 import core.db
 from bench import calibration
 from bench.report import Bar, Result, Table
-from core.settings import ROOT, Settings
+from core.settings import ROOT, read_settings
 
 WRITERS = 8
 SECONDS = {"small": 5.0, "full": 60.0}
@@ -68,22 +67,7 @@ def _portal(data: Path) -> Flask:
     from app import create_app
     from core.migrate import upgrade
 
-    data.mkdir()
-    settings = Settings(
-        data=data,
-        database_url=f"sqlite:///{data / 'lastmile.db'}",
-        secret=secrets.token_bytes(64),
-        is_demo=True,
-        host="127.0.0.1",
-        port=8000,
-        public_url="http://127.0.0.1:8000",
-        processes=1,
-        proxy_count=0,
-        shared_networks=(),
-        payment_gateway="",
-        smtp_url="",
-        mail_from="",
-    )
+    settings = read_settings({"LASTMILE_DATA": str(data), "LASTMILE_DEMO": "1"})
     app = create_app(settings)
     with app.app_context():
         upgrade(settings)
