@@ -34,6 +34,7 @@ from core import (
     maintenance,
     metrics,
     nightly,
+    proxies,
     supervisor,
     templates,
     vital_signs,
@@ -118,7 +119,8 @@ def create_app(settings: Settings | None = None, *, has_commands: bool = True) -
     _observe(app, settings)
     if settings.proxy_count:
         count = settings.proxy_count
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
+        fixed = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)
+        app.wsgi_app = proxies.Watched(fixed, count, settings.data)  # type: ignore[method-assign]
     templates.install(app, _page_context)
     _install_extensions(app, settings)
     _register(app)

@@ -23,7 +23,7 @@ from flask import current_app
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import backup, backup_file, clock, maintenance, migrate, nightly, outbox, worker
+from core import backup, backup_file, clock, maintenance, migrate, nightly, outbox, proxies, worker
 from core.backup_file import BadBackup
 from core.db import check_engine, db
 from core.isp import current_isp
@@ -380,6 +380,14 @@ def _proxy(settings: Settings) -> _Said:
             f"The portal listens at {settings.host} without TLS.",
             "put a web server in front of it, unset LASTMILE_HOST, set LASTMILE_PROXY_COUNT=1",
         )
+    missing = proxies.find_missing(settings.data, settings.proxy_count)
+    if missing is not None:
+        return _wrong(
+            f"A request came through {missing.found} {_proxies(missing.found)} on "
+            f"{missing.seen_at:%Y-%m-%d %H:%M} UTC, and LASTMILE_PROXY_COUNT is "
+            f"{missing.expected}: whoever asks so can pretend to have any address.",
+            f"set LASTMILE_PROXY_COUNT={missing.found}, or close the way past the outer proxy",
+        )
     if is_public:
         return _note(
             f"The portal listens at {settings.host}: whoever reaches it past the proxy can "
@@ -391,7 +399,11 @@ def _proxy(settings: Settings) -> _Said:
         remedy = "set LASTMILE_PUBLIC_URL to the address that subscribers use"
         return _ok(said) if settings.is_demo else _note(said, remedy)
     count = settings.proxy_count
-    return _ok(f"{count} {'proxy' if count == 1 else 'proxies'} in front of {settings.public_url}.")
+    return _ok(f"{count} {_proxies(count)} in front of {settings.public_url}.")
+
+
+def _proxies(count: int) -> str:
+    return "proxy" if count == 1 else "proxies"
 
 
 def _mail(settings: Settings) -> _Said:

@@ -252,6 +252,25 @@ def test_proxies(changes: dict[str, Any], level: Level, words: str) -> None:
     assert (found.level, words in found.words) == (level, True), found
 
 
+def test_proxy_count_that_is_too_high_shows_in_requests(tmp_path: Path) -> None:
+    settings = replace(_settings(tmp_path, "sqlite:////x"), public_url=HTTPS, proxy_count=2)
+
+    def after(*addresses: str) -> doctor.Finding:
+        client = create_app(settings).test_client()
+        for value in addresses:
+            client.get("/static/none", base_url=HTTPS, headers={"X-Forwarded-For": value})
+        found = doctor._proxy(settings)
+        return doctor.Finding("proxy", found.level, found.words, found.remedy)
+
+    assert after("", "198.51.100.7, 10.0.0.1", "1, 2, 3").level is Level.OK
+    found = after("198.51.100.7, 10.0.0.1", "10.0.0.1")
+    assert is_wrong(found, "came through 1 proxy")
+    assert "LASTMILE_PROXY_COUNT=1" in found.remedy
+    assert doctor._proxy(replace(settings, proxy_count=1)).level is Level.OK
+    with clock.set_to(clock.now() + timedelta(hours=25)):
+        assert doctor._proxy(settings).level is Level.OK
+
+
 @contextmanager
 def with_mail(portal: Portal, url: str) -> Iterator[None]:
     before = portal.app.extensions["message_gateways"]
