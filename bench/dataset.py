@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -389,7 +389,7 @@ class Dataset:
 
 
 def _key() -> str:
-    digest = hashlib.sha256(date.today().isoformat().encode())  # noqa: DTZ011 - the demo's day
+    digest = hashlib.sha256(datetime.now().astimezone().date().isoformat().encode())
     for source in SOURCES:
         path = ROOT / source
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -125,7 +126,7 @@ def prepare(settings: Settings, count: int) -> list[tuple[int, str]]:
                 for number, account in enumerate(batch, first)
             ]
             created = unit_of_work(
-                lambda session, news=news: payments.create(session, news, Paid.name),  # type: ignore[misc]
+                partial(payments.create, payments=news, gateway_name=Paid.name),
                 *(account.id for account in batch),
             )
             made += [(row[0], new.key) for row, new in zip(created, news, strict=True)]

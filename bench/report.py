@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 from core.settings import ROOT
@@ -120,5 +120,5 @@ def write(name: str, command: str, result: Result, page: Path = PAGE) -> None:
         raise ValueError(f"{page.name} has no place for {name}: add {begin} and {end}")
     before, rest = text.split(begin, 1)
     after = rest.split(end, 1)[1]
-    made = f"`{command}`, {date.today().isoformat()}, {machine()}"  # noqa: DTZ011 - a label
+    made = f"`{command}`, {datetime.now().astimezone().date().isoformat()}, {machine()}"
     page.write_text(f"{before}{begin}\n{made}\n\n{result.markdown()}\n{end}{after}")

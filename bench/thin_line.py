@@ -21,7 +21,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
 from bench import calibration, dataset, serving
 from bench.report import Bar, Result, Table
@@ -54,7 +54,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PHONE = {"viewport": {"width": 360, "height": 640}, "locale": "en-US"}
+PHONE: ViewportSize = {"width": 360, "height": 640}
 
 # Notes when that has been painted for which a person came: the first field, or the page's heart.
 _WATCH = """
@@ -248,7 +248,7 @@ def travel(
     line: ThinLine, entrance: int, browser: Browser, take: Callable[[Journey], None]
 ) -> Journey:
     """Take a journey in a browser that has never been here."""
-    context: BrowserContext = browser.new_context(**PHONE)  # type: ignore[arg-type]
+    context: BrowserContext = browser.new_context(viewport=PHONE, locale="en-US")
     context.set_default_timeout(30_000)
     context.add_init_script(_WATCH)
     try:

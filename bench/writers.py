@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from flask import Flask
 
@@ -87,11 +88,8 @@ def _timed_units() -> Iterator[list[float]]:
         finally:
             took.append(time.perf_counter() - began)
 
-    core.db._once = timed  # type: ignore[assignment]
-    try:
+    with patch.object(core.db, "_once", timed):
         yield took
-    finally:
-        core.db._once = once
 
 
 def _share(values: list[float], share: float) -> float:

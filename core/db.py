@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from flask import g
@@ -26,12 +26,16 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    CursorResult,
+    Delete,
     Engine,
-    cast,
+    Insert,
+    Update,
     event,
     func,
     select,
 )
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -46,9 +50,14 @@ T = TypeVar("T")
 db = SQLAlchemy(metadata=Base.metadata, session_options={"autoflush": False})
 
 
+def count_changed(session: Session, statement: Delete | Insert | Update) -> int:
+    """Run a statement that changes rows; how many it changed."""
+    return cast("CursorResult[Any]", session.execute(statement)).rowcount
+
+
 def total(column: Any) -> ColumnElement[int]:
     """The sum of an integer column as an integer, 0 over no rows (PostgreSQL sums to numeric)."""
-    return func.coalesce(cast(func.sum(column), BigInteger), 0)
+    return func.coalesce(sql_cast(func.sum(column), BigInteger), 0)
 
 
 class _IdleReaders:
@@ -66,8 +75,7 @@ class _IdleReaders:
             return self._idle.pop()
         except IndexError:
             made = engine.raw_connection()
-            connection = made.dbapi_connection
-            assert connection is not None  # noqa: S101 - it was just opened
+            connection = cast("DBAPIConnection", made.dbapi_connection)
             made.detach()
             return connection
 
@@ -105,8 +113,7 @@ def _open_reader(engine: Engine) -> tuple[DBAPIConnection, Callable[..., None]]:
     """A connection, and what gives it back (or, with `is_gone`, away)."""
     if engine.dialect.name != "sqlite":
         pooled = engine.raw_connection()
-        connection = pooled.dbapi_connection
-        assert connection is not None  # noqa: S101 - it was just taken
+        connection = cast("DBAPIConnection", pooled.dbapi_connection)
 
         def give_back_pooled(*, is_gone: bool) -> None:
             if is_gone:
@@ -136,6 +143,7 @@ def forget_reader(*, is_gone: bool = False) -> None:
 
 
 ATTEMPTS = 5
+_DICE = random.SystemRandom()
 QUEUE_SECONDS = 5.0
 BUSY_MILLISECONDS = 5_000
 _RETRIED_SQLSTATES = ("40001", "40P01")
@@ -403,7 +411,7 @@ def unit_of_work(
             if not _is_transient(error) or conflicts > 1 or attempt == ATTEMPTS - 1:
                 raise
         metrics.note_write_retry()
-        time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - jitter, not a secret
+        time.sleep(_DICE.uniform(0, 0.01 * 2**attempt))
     raise AssertionError("unreachable")  # pragma: no cover
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from core import clock
-from core.db import unit_of_work
+from core.db import count_changed, unit_of_work
 from models import FormKey
 
 VALID = timedelta(hours=48)
@@ -138,5 +138,4 @@ def once(key: ArrivedKey, work: Callable[[Session], str], *account_ids: int) -> 
 
 def delete_old(session: Session, now: datetime) -> int:
     """Delete rows of keys that have long stopped being valid; returns how many."""
-    result = session.execute(delete(FormKey).where(FormKey.arrived_at < now - KEPT))
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    return count_changed(session, delete(FormKey).where(FormKey.arrived_at < now - KEPT))

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -60,7 +61,7 @@ def _closing(wsgi_app: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _descriptors() -> list[int]:
-    return [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - names are enough
+    return [int(path.name) for path in Path("/proc/self/fd").iterdir()]
 
 
 def _stop_accepting(places: set[tuple[int, int]]) -> None:

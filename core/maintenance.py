@@ -26,7 +26,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from core import clock, constant_pages, htmx, isp
-from core.db import unit_of_work
+from core.db import count_changed, unit_of_work
 from core.isp import IspView, MaintenanceWindow, current_isp
 from models import Isp, Maintenance
 
@@ -109,7 +109,7 @@ def clear_window(folder: Path) -> bool:
     """End maintenance, or take an announcement back; False when there was neither."""
 
     def work(session: Session) -> bool:
-        gone = session.execute(delete(Maintenance)).rowcount  # type: ignore[attr-defined]
+        gone = count_changed(session, delete(Maintenance))
         if gone:
             session.execute(update(Isp).values(revision=Isp.revision + 1))
         return bool(gone)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from sqlalchemy.engine import make_url
 
@@ -90,10 +90,10 @@ def script(dump_file: Path) -> Iterator[IO[bytes]]:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
         ) as process,
     ):
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        made = cast("IO[bytes]", process.stdout)
         try:
-            yield process.stdout
-            process.stdout.read()
+            yield made
+            made.read()
         except BaseException:
             process.kill()
             raise

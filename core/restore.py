@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 import psycopg
 from sqlalchemy import Connection, create_engine, inspect, select, text, update
@@ -330,8 +330,7 @@ def _set_aside(connection: Connection) -> str | None:
 
 def _run_script(connection: Connection, lines: IO[bytes]) -> None:
     """Run what pg_restore writes inside the open transaction, so that it counts as a whole."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the only driver there is
+    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     statements: list[bytes] = []
     with driver.cursor() as cursor:
         for line in lines:

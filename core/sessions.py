@@ -25,7 +25,7 @@ from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.sansio.http import parse_cookie
 
 from core import clock, ids
-from core.db import unit_of_work
+from core.db import count_changed, unit_of_work
 from core.isp import is_pinned
 from core.prepared import Prepared
 from models import Account, Customer, Device, Isp, Membership, SignInSession
@@ -220,7 +220,7 @@ class RowSessions(SessionInterface):
         self._cookie = cookie_name(SESSION_COOKIE, is_https=is_https)
         self._is_https = is_https
 
-    def open_session(self, app: Flask, request: Request) -> PortalSession:  # noqa: ARG002
+    def open_session(self, _app: Flask, request: Request) -> PortalSession:
         held: PortalSession | None = g.pop("portal_session", None)  # core/front.py opened it
         return self.open(request.environ) if held is None else held
 
@@ -241,7 +241,7 @@ class RowSessions(SessionInterface):
 
     def save_session(
         self,
-        app: Flask,  # noqa: ARG002 - Flask's signature
+        _app: Flask,
         session: SessionMixin,
         response: Response,
     ) -> None:
@@ -498,7 +498,7 @@ def delete_old(session: Session, now: datetime) -> int:
     kept forms after their hour; returns how many sessions."""
     gone = now - timedelta(days=1)
     old = or_(SignInSession.expires_at < gone, SignInSession.ended_at < gone)
-    count = session.execute(delete(SignInSession).where(old)).rowcount  # type: ignore[attr-defined]
+    count = count_changed(session, delete(SignInSession).where(old))
     session.execute(delete(Device).where(Device.last_seen_at < now - DEVICE_KEPT))
     session.execute(
         update(SignInSession)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from babel.support import Translations
 from flask import Flask, current_app
 from flask.templating import Environment as FlaskEnvironment
-from jinja2 import StrictUndefined, Template, nodes
+from jinja2 import Environment, StrictUndefined, Template, nodes
 from jinja2.visitor import NodeTransformer
 
 from core import words
@@ -72,7 +72,6 @@ class TranslatingEnvironment(FlaskEnvironment):
     def in_language(self, language: str) -> TranslatingEnvironment:
         """The same environment for one language, with a cache of its own."""
         made = self.overlay()
-        assert isinstance(made, TranslatingEnvironment)  # noqa: S101 - an overlay is of its class
         made.into = language
         return made
 
@@ -104,17 +103,15 @@ def install(app: Flask, page_context: PageContext) -> None:
 class Templates:
     """The environments and macros of the languages met so far."""
 
-    def __init__(self, base: FlaskEnvironment) -> None:
-        self._base = base
+    def __init__(self, base: Environment) -> None:
+        self._base = cast("TranslatingEnvironment", base)  # `install` chose it
         self._environments: dict[str, TranslatingEnvironment] = {}
         self._macros: dict[str, Any] = {}
 
     def environment(self, language: str) -> TranslatingEnvironment:
         found = self._environments.get(language)
         if found is None:
-            base = self._base
-            assert isinstance(base, TranslatingEnvironment)  # noqa: S101 - `install` chose it
-            found = self._environments[language] = base.in_language(language)
+            found = self._environments[language] = self._base.in_language(language)
         return found
 
     def macros(self, language: str, functions: dict[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from core import clock, metrics
-from core.db import unit_of_work
+from core.db import count_changed, unit_of_work
 from models import AttemptState, SignInAttempt
 
 log = logging.getLogger("lastmile.throttle")
@@ -327,5 +327,4 @@ def withdraw(attempt: Attempt) -> None:
 
 def delete_old(session: Session, now: datetime) -> int:
     """Delete tries that no limit looks at any more; returns how many."""
-    result = session.execute(delete(SignInAttempt).where(SignInAttempt.tried_at < now - KEPT))
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    return count_changed(session, delete(SignInAttempt).where(SignInAttempt.tried_at < now - KEPT))

@@ -8,20 +8,26 @@ from __future__ import annotations
 import http.client
 import json
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from core.settings import SettingsError, read_settings
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where it listens, not where we do
+
+def _reached_at(host: str) -> str:
+    """The address to ask a portal at that listens on `host`, which may be all of them."""
+    if host == "localhost" or not ip_address(host).is_unspecified:
+        return host
+    return "::1" if ":" in host else "127.0.0.1"
 
 
 def main() -> int:
     """0 or 1."""
     try:
         settings = read_settings()
-        address = _EVERYWHERE.get(settings.host, settings.host)
+        address = _reached_at(settings.host)
         connection = http.client.HTTPConnection(address, settings.port, timeout=4)
         connection.request("GET", "/health", headers={"Host": settings.public_host})
         answer = connection.getresponse()

@@ -3,6 +3,8 @@ keys off on SQLite and checked at the end, and with the triggers created again a
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import context
 from sqlalchemy import Connection, create_engine, event, inspect, pool
 from sqlalchemy.engine import make_url
@@ -52,12 +54,12 @@ def run() -> None:
     if is_sqlite:
 
         @event.listens_for(engine, "connect")
-        def by_hand(connection, _record):  # type: ignore[no-untyped-def]
+        def by_hand(connection: Any, _record: object) -> None:
             # The driver must not begin or commit by itself around DDL.
             connection.isolation_level = None
 
         @event.listens_for(engine, "begin")
-        def begin(connection):  # type: ignore[no-untyped-def]
+        def begin(connection: Connection) -> None:
             connection.exec_driver_sql("PRAGMA busy_timeout = 30000")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from flask import Response, current_app, g, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
@@ -62,10 +63,10 @@ def _page_number() -> int:
     return min(max(number, 1), HIGHEST_PAGE)
 
 
-def _account_path(endpoint: str, **values: object) -> str:
+def _account_path(endpoint: str, **values: Any) -> str:
     account = signed_in().account
     public_id = account.public_id if account is not None else ""
-    return url_for(endpoint, account_public_id=public_id, **values)  # type: ignore[arg-type]
+    return url_for(endpoint, account_public_id=public_id, **values)
 
 
 @bp.get("/", endpoint="overview")

@@ -9,8 +9,8 @@ from core import constant_pages
 from core.htmx import render
 
 
-@bp.get("/help")
-def help() -> Response:  # noqa: A001 - the view is named for its page
+@bp.get("/help", endpoint="help")
+def help_page() -> Response:
     if g.get("is_personal"):
         return render("support/help.html")
     response = constant_pages.answer("help", lambda: render("support/help.html"))

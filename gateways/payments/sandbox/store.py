@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from gateways.payments.base import GatewayState, RefundTruth, Started, StartOrder, Truth
 from gateways.payments.errors import GatewayRefused, GatewayUnknownKey
@@ -567,8 +568,8 @@ def _instant(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def _payment(row: tuple[object, ...]) -> SandboxPayment:
+def _payment(row: tuple[Any, ...]) -> SandboxPayment:
     values = list(row)
     values[10] = GatewayState(str(row[10]))
-    values[15:19] = [_instant(value) for value in row[15:19]]  # type: ignore[arg-type]
-    return SandboxPayment(*values)  # type: ignore[arg-type]
+    values[15:19] = [_instant(value) for value in row[15:19]]
+    return SandboxPayment(*values)
