@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from flask import Flask
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from app import create_app
+from blueprints.dashboard.settings import contacting
 from core import clock
 from core.access import FIRST_PAGES, SAFE_METHODS
-from core.db import db, reading
+from core.db import db, reading, unit_of_work
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
-from models import Base
+from models import Base, ContactChange
 from tests import world
 from tests.conftest import Portal
 from tests.page import BASE, Visitor
@@ -51,6 +54,19 @@ _PATHS = {
     "settings.time_zone_post": "/settings/time-zone",
     "settings.password": "/settings/password",
     "settings.password_post": "/settings/password",
+    "settings.contacts": "/settings/contacts",
+    "settings.contact_add": "/settings/contacts/add/email",
+    "settings.contact_add_post": "/settings/contacts/add/email",
+    "settings.contact_replace": "/settings/contacts/{contact}/replace",
+    "settings.contact_replace_post": "/settings/contacts/{contact}/replace",
+    "settings.contact_remove": "/settings/contacts/{contact}/remove",
+    "settings.contact_remove_post": "/settings/contacts/{contact}/remove",
+    "settings.contact_code": "/settings/contacts/changes/{change}",
+    "settings.contact_code_post": "/settings/contacts/changes/{change}",
+    "settings.contact_send_again": "/settings/contacts/changes/{change}/again",
+    "settings.contact_withdraw": "/settings/contacts/changes/{change}/withdraw",
+    "settings.address": "/settings/address",
+    "settings.address_post": "/settings/address",
     "billing.overview": "/a/{account}/billing/",
     "billing.invoice_list": "/a/{account}/billing/invoices/",
     "billing.invoice_detail": "/a/{account}/billing/invoices/{invoice}",
@@ -72,8 +88,25 @@ def prepare(portal: Portal) -> None:
     store = SandboxStore(":memory:", clock=clock.now, salt="crawl", has_notices=False)
     with portal.app.app_context():
         world.pay_all(portal.world, "mallory", SandboxInProcess(store), store, key="mallory-paid")
+        unit_of_work(lambda session: _add_changes(session, portal))
     store.close()
     (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
+
+
+def _add_changes(session: Session, portal: Portal) -> None:
+    """A contact of each owner's that waits for its code."""
+    for name in ("alice", "mallory"):
+        session.add(
+            ContactChange(
+                public_id=f"{name}change00",
+                customer_id=portal.world.customers[name],
+                account_id=portal.world.accounts[name],
+                kind="email",
+                value=f"new-{name}@example.net",
+                asked_at=clock.now(),
+                expires_at=clock.now() + timedelta(hours=24),
+            )
+        )
 
 
 def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
@@ -86,7 +119,20 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
             id=account_id,
         )
         found[kind] = rows[0][0] if rows else "none"
+    [(contact_id,)] = portal.rows(
+        "SELECT id FROM contacts WHERE account_id = :id AND kind = 'email'", id=account_id
+    )
+    found["contact"] = contacting.name_of(portal.settings.secret, contact_id)
+    found["change"] = f"{account}change00"
     return found
+
+
+OWN_THINGS = {
+    endpoint
+    for endpoint, path in _PATHS.items()
+    if not path.startswith("/a/") and any(f"{{{kind}}}" in path for kind in ("contact", "change"))
+}
+"""What belongs to a customer, not to an account: for all others it does not exist."""
 
 
 def addresses(portal: Portal, owner: str = "alice", **other: str) -> dict[str, str]:

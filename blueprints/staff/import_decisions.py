@@ -58,6 +58,7 @@ class Stored:
     area_code: str | None
     lines: dict[str, tuple[int, bool]] = field(default_factory=dict)  # username: (id, is closed)
     contacts: dict[str, dict[str, int]] = field(default_factory=dict)  # kind: value: id
+    former_contacts: dict[str, dict[str, int]] = field(default_factory=dict)
     standing: dict[str, tuple[int, date]] = field(default_factory=dict)  # plan: (id, started)
     imported_holds: dict[int, bool] = field(default_factory=dict)  # line: whether one stands
     entries: int = 0
@@ -77,6 +78,7 @@ class Change:
     ended: list[tuple[int, date]] = field(default_factory=list)  # subscription, started
     begun: list[str] = field(default_factory=list)  # plan codes
     dropped_contacts: list[int] = field(default_factory=list)
+    revived_contacts: list[int] = field(default_factory=list)
     new_contacts: list[tuple[ContactKind, str]] = field(default_factory=list)
     is_line_turned: bool = False  # closed or opened
     is_held: bool = False
@@ -91,6 +93,7 @@ class Change:
             or self.ended
             or self.begun
             or self.new_contacts
+            or self.revived_contacts
             or self.is_line_turned
             or self.is_held
             or self.is_released
@@ -176,12 +179,14 @@ def read_stored(session: Session, rows: Sequence[AccountRow]) -> Snapshot:
 
 def _read_details(session: Session, by_id: dict[int, Stored]) -> None:
     account_ids = list(by_id)
-    for account_id, contact_id, kind, value in session.execute(
-        select(Contact.account_id, Contact.id, Contact.kind, Contact.value).where(
+    for account_id, contact_id, kind, value, ended_on in session.execute(
+        select(Contact.account_id, Contact.id, Contact.kind, Contact.value, Contact.ended_on).where(
             Contact.account_id.in_(account_ids)
         )
     ):
-        by_id[account_id or 0].contacts.setdefault(kind, {})[value] = contact_id
+        stored = by_id[account_id or 0]
+        there = stored.contacts if ended_on is None else stored.former_contacts
+        there.setdefault(kind, {})[value] = contact_id
     for account_id, subscription_id, code, started_on in session.execute(
         select(Subscription.account_id, Subscription.id, Plan.code, Subscription.started_on)
         .join(Plan, Plan.id == Subscription.plan_id)
@@ -282,7 +287,11 @@ def _find_change(row: AccountRow, stored: Stored) -> Change | None:
         there = stored.contacts.get(kind, {})
         if value not in there:
             change.dropped_contacts += there.values()
-            change.new_contacts.append((kind, value))
+            former_id = stored.former_contacts.get(kind, {}).get(value)
+            if former_id is None:
+                change.new_contacts.append((kind, value))
+            else:
+                change.revived_contacts.append(former_id)
     is_held = stored.imported_holds.get(line_id)
     if row.status == "suspended" and not change.is_closed:
         change.is_held = is_held is None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
+from sqlalchemy import Connection, bindparam, insert, update
 from sqlalchemy.orm import Session
 
 from blueprints.billing import opening
@@ -311,13 +311,27 @@ def _end_what_is_over(connection: Connection, changes: Sequence[Change], frame: 
             for subscription_id, started_on in change.ended
         ],
     )
+    # What was replaced stays on file for a while, and what came back counts as new (bar 17).
     _many(
         connection,
-        delete(Contact).where(Contact.id == bindparam("dropped_id")),
+        update(Contact)
+        .where(Contact.id == bindparam("dropped_id"))
+        .values(ended_on=bindparam("dropped_on")),
         [
-            {"dropped_id": contact_id}
+            {"dropped_id": contact_id, "dropped_on": frame.today}
             for change in changes
             for contact_id in change.dropped_contacts
+        ],
+    )
+    _many(
+        connection,
+        update(Contact)
+        .where(Contact.id == bindparam("revived_id"))
+        .values(ended_on=None, since_on=bindparam("revived_on")),
+        [
+            {"revived_id": contact_id, "revived_on": frame.today}
+            for change in changes
+            for contact_id in change.revived_contacts
         ],
     )
     _many(

@@ -36,9 +36,9 @@ def announced(portal: Portal, event: str) -> list[str]:
     return [to for to, facts in letters(portal, "security") if facts["event"] == event]
 
 
-def code_sent(portal: Portal, recipient: str) -> str:
+def code_sent(portal: Portal, recipient: str, kind: str) -> str:
     """The newest code that went to `recipient`."""
-    return str([facts["code"] for to, facts in letters(portal, "code") if to == recipient][-1])
+    return str([facts["code"] for to, facts in letters(portal, kind) if to == recipient][-1])
 
 
 def path_in(text: object) -> str:

@@ -31,6 +31,12 @@ from tests.thin_line import Loss, Request, ThinLine, thin_line
 from tests.world import PASSWORD
 
 CHOSEN = {"sign_in_id": "richard", "password": "amber-violin-thursday"}
+FILLED = {
+    "new_password": CHOSEN["password"],
+    "value": "new@example.org",
+    "address": "2 Oak St",
+}
+"""What is typed into fields that are empty at first."""
 RANDOM = {"public_id", "key", "result", "gateway_reference", "hosted_url", "facts", "password_hash"}
 """Columns that two equal runs fill differently; their rows are counted."""
 LEAST = {"anonymous": 2, "vera": 3, "theo": 3, "mallory": 7, "alice": 9, "bob": 9}
@@ -173,8 +179,8 @@ def find_forms(street: Street, name: str) -> list[Form]:
                     variants = [CHOSEN if page == "auth.welcome" else typed]
                 elif page == "auth.confirm" and "password" in values:
                     variants = [{"password": PASSWORD}]
-                elif "new_password" in values:
-                    variants = [{"new_password": CHOSEN["password"]}]
+                elif filled := FILLED.keys() & values.keys():
+                    variants = [{name: FILLED[name] for name in filled}]
                 for typed in variants:
                     about = (_without_ids(form.get("action")), *sorted((shown | typed).items()))
                     found.setdefault(about, Form(stage, page, place, tuple(typed.items())))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
+from blueprints.auth import reach
 from blueprints.billing import invoicing, opening
 from blueprints.staff import importing
 from blueprints.staff.errors import ImportImpossible
@@ -289,12 +290,43 @@ def test_a_changed_contact_is_on_file_since_today(desk: Desk) -> None:
     account = changed(desk, email="new@example.net")
     assert desk.portal.rows(
         "SELECT value, since_on FROM contacts WHERE account_id = :id AND kind <> 'postal'"
-        " ORDER BY kind",
+        " AND ended_on IS NULL ORDER BY kind",
         id=account["id"],
     ) == [
         ("new@example.net", _day(desk, "2026-06-20")),
         ("+15415215901", _day(desk, "2022-09-04")),
     ]
+
+
+def test_a_replaced_contact_ends_and_stays_on_file_for_a_while(desk: Desk) -> None:
+    """Codes still go to it (bar 17)."""
+    account = changed(desk, email="new@example.net")
+    [(value, ended_on)] = desk.portal.rows(
+        "SELECT value, ended_on FROM contacts WHERE account_id = :id AND ended_on IS NOT NULL",
+        id=account["id"],
+    )
+    assert value == row()["email"].lower()
+    assert ended_on == _day(desk, "2026-06-20")
+    with desk.portal.app.app_context():
+        found = reach.of_account(db.session(), account["id"])
+    assert {(each.value, each.may_have_codes) for each in found if each.channel == "email"} == {
+        (value, True),
+        ("new@example.net", False),
+    }
+
+
+def test_a_contact_that_comes_back_counts_as_new(desk: Desk) -> None:
+    account = changed(desk, email="new@example.net")
+    assert desk.take(row(), cut_over=date(2026, 6, 10)).changed == 1
+    assert desk.portal.rows(
+        "SELECT value, since_on, ended_on FROM contacts WHERE account_id = :id AND kind = 'email'"
+        " ORDER BY id",
+        id=account["id"],
+    ) == [
+        (row()["email"].lower(), _day(desk, "2026-06-20"), None),
+        ("new@example.net", _day(desk, "2026-06-20"), _day(desk, "2026-06-20")),
+    ]
+    assert desk.take(row(), cut_over=date(2026, 6, 10)).unchanged == 1
 
 
 def test_an_empty_contact_leaves_what_is_on_file(desk: Desk) -> None:

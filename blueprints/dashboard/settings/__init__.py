@@ -4,4 +4,7 @@ from flask import Blueprint
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
 
-from blueprints.dashboard.settings import views  # noqa: E402, F401 - the views need `bp`
+from blueprints.dashboard.settings import (  # noqa: E402 - the views need `bp`
+    contact_views,  # noqa: F401
+    views,  # noqa: F401
+)

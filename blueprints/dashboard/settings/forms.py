@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from flask_babel import lazy_gettext as _l
-from wtforms import PasswordField, RadioField, SelectField, StringField
+from wtforms import (
+    HiddenField,
+    PasswordField,
+    RadioField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.validators import DataRequired, Length, Regexp
 
 from core.forms import PortalForm
@@ -40,3 +47,45 @@ class PasswordForm(PortalForm):
         _l("New password"),
         validators=[DataRequired(_l("Choose a password.")), Length(max=1024)],
     )
+
+
+class EmailForm(PortalForm):
+    value = StringField(
+        _l("E-mail address"),
+        filters=[stripped],
+        validators=[
+            DataRequired(_l("Enter an e-mail address, like name@example.com.")),
+            Length(max=254),
+        ],
+    )
+    account = HiddenField()
+
+
+class PhoneForm(PortalForm):
+    value = StringField(
+        _l("Phone number that receives text messages"),
+        filters=[stripped],
+        validators=[
+            DataRequired(_l("Enter a phone number with its area code, like +1 541 555 0100.")),
+            Length(max=40),
+        ],
+    )
+    account = HiddenField()
+
+
+class CodeForm(PortalForm):
+    code = StringField(
+        _l("Code"), validators=[DataRequired(_l("Enter the code that we sent.")), Length(max=40)]
+    )
+
+
+class AddressForm(PortalForm):
+    address = TextAreaField(
+        _l("New postal address"),
+        filters=[stripped],
+        validators=[
+            DataRequired(_l("Write the new address.")),
+            Length(max=400, message=_l("Use at most 400 characters.")),
+        ],
+    )
+    account = HiddenField()
