@@ -329,8 +329,7 @@ def find_session(
         return None, None
     if row.generation != row.session_generation:
         return None, None
-    now = clock.now()
-    if now >= row.expires_at or now - row.last_used_at >= _idle(row):
+    if not is_living(row):
         return None, ExpiredSession(row.id, row.customer_id, row.csrf_secret)
     account = None
     if row.role is not None:
@@ -367,6 +366,12 @@ def find_session(
         ),
         None,
     )
+
+
+def is_living(row: Any) -> bool:
+    """Whether a session's row that has not been ended still counts."""
+    now = clock.now()
+    return bool(now < row.expires_at and now - row.last_used_at < _idle(row))
 
 
 def _idle(row: Any) -> timedelta:

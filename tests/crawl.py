@@ -14,13 +14,12 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from app import create_app
-from blueprints.dashboard.settings import contacting
-from core import clock
+from core import clock, row_names, sessions
 from core.access import FIRST_PAGES, SAFE_METHODS
 from core.db import db, reading, unit_of_work
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
-from models import Base, ContactChange
+from models import Base, ContactChange, Customer, Device
 from tests import world
 from tests.conftest import Portal
 from tests.page import BASE, Visitor
@@ -65,6 +64,10 @@ _PATHS = {
     "settings.contact_code_post": "/settings/contacts/changes/{change}",
     "settings.contact_send_again": "/settings/contacts/changes/{change}/again",
     "settings.contact_withdraw": "/settings/contacts/changes/{change}/withdraw",
+    "settings.sessions": "/settings/sessions",
+    "settings.session_end": "/settings/sessions/{session}/end",
+    "settings.device_distrust": "/settings/sessions/devices/{device}/distrust",
+    "settings.sessions_end_others": "/settings/sessions/end-others",
     "settings.address": "/settings/address",
     "settings.address_post": "/settings/address",
     "billing.overview": "/a/{account}/billing/",
@@ -88,13 +91,13 @@ def prepare(portal: Portal) -> None:
     store = SandboxStore(":memory:", clock=clock.now, salt="crawl", has_notices=False)
     with portal.app.app_context():
         world.pay_all(portal.world, "mallory", SandboxInProcess(store), store, key="mallory-paid")
-        unit_of_work(lambda session: _add_changes(session, portal))
+        unit_of_work(lambda session: _add_own_things(session, portal))
     store.close()
     (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
 
 
-def _add_changes(session: Session, portal: Portal) -> None:
-    """A contact of each owner's that waits for its code."""
+def _add_own_things(session: Session, portal: Portal) -> None:
+    """A contact of each owner's that waits for its code, another session and a trusted device."""
     for name in ("alice", "mallory"):
         session.add(
             ContactChange(
@@ -105,6 +108,23 @@ def _add_changes(session: Session, portal: Portal) -> None:
                 value=f"new-{name}@example.net",
                 asked_at=clock.now(),
                 expires_at=clock.now() + timedelta(hours=24),
+            )
+        )
+        sessions.open_session_row(
+            session,
+            session.get_one(Customer, portal.world.customers[name]),
+            is_own_device=False,
+            address="192.0.2.7",
+            user_agent="",
+            replaces_token=None,
+        )
+        session.add(
+            Device(
+                token_hash=name.encode().ljust(32),
+                customer_id=portal.world.customers[name],
+                first_seen_at=clock.now(),
+                last_seen_at=clock.now(),
+                trusted_until_at=clock.now() + timedelta(days=30),
             )
         )
 
@@ -122,15 +142,22 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
     [(contact_id,)] = portal.rows(
         "SELECT id FROM contacts WHERE account_id = :id AND kind = 'email'", id=account_id
     )
-    found["contact"] = contacting.name_of(portal.settings.secret, contact_id)
+    found["contact"] = row_names.of(portal.settings.secret, "contact", contact_id)
     found["change"] = f"{account}change00"
+    for kind in ("session", "device"):
+        rows = portal.rows(
+            f"SELECT id FROM {kind}s WHERE customer_id = :id ORDER BY id LIMIT 1",
+            id=portal.world.customers[account],
+        )
+        found[kind] = row_names.of(portal.settings.secret, kind, rows[0][0]) if rows else "none"
     return found
 
 
 OWN_THINGS = {
     endpoint
     for endpoint, path in _PATHS.items()
-    if not path.startswith("/a/") and any(f"{{{kind}}}" in path for kind in ("contact", "change"))
+    if not path.startswith("/a/")
+    and any(f"{{{kind}}}" in path for kind in ("contact", "change", "session", "device"))
 }
 """What belongs to a customer, not to an account: for all others it does not exist."""
 

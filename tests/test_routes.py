@@ -182,7 +182,7 @@ def test_others_ids_in_the_path_look_like_ids_that_do_not_exist(portal: Portal) 
     methods = crawl.methods_of(portal.app)
     differs = crawl.watch(portal.app)
     count = 0
-    for kind in ("account", "invoice", "payment", "contact", "change"):
+    for kind in ("account", "invoice", "payment", "contact", "change", "session", "device"):
         # An id of hers in the place of one of ours; for the account, all three of hers.
         theirs = crawl.addresses(
             portal, "alice", **(mallorys if kind == "account" else {kind: mallorys[kind]})

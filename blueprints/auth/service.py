@@ -503,3 +503,8 @@ def home_of(person: sessions.SignedIn) -> str:
         .where(Membership.customer_id == person.customer_id)
     )
     return f"/a/{public_id}/"
+
+
+def is_this_device(customer_id: int, device_token: str | None, token_hash: bytes) -> bool:
+    """Whether a device's row is that of the browser with this cookie."""
+    return device_token is not None and _device_hash(customer_id, device_token) == token_hash

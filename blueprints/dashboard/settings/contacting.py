@@ -25,7 +25,7 @@ from blueprints.dashboard.settings.errors import (
     LastContact,
     WrongCode,
 )
-from core import activity, clock, codes, form_keys, ids, outbox, revisions, throttle
+from core import activity, clock, codes, form_keys, ids, outbox, revisions, row_names, throttle
 from core.codes import VALID
 from core.db import db
 from core.form_keys import ArrivedKey
@@ -91,11 +91,6 @@ class Book:
     def has_one_left(self) -> bool:
         """Whether there is but one e-mail address or phone number."""
         return sum(contact.kind in KINDS for contact in self.contacts) == 1
-
-
-def name_of(secret: bytes, contact_id: int) -> str:
-    """How a contact is called in addresses: row ids would tell how many there are."""
-    return hmac.digest(secret, f"contact\0{contact_id}".encode(), "sha256")[:10].hex()
 
 
 def read(kind: str, typed: str) -> str:
@@ -178,7 +173,7 @@ def list_books(customer_id: int, secret: bytes) -> list[Book]:
             [
                 ContactView(
                     row.id,
-                    name_of(secret, row.id),
+                    row_names.of(secret, "contact", row.id),
                     row.kind,
                     row.value,
                     row.since_on,

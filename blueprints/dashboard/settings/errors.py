@@ -56,3 +56,7 @@ class ChangeGone(NotFound):
 
 class ContactGone(NotFound):
     """There is no such contact on file, or not for this customer."""
+
+
+class SessionGone(NotFound):
+    """There is no such session or device, it has ended, or it is somebody else's."""
