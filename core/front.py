@@ -35,6 +35,8 @@ log = logging.getLogger("lastmile.front")
 ENDPOINT = "lastmile.endpoint"
 """Names in the environment the route of an answer that Flask did not see."""
 _CONSTANT = "constant"
+_MOST_HOSTS = 16
+"""Ways of writing our own host, with a port or without, that are known to be it."""
 _LONGEST_QUERY = 200
 """A longer one is none of ours, and nothing to fill the memory with."""
 Known = tuple[str, list[tuple[str, str]], bytes]
@@ -50,6 +52,7 @@ class Front:
         self._build = build
         self._folder = str(settings.data)
         self._hosts = app.config["TRUSTED_HOSTS"]
+        self._met: set[str] = set()
         self._sessions = RowSessions(is_https=settings.is_https)
         # Threads that look at once in one process wake each other for each step of SQLite, which
         # costs more than waiting in turn. PostgreSQL may be slow to answer: nobody waits for that.
@@ -92,19 +95,27 @@ class Front:
         if _has_body(environ) or len(environ.get("QUERY_STRING", "")) > _LONGEST_QUERY:
             return None
         # Flask refuses a host that is not ours; the port may be any, no page depends on it.
-        if not host_is_trusted(environ.get("HTTP_HOST"), self._hosts):
+        if not self._is_ours(environ.get("HTTP_HOST", "")):
             return None
         maintenance.heed_file(self._folder)
         if isp.is_pinned():
             return None
         return self._find_personal(environ) if is_personal else self._find_constant(environ)
 
+    def _is_ours(self, host: str) -> bool:
+        if host in self._met:
+            return True
+        is_ours = host_is_trusted(host, self._hosts)
+        if is_ours and len(self._met) < _MOST_HOSTS:
+            self._met.add(host)
+        return is_ours
+
     def _find_personal(self, environ: WSGIEnvironment) -> Known | None:
         held = g.portal_session = self._sessions.open(environ)
         person = held.find_signed_in()
         if person is None or person.account is None or person.is_use_due:
             return None
-        view = current_isp()
+        view = isp.at(person.isp_revision)
         if view.is_closed:
             return None
         g.language = words.language_for(

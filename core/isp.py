@@ -104,6 +104,13 @@ def is_pinned() -> bool:
     return "is_pinned" in g
 
 
+def at(revision: int) -> IspView:
+    """The ISP's settings at the revision that the session's query brought: as `current_isp()`, for
+    whoever has nothing else to ask."""
+    view = _cached.get(db.engine)
+    return view if view is not None and view.revision == revision else current_isp()
+
+
 def current_isp() -> IspView:
     """The ISP's settings. Raises NotSetUp on an empty database.
 

@@ -9,6 +9,7 @@ the last-use note.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -219,6 +220,11 @@ class RowSessions(SessionInterface):
     def __init__(self, *, is_https: bool) -> None:
         self._cookie = cookie_name(SESSION_COOKIE, is_https=is_https)
         self._is_https = is_https
+        # As browsers send it; whatever looks otherwise is read by Werkzeug.
+        name = self._cookie
+        self._plain = re.compile(
+            rf"(?:(?!{name}=)[\w-]+=[\w-]*; )*{name}=([\w-]+)(?:;|$)", re.ASCII
+        )
 
     def open_session(self, _app: Flask, request: Request) -> PortalSession:
         held: PortalSession | None = g.pop("portal_session", None)  # core/front.py opened it
@@ -236,8 +242,11 @@ class RowSessions(SessionInterface):
         return self._token(environ) is not None
 
     def _token(self, environ: Mapping[str, Any]) -> str | None:
-        is_there = self._cookie in environ.get("HTTP_COOKIE", "")
-        return cookies_of(environ).get(self._cookie) if is_there else None
+        cookies = environ.get("HTTP_COOKIE", "")
+        if self._cookie not in cookies:
+            return None
+        plain = self._plain.match(cookies)
+        return plain.group(1) if plain else cookies_of(environ).get(self._cookie)
 
     def save_session(
         self,

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core import clock, sessions
 from core.db import unit_of_work
+from core.sessions import RowSessions, cookies_of
 from tests.auth.conftest import refuse_updates
 from tests.conftest import Portal, Queries
 from tests.page import FRAGMENT, Visitor
@@ -209,3 +212,16 @@ def test_pages_open_to_everyone_work_while_sessions_cannot_be_read(portal: Porta
     finally:
         portal.execute("ALTER TABLE away RENAME TO sessions")
     assert is_in(portal, visitor)
+
+
+_PIECES = (
+    'session= a=b ; session abc " = x_session=1 session=tok-1 é session="q" __Host-session=z ,'
+)
+_COOKIE_PIECES = st.sampled_from([*_PIECES.split(), "; ", " ", "\t", "session=; "])
+
+
+@given(st.lists(_COOKIE_PIECES, max_size=8).map("".join))
+def test_cookie_is_read_as_werkzeug_reads_it(header: str) -> None:
+    environ = {"HTTP_COOKIE": header}
+    reading = RowSessions(is_https=False)
+    assert reading._token(environ) == cookies_of(environ).get("session")
