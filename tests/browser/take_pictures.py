@@ -1,7 +1,7 @@
 """Every page as a picture, for people to look at: `make pictures`, into build/pictures.
 
-Sizes, colour schemes, right to left with strange letters a third longer, and print. Each sheet
-shows all pages of one person side by side. Not a test: pytest only lends its fixtures.
+Sizes, colour schemes, 400 % zoom, right to left with strange letters a third longer, and print.
+Each sheet shows all pages of one person side by side. Not a test: pytest only lends its fixtures.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ def _looks(page: Page, name: str | None) -> Iterator[str]:
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme, media="screen")
             yield f"{width}-{scheme}"
+    page.emulate_media(color_scheme="light", media="screen")
+    page.set_viewport_size({"width": 320, "height": 180})  # a desk's window at 400 %
+    yield "zoomed"
     page.emulate_media(color_scheme="light", media="print")
     page.set_viewport_size({"width": 720, "height": 900})
     yield "print"
