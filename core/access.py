@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlencode
 
@@ -72,6 +72,7 @@ class Rule:
     of staff. `keeps_form`: the page that shows the form again when the session had expired.
     `get_writes`: what a GET changes, which is otherwise nothing. `greets`: a page open to everyone
     that whoever is signed in sees in the signed-in frame, with the way out (bar 29).
+    `before_second_factor`: also for whoever has none where the ISP asks everyone for one.
     `viewers_too`: staff who see the portal as a customer does may send it; otherwise they write
     nothing (bar 35).
     """
@@ -87,6 +88,7 @@ class Rule:
     flow: FlowKind | None = None
     staff: frozenset[StaffRole] = frozenset()
     viewers_too: bool = False
+    before_second_factor: bool = False
 
 
 EVERY_ROLE = frozenset(Role)
@@ -105,14 +107,19 @@ def _sets(page: str) -> Rule:
     return Rule(Who.CUSTOMER, keeps_form=page)
 
 
+_SECOND_STEP = Rule(Who.FLOW, flow=FlowKind.SIGN_IN)
+_LOST_FACTORS = Rule(Who.FLOW, flow=FlowKind.LOST_FACTORS)
+_ENROLS = Rule(Who.CUSTOMER, before_second_factor=True)
+
 FIRST_PAGES = {
     FlowKind.REGISTER: "/register",
     FlowKind.RECOVER: "/recover",
     FlowKind.FIND_ID: "/forgot-id",
     FlowKind.SIGN_IN: "/sign-in",
-    FlowKind.LOST_FACTORS: "/recover",
+    FlowKind.LOST_FACTORS: "/sign-in",
 }
 """Where each flow begins, and begins again when it has ended."""
+ENROL_PAGE = "/settings/second-step"
 
 POLICY: dict[str, Rule] = {
     "static": _OPEN,
@@ -124,8 +131,42 @@ POLICY: dict[str, Rule] = {
     "auth.welcome": _PUBLIC,
     "auth.welcome_post": _PUBLIC,
     "auth.sign_out": Rule(Who.EVERYONE, proof=Proof.TOKEN, viewers_too=True),
-    "auth.confirm": Rule(Who.CUSTOMER),
-    "auth.confirm_post": Rule(Who.CUSTOMER),
+    "auth.confirm": _ENROLS,
+    "auth.confirm_post": _ENROLS,
+    "auth.confirm_passkey": _ENROLS,
+    "auth.passkey_options": _PUBLIC,
+    "auth.passkey_sign_in": _PUBLIC,
+    "auth.second_step_page": _SECOND_STEP,
+    "auth.second_step_post": _SECOND_STEP,
+    "auth.second_step_passkey": _SECOND_STEP,
+    "auth.second_step_send": _SECOND_STEP,
+    "auth.enrol": _SECOND_STEP,
+    "auth.enrol_post": _SECOND_STEP,
+    "auth.enrol_app": _SECOND_STEP,
+    "auth.enrol_passkey": _SECOND_STEP,
+    "auth.lost_begin": _SECOND_STEP,
+    "auth.lost": _LOST_FACTORS,
+    "auth.lost_post": _LOST_FACTORS,
+    "auth.lost_send": _LOST_FACTORS,
+    "auth.lost_ask": _LOST_FACTORS,
+    "auth.factor_list": _ENROLS,
+    "auth.factor_remove_page": _ENROLS,
+    "auth.factor_remove": replace(_ENROLS, keeps_form="auth.factor_remove_page"),
+    "auth.app_page": _ENROLS,
+    "auth.app_start": _ENROLS,
+    "auth.app_check": _ENROLS,
+    "auth.app_check_post": _ENROLS,
+    "auth.message_page": _ENROLS,
+    "auth.message_start": replace(_ENROLS, keeps_form="auth.message_page"),
+    "auth.message_check": _ENROLS,
+    "auth.message_check_post": _ENROLS,
+    "auth.message_send_page": _ENROLS,
+    "auth.message_send": _ENROLS,
+    "auth.passkey_page": _ENROLS,
+    "auth.passkey_add": _ENROLS,
+    "auth.recovery_codes_page": _ENROLS,
+    "auth.recovery_codes_make": _ENROLS,
+    "auth.recovery_codes_kept": _ENROLS,
     "demo.mailbox": _PUBLIC,
     "demo.mailbox_message": _PUBLIC,
     "dashboard.index": _PUBLIC,
@@ -243,6 +284,8 @@ def _take_person(rule: Rule, build: str) -> Response | BaseResponse | None:
     person = find_signed_in() if rule.who is not Who.EVERYONE else _find_greeted()
     if person is None:
         return None if rule.who is Who.EVERYONE else _ask_to_sign_in(rule)
+    if _lacks_second_factor(rule, person):
+        return htmx.go_to(ENROL_PAGE)
     _check_role(rule, person)
     _check_viewer(rule, person)
     g.is_personal = True
@@ -307,6 +350,13 @@ def _check_staff(rule: Rule, person: SignedIn) -> None:
     if StaffRole(role) not in rule.staff:
         raise RoleForbids
     g.staff_role = role
+
+
+def _lacks_second_factor(rule: Rule, person: SignedIn) -> bool:
+    """Whether somebody has to set up a second step before anything else."""
+    if rule.who in _NOT_SIGNED_IN or rule.before_second_factor or person.viewer_id is not None:
+        return False
+    return not person.has_second_factor and current_isp().requires_second_factor
 
 
 def _check_viewer(rule: Rule, person: SignedIn) -> None:

@@ -24,7 +24,7 @@ from core.isp import IspView, current_isp
 from core.settings import ROOT
 
 STATIC = ROOT / "static"
-SCRIPTS = ("vendor/htmx-4.0.1.min.js", "js/portal.js")
+SCRIPTS = ("vendor/htmx-4.0.1.min.js", "js/portal.js", "js/passkey.js")
 STYLESHEET = "css/portal.css"
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 

@@ -40,6 +40,7 @@ def page_state(
         signed_in.is_own_device,
         signed_in.is_staff,
         signed_in.viewer_id is not None,
+        signed_in.has_second_factor,
         signed_in.timezone,
         str(clock.day_of(now, isp.timezone)),
         isp.find_announcement(now) is not None,

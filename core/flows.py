@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Response, g
-from sqlalchemy import ColumnElement, delete, select, update
+from flask import g
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
 
 from core import clock, ids
-from core.db import db
+from core.prepared import Prepared
 from core.sessions import cookie_name
 from models import Flow, FlowKind, OneTimeCode, PasskeyChallenge, PostalLetter
 
@@ -93,28 +94,33 @@ def begin(
     return token
 
 
+# On the request's own reading connection: one that held two could starve others (core/db.py).
+_LIVING = Prepared(
+    select(
+        Flow.id,
+        Flow.kind,
+        Flow.step,
+        Flow.csrf_secret,
+        Flow.subject,
+        Flow.account_id,
+        Flow.customer_id,
+        Flow.facts,
+        Flow.expires_at,
+    ).where(
+        Flow.token_hash == bindparam("token_hash"),
+        Flow.kind == bindparam("kind"),
+        Flow.ended_at.is_(None),
+        Flow.expires_at > bindparam("now"),
+    )
+)
+
+
 def find(kind: str, token: str | None) -> FlowInHand | None:
     """The living flow of `kind` that the cookie's token names."""
     if token is None:
         return None
-    row = db.session.execute(
-        select(*_COLUMNS).where(
-            Flow.token_hash == ids.hash_token(token), Flow.kind == kind, *_is_alive()
-        )
-    ).one_or_none()
-    return None if row is None else FlowInHand(*row)
-
-
-def lock(session: Session, flow: FlowInHand) -> FlowInHand | None:
-    """`flow` as it stands now, held until the running unit of work ends; None when it has ended."""
-    row = session.execute(
-        select(*_COLUMNS).where(Flow.id == flow.flow_id, *_is_alive()).with_for_update()
-    ).one_or_none()
-    return None if row is None else FlowInHand(*row)
-
-
-def _is_alive() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return Flow.ended_at.is_(None), Flow.expires_at > clock.now()
+    row = _LIVING.find(token_hash=ids.hash_token(token), kind=kind, now=clock.now())
+    return FlowInHand(*row) if row is not None else None
 
 
 def in_hand() -> FlowInHand:

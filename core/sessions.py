@@ -85,6 +85,7 @@ class SignedIn(UserMixin):
     password_at: datetime
     is_staff: bool
     viewer_id: int | None
+    has_second_factor: bool
     account: SignedInAccount | None
 
     def get_id(self) -> str:
@@ -294,6 +295,7 @@ def _session_query() -> Select[*tuple[Any, ...]]:
             SignInSession.password_at,
             SignInSession.is_staff,
             SignInSession.viewer_id,
+            SignInSession.has_second_factor,
             Customer.public_id,
             Customer.name,
             Customer.sign_in_id,
@@ -371,6 +373,7 @@ def find_session(
             row.password_at,
             row.is_staff,
             row.viewer_id,
+            row.has_second_factor,
             account,
         ),
         None,

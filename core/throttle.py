@@ -106,7 +106,7 @@ def refuse_early(
     counted yet: `begin` looks again.
     """
     now, network = clock.now(), network_of(address)
-    with _noted(network):
+    with noted(network):
         _check_subject(session, subject, now)
         if not is_known_device:
             most_subjects = _most_subjects(network, shared_networks)
@@ -148,7 +148,7 @@ def begin(
     queues = [subject] if is_known_device else [subject, network.encode()]
     if twin is not None:
         queues.append(twin)
-    with _noted(network):
+    with noted(network):
         return unit_of_work(_in_line(queues, work))
 
 
@@ -177,21 +177,32 @@ def begin_within(
         return Attempt(attempt.id)
 
     queues = [subject, network.encode()] if address else [subject]
-    with _noted(network):
+    with noted(network):
         return unit_of_work(_in_line(queues, work))
 
 
-def count_within(session: Session, subject: bytes, windows: Windows) -> None:
+def count_within(session: Session, subject: bytes, windows: Windows) -> Attempt:
     """The same within the running unit of work, for what one account or person may cause in a day.
     Raises TooManyAttempts."""
     now = clock.now()
     if session.connection().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_number_of(subject))))
     _check_windows(session, subject, windows, now)
-    session.add(
-        SignInAttempt(subject=subject, network="", state=AttemptState.PENDING.value, tried_at=now)
+    attempt = SignInAttempt(
+        subject=subject, network="", state=AttemptState.PENDING.value, tried_at=now
     )
+    session.add(attempt)
     session.flush()
+    return Attempt(attempt.id)
+
+
+def note_passed(session: Session, attempt: Attempt) -> None:
+    """Say within the running unit of work that a counted try was right: it counts no more."""
+    session.execute(
+        update(SignInAttempt)
+        .where(SignInAttempt.id == attempt.attempt_id)
+        .values(state=AttemptState.PASSED.value)
+    )
 
 
 def _check_windows(session: Session, subject: bytes, windows: Windows, now: datetime) -> None:
@@ -216,7 +227,7 @@ def _check_windows(session: Session, subject: bytes, windows: Windows, now: date
 
 
 @contextmanager
-def _noted(network: str) -> Iterator[None]:
+def noted(network: str = "") -> Iterator[None]:
     """Leave one event for each try that is refused (bar 76)."""
     try:
         yield
@@ -302,11 +313,16 @@ def _check_network(
         raise TooManyAttempts(sorted(others)[-most_subjects] + WINDOW - now, "network")
 
 
-def end(attempt: Attempt, *, has_passed: bool) -> None:
-    """Say how a counted try went. A passed one forgives the failures before it."""
+def end(
+    attempt: Attempt, *, has_passed: bool, also: Callable[[Session], None] | None = None
+) -> None:
+    """Say how a counted try went, and do in the same unit of work what `also` does. A passed one
+    forgives the failures before it."""
     state = AttemptState.PASSED if has_passed else AttemptState.FAILED
 
     def work(session: Session) -> None:
+        if also is not None:
+            also(session)
         session.execute(
             update(SignInAttempt)
             .where(SignInAttempt.id == attempt.attempt_id)

@@ -1,7 +1,13 @@
-"""Signing in and out, and the link with which a subscriber chooses ID and password."""
+"""Signing in and out, second steps, and the link with which one chooses ID and password."""
 
 from flask import Blueprint
 
 bp = Blueprint("auth", __name__)
 
-from blueprints.auth import confirm, views  # noqa: E402, F401 - the views need `bp`
+from blueprints.auth import (  # noqa: E402 - the views need `bp`
+    confirm,  # noqa: F401
+    factor_views,  # noqa: F401
+    lost_views,  # noqa: F401
+    second_step_views,  # noqa: F401
+    views,  # noqa: F401
+)

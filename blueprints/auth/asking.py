@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from flask import Response, current_app, request
+from datetime import timedelta
 
-from blueprints.auth.service import Browser, SignInRules
-from core.htmx import render
-from core.sessions import DEVICE_COOKIE, PRE_COOKIE, SESSION_COOKIE, cookie_name
+from flask import Response, current_app, request, session
+from flask_login import login_user
+from werkzeug.wrappers import Response as BaseResponse
+
+from blueprints.auth import service
+from blueprints.auth.forms import SignInForm
+from blueprints.auth.service import Browser, Opened, SignInRules
+from core import flows
+from core.htmx import go_to, render
+from core.paths import own_path
+from core.sessions import (
+    DEVICE_COOKIE,
+    DEVICE_KEPT,
+    PRE_COOKIE,
+    SESSION_COOKIE,
+    PortalSession,
+    cookie_name,
+)
+from demo import DEMO_CUSTOMERS
+from models import FlowKind
 
 
 def browser() -> Browser:
@@ -40,8 +57,48 @@ def set_pre_cookie(response: Response) -> Response:
     return response
 
 
+def sign_in_page(form: SignInForm, status: int = 200, **more: object) -> Response:
+    """The page where everybody begins."""
+    context = {
+        "refusal": None,
+        "done": None,
+        "demo_customers": DEMO_CUSTOMERS if current_app.config["PORTAL"].is_demo else (),
+    } | more
+    return set_pre_cookie(render("auth/sign_in.html", None, status, form=form, **context))
+
+
 def wait_page(seconds: int, back: str) -> Response:
     """Too many tries: when to try again, and what else helps."""
     page = render("auth/wait.html", None, 429, retry_after=seconds, back=back)
     page.headers["Retry-After"] = str(seconds)
     return set_pre_cookie(page)
+
+
+def let_in(opened: Opened, wanted: str | None) -> BaseResponse:
+    """Hand the browser the session that was opened, and lead on: to the form that waits, to the
+    page that was `wanted`, or home."""
+    is_https = current_app.config["PORTAL"].is_https
+    person = service.find_person(opened.session_token)
+    if isinstance(session, PortalSession):
+        session.begin(opened.session_token, person)
+    login_user(person)
+    target = own_path(opened.kept_form_path) or own_path(wanted)
+    response = go_to(target or service.home_of(person))
+    response.set_cookie(
+        cookie_name(DEVICE_COOKIE, is_https=is_https),
+        opened.device_token,
+        max_age=DEVICE_KEPT,
+        path="/",
+        secure=is_https,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+def begin_flow(kind: FlowKind, token: str, lasts: timedelta, path: str) -> BaseResponse:
+    """Hand the browser a flow that has begun, and lead to its page."""
+    response = go_to(path)
+    is_https = current_app.config["PORTAL"].is_https
+    flows.set_cookie(response, kind, token, lasts, is_https=is_https)
+    return response

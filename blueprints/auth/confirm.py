@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, request, session
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.auth import asking, bp, service
+from blueprints.auth import asking, bp, passkeys, service
 from blueprints.auth.errors import SignInRefused
 from blueprints.auth.forms import ConfirmForm
 from core.htmx import go_to, render
@@ -42,4 +42,11 @@ def confirm_post() -> Response | BaseResponse:
 
 
 def _page(form: ConfirmForm, status: int = 200) -> Response:
-    return render("auth/confirm.html", None, status, form=form)
+    return render(
+        "auth/confirm.html",
+        None,
+        status,
+        form=form,
+        is_refused=request.args.get("done") == "refused",
+        options=passkeys.find_options_to_step_up(signed_in()),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask_babel import gettext as _
 
-from core.errors import Refusal
+from core.errors import NotFound, Refusal
 
 
 class SignInRefused(Refusal):
@@ -43,3 +43,45 @@ class AlreadyRegistered(Refusal):
 
 class AccountUnknown(Refusal):
     """There is no account with this number."""
+
+
+class FactorNotFound(NotFound):
+    """The customer has no such factor."""
+
+
+class LastFactor(Refusal):
+    @property
+    def customer_message(self) -> str:
+        return _("You need at least one second step. Add another one first.")
+
+
+class CodeWrong(Refusal):
+    """A code or second factor is not right; what about it is never said."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("This did not work. Check it and try again, or choose another way.")
+
+
+class NothingPending(Refusal):
+    """What was to be confirmed was not begun, is done already, or too old."""
+
+
+class PasskeyRefused(Refusal):
+    """A passkey's answer does not hold: `reason` is for the log."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    @property
+    def customer_message(self) -> str:
+        return _("This passkey did not work here. Try again, or choose another way.")
+
+
+class ResetNotAllowed(Refusal):
+    """A reset of lost factors stands elsewhere by now, or needs another member of staff."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("This cannot be done by you, or was done already.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_babel import lazy_gettext as _l
-from wtforms import BooleanField, HiddenField, PasswordField, StringField
+from wtforms import BooleanField, HiddenField, PasswordField, RadioField, StringField
 from wtforms.validators import DataRequired, Length, Regexp
 
 from core.forms import PortalForm
@@ -37,6 +37,45 @@ class WelcomeForm(PortalForm):
     password = PasswordField(
         _l("Password"),
         validators=[DataRequired(_l("Choose a password.")), Length(max=1024)],
+    )
+
+
+def _code_field() -> StringField:
+    return StringField(
+        _l("Code"),
+        validators=[DataRequired(_l("Enter the code.")), Length(max=60, message=_l("Too long."))],
+    )
+
+
+class SecondStepForm(PortalForm):
+    code = _code_field()
+    by = HiddenField()
+    trust = BooleanField(_l("Do not ask on this device for 30 days"))
+
+
+class CodeForm(PortalForm):
+    """A code that confirms something, or the way that it belongs to."""
+
+    code = _code_field()
+    by = HiddenField()
+
+
+class PasskeyForm(PortalForm):
+    """What a passkey answered, put together by script."""
+
+    credential = HiddenField(validators=[DataRequired(), Length(max=20_000)])
+    name = StringField(_l("A name for it"), validators=[Length(max=80)])
+    own_device = BooleanField()
+    trust = BooleanField()
+    next = HiddenField()
+
+
+class ContactForm(PortalForm):
+    """Where codes are to go."""
+
+    contact = RadioField(
+        _l("Where shall the codes go?"),
+        validators=[DataRequired(_l("Choose one."))],
     )
 
 

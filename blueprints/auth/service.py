@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
 
 from flask_babel import gettext as _
 from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from blueprints.auth import disabling, factors
 from blueprints.auth.errors import (
     AccountUnknown,
     AlreadyRegistered,
@@ -24,7 +24,7 @@ from blueprints.auth.errors import (
     SignInIdTaken,
     SignInRefused,
 )
-from core import activity, clock, ids, kept_forms, passwords, sessions, throttle
+from core import activity, clock, flows, ids, kept_forms, passwords, sessions, throttle
 from core.db import db, unit_of_work
 from core.isp import current_isp
 from models import (
@@ -33,6 +33,7 @@ from models import (
     ContactKind,
     Customer,
     Device,
+    FlowKind,
     Membership,
     OneTimeLink,
     Plan,
@@ -42,6 +43,10 @@ from models import (
 
 log = logging.getLogger("lastmile.auth")
 
+HALF_LASTS = timedelta(minutes=5)
+"""How long a half-finished sign-in may wait for its second step (bar 11)."""
+TRUST_LASTS = timedelta(days=30)
+"""How long an own device is not asked for the second step again."""
 DEVICE_TOKEN_LENGTH = len(ids.secret_token())
 
 WELCOME = "welcome"
@@ -70,6 +75,13 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class HalfOpened:
+    """The password was right, and a second step is asked for: the flow's cookie's value."""
+
+    flow_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SignInRules:
     """The parts of the settings that signing in needs."""
 
@@ -84,9 +96,16 @@ def fold(typed_id: str) -> str:
 
 
 def sign_in(
-    typed_id: str, password: str, *, is_own_device: bool, browser: Browser, rules: SignInRules
-) -> Opened:
-    """Open a session for whoever knows the password.
+    typed_id: str,
+    password: str,
+    *,
+    is_own_device: bool,
+    browser: Browser,
+    rules: SignInRules,
+    wanted: str = "",
+) -> Opened | HalfOpened:
+    """Open a session for whoever knows the password, or begin the second step where one is needed;
+    `wanted` is the page to go to after it.
 
     Raises SignInRefused (unknown ID, wrong password and disabled customer alike, after the same
     work), TooManyAttempts before the password is looked at, TooBusy when the machine is.
@@ -97,6 +116,7 @@ def sign_in(
             Customer.id,
             Customer.password_hash,
             Customer.is_disabled,
+            Customer.password_disabled_at,
             Customer.sign_in_key,
             Customer.email_key,
         )
@@ -122,11 +142,12 @@ def sign_in(
             is_known_device=is_known_device,
             twin=throttle.subject_of(rules.secret, other_name + device),
         )
-        may_enter = customer is not None and not customer.is_disabled and attempt.may_be_checked
+        is_looked_at = customer is not None and not customer.is_disabled and attempt.may_be_checked
+        is_good = customer is not None and customer.password_disabled_at is None
         try:
             is_right = passwords.verify(
                 rules.lock_folder,
-                customer.password_hash if customer is not None and may_enter else None,
+                customer.password_hash if customer and is_looked_at and is_good else None,
                 password,
                 is_known_device=is_known_device,
                 is_seated=True,
@@ -134,7 +155,11 @@ def sign_in(
         except passwords.TooBusy:
             throttle.withdraw(attempt)
             raise
-        throttle.end(attempt, has_passed=is_right)
+        # For nobody too, so that it takes as long.
+        counted_id = customer.id if customer is not None and is_looked_at else 0
+        throttle.end(
+            attempt, has_passed=is_right, also=disabling.counting(counted_id, is_right=is_right)
+        )
     if not is_right or customer is None:
         log.info("sign-in refused", extra={"address": browser.address})
         raise SignInRefused
@@ -151,6 +176,7 @@ def sign_in(
         is_own_device=is_own_device,
         browser=browser,
         secret=rules.secret,
+        wanted=wanted,
     )
 
 
@@ -178,42 +204,91 @@ def _open(
     is_own_device: bool,
     browser: Browser,
     secret: bytes,
-) -> Opened:
-    def work(session: Session) -> Opened:
-        customer = session.get_one(Customer, customer_id)
-        # The customer's pages name this sign-in: a copy kept on another device is outdated.
-        changed: dict[str, Any] = {"revision": Customer.revision + 1}
+    wanted: str,
+) -> Opened | HalfOpened:
+    device = browser.device_token
+    device_hash = _device_hash(customer_id, device) if device is not None else None
+
+    def work(session: Session) -> Opened | HalfOpened:
         if better_hash is not None:
-            changed["password_hash"] = better_hash
-        session.execute(update(Customer).where(Customer.id == customer_id).values(changed))
-        token = sessions.open_session_row(
-            session,
-            customer,
-            is_own_device=is_own_device,
-            address=browser.address,
-            user_agent=browser.user_agent,
-            replaces_token=browser.session_token,
-        )
-        kept_form_path = None
-        if browser.session_token is not None:
-            kept_form_path = kept_forms.move(
-                session, secret, browser.session_token, customer_id, token
+            session.execute(
+                update(Customer).where(Customer.id == customer_id).values(password_hash=better_hash)
             )
-        device_token = _note_device(session, customer_id, browser.device_token)
-        activity.record(
+        gate = factors.find_gate(session, customer_id, device_hash)
+        if gate.step is not None:
+            token = flows.begin(
+                session,
+                FlowKind.SIGN_IN,
+                gate.step,
+                subject=throttle.subject_of(secret, f"\0customer {customer_id}"),
+                lasts=HALF_LASTS,
+                customer_id=customer_id,
+                facts={"own_device": is_own_device, "wanted": wanted, "is_staff": gate.is_staff},
+            )
+            return HalfOpened(token)
+        return open_session(
             session,
-            [
-                activity.Event(
-                    "signed_in",
-                    clock.now(),
-                    customer_id=customer_id,
-                    facts={"address": browser.address, "user_agent": browser.user_agent[:200]},
-                )
-            ],
+            customer_id,
+            is_own_device=is_own_device,
+            browser=browser,
+            secret=secret,
+            has_second_factor=gate.has_factor,
         )
-        return Opened(token, device_token, kept_form_path)
 
     return unit_of_work(work)
+
+
+def open_session(
+    session: Session,
+    customer_id: int,
+    *,
+    is_own_device: bool,
+    browser: Browser,
+    secret: bytes,
+    has_second_factor: bool = False,
+    is_staff: bool = False,
+    trusts_device: bool = False,
+) -> Opened:
+    """Let a customer in within the running unit of work, after everything that had to be proven
+    was; with `trusts_device` this device is not asked for the second step for a while."""
+    customer = session.get_one(Customer, customer_id)
+    # The customer's pages name this sign-in: a copy kept on another device is outdated.
+    session.execute(
+        update(Customer).where(Customer.id == customer_id).values(revision=Customer.revision + 1)
+    )
+    token = sessions.open_session_row(
+        session,
+        customer,
+        is_own_device=is_own_device,
+        address=browser.address,
+        user_agent=browser.user_agent,
+        replaces_token=browser.session_token,
+        is_staff=is_staff,
+        has_second_factor=has_second_factor,
+    )
+    kept_form_path = None
+    if browser.session_token is not None:
+        kept_form_path = kept_forms.move(session, secret, browser.session_token, customer_id, token)
+    device_token = _note_device(session, customer_id, browser.device_token)
+    if trusts_device:
+        session.flush()
+        session.execute(
+            update(Device)
+            .where(Device.token_hash == _device_hash(customer_id, device_token))
+            .values(trusted_until_at=clock.now() + TRUST_LASTS)
+        )
+    activity.record(
+        session,
+        [
+            activity.Event(
+                "signed_in",
+                clock.now(),
+                customer_id=customer_id,
+                facts={"address": browser.address, "user_agent": browser.user_agent[:200]},
+            )
+        ],
+    )
+    return Opened(token, device_token, kept_form_path)
 
 
 def _note_device(session: Session, customer_id: int, device_token: str | None) -> str:
@@ -254,7 +329,9 @@ def confirm_password(
     Raises SignInRefused, TooManyAttempts, TooBusy.
     """
     password_hash = db.session.scalar(
-        select(Customer.password_hash).where(Customer.id == person.customer_id)
+        select(Customer.password_hash).where(
+            Customer.id == person.customer_id, Customer.password_disabled_at.is_(None)
+        )
     )
     # A subject of its own: whoever guesses at the sign-in page does not keep the owner from this.
     attempt = throttle.begin(
@@ -270,7 +347,8 @@ def confirm_password(
     except passwords.TooBusy:
         throttle.withdraw(attempt)
         raise
-    throttle.end(attempt, has_passed=is_right)
+    counting = disabling.counting(person.customer_id, is_right=is_right)
+    throttle.end(attempt, has_passed=is_right, also=counting)
     if not is_right:
         raise SignInRefused
     return unit_of_work(

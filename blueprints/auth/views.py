@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from flask import Response, current_app, request, session, url_for
-from flask_login import login_user, logout_user
+from flask import Response, request, session, url_for
+from flask_login import logout_user
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.auth import bp, service
-from blueprints.auth.asking import browser, rules, set_pre_cookie, wait_page
+from blueprints.auth.asking import (
+    begin_flow,
+    browser,
+    let_in,
+    rules,
+    set_pre_cookie,
+    sign_in_page,
+    wait_page,
+)
 from blueprints.auth.errors import LinkDead, PasswordWeak, SignInIdTaken, SignInRefused
 from blueprints.auth.forms import SignInForm, WelcomeForm
 from core import constant_pages, htmx
 from core.htmx import go_to, render
 from core.paths import own_path
-from core.sessions import (
-    DEVICE_COOKIE,
-    DEVICE_KEPT,
-    PortalSession,
-    cookie_name,
-    find_signed_in,
-)
+from core.sessions import PortalSession, find_signed_in
 from core.throttle import TooManyAttempts
-from demo import DEMO_CUSTOMERS
+from models import FlowKind
 
-DONE_WORDS = ("signed-out", "registered", "expired")
-
-
-def _sign_in_page(form: SignInForm, status: int = 200, **more: object) -> Response:
-    context = {
-        "refusal": None,
-        "done": None,
-        "demo_customers": DEMO_CUSTOMERS if current_app.config["PORTAL"].is_demo else (),
-    } | more
-    return set_pre_cookie(render("auth/sign_in.html", None, status, form=form, **context))
+DONE_WORDS = ("signed-out", "registered", "expired", "ended", "factors-reset")
 
 
 @bp.get("/sign-in")
@@ -40,19 +33,20 @@ def sign_in() -> Response | BaseResponse:
     """Constant bytes on the first visit; with `next` or `done` it is made for the visit."""
     if not request.args and not htmx.is_htmx():
         return set_pre_cookie(
-            constant_pages.answer("sign-in", lambda: _sign_in_page(SignInForm(formdata=None)))
+            constant_pages.answer("sign-in", lambda: sign_in_page(SignInForm(formdata=None)))
         )
     form = SignInForm(formdata=None)
     form.next.data = own_path(request.args.get("next")) or ""
     done = request.args.get("done")
-    return _sign_in_page(form, done=done if done in DONE_WORDS else None)
+    return sign_in_page(form, done=done if done in DONE_WORDS else None)
 
 
 @bp.post("/sign-in")
 def sign_in_post() -> Response | BaseResponse:
     form = SignInForm()
     if not form.validate():
-        return _sign_in_page(form, 422)
+        return sign_in_page(form, 422)
+    wanted = own_path(form.next.data)
     try:
         opened = service.sign_in(
             form.sign_in_id.data or "",
@@ -60,33 +54,17 @@ def sign_in_post() -> Response | BaseResponse:
             is_own_device=bool(form.own_device.data),
             browser=browser(),
             rules=rules(),
+            wanted=wanted or "",
         )
     except SignInRefused as refusal:
-        return _sign_in_page(form, 422, refusal=refusal.customer_message)
+        return sign_in_page(form, 422, refusal=refusal.customer_message)
     except TooManyAttempts as refusal:
-        back = url_for("auth.sign_in", next=own_path(form.next.data))
+        back = url_for("auth.sign_in", next=wanted)
         return wait_page(refusal.retry_after_seconds, back)
-    return _let_in(opened, form)
-
-
-def _let_in(opened: service.Opened, form: SignInForm) -> BaseResponse:
-    is_https = current_app.config["PORTAL"].is_https
-    person = service.find_person(opened.session_token)
-    if isinstance(session, PortalSession):
-        session.begin(opened.session_token, person)
-    login_user(person)
-    wanted = own_path(opened.kept_form_path) or own_path(form.next.data)
-    response = go_to(wanted or service.home_of(person))
-    response.set_cookie(
-        cookie_name(DEVICE_COOKIE, is_https=is_https),
-        opened.device_token,
-        max_age=DEVICE_KEPT,
-        path="/",
-        secure=is_https,
-        httponly=True,
-        samesite="Lax",
-    )
-    return response
+    if isinstance(opened, service.HalfOpened):
+        path = url_for("auth.second_step_page")
+        return begin_flow(FlowKind.SIGN_IN, opened.flow_token, service.HALF_LASTS, path)
+    return let_in(opened, wanted)
 
 
 @bp.post("/sign-out")

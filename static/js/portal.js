@@ -1,25 +1,46 @@
 /* Small kindnesses; every page stands without them. They share a file because each file is a
    request, and half a second on a thin line. */
 (() => {
+  const make = (box, name, className, text) => {
+    const made = document.createElement(name);
+    made.className = className;
+    made.textContent = text;
+    box.append(made);
+    return made;
+  };
   // A password field: a button that shows what was typed, and a word when Caps Lock is on.
-  for (const box of document.querySelectorAll("[data-show]")) {
-    const input = box.querySelector("input"), say = box.dataset;
-    const button = document.createElement("button"), caps = document.createElement("p");
+  const dressPassword = (box, say) => {
+    const input = box.querySelector("input");
+    const caps = make(box, "p", "field__hint", ""), button = make(box, "button", "link", say.show);
     button.type = "button";
-    button.className = "link";
-    button.textContent = say.show;
     button.onclick = () => {
       const hidden = input.type == "password";
       input.type = hidden ? "text" : "password";
       button.textContent = hidden ? say.hide : say.show;
     };
-    caps.className = "field__hint";
     caps.role = "status";
     input.onkeyup = (event) => {
       caps.textContent = event.getModifierState?.("CapsLock") ? say.caps : "";
     };
-    box.append(caps, button);
-  }
+  };
+  // A passkey: a button where the browser knows them. Its script comes when it is pressed.
+  const dressPasskey = (box, say) => {
+    box.textContent = "";
+    const button = make(box, "button", "button button--quiet", say.use);
+    button.onclick = async (event) => {
+      event.preventDefault();
+      (await import(say.passkey)).press(box, button);
+    };
+  };
+  const dress = () => {
+    for (const box of document.querySelectorAll("[data-show], [data-passkey]")) {
+      const say = box.dataset, one = say.show ? dressPassword : window.PublicKeyCredential && dressPasskey;
+      if (one && !say.on) one(box, say);
+      say.on = "y";
+    }
+  };
+  dress();
+  document.addEventListener("htmx:after:swap", dress);
   const words = document.currentScript.dataset;
   // What the next page needs and this one does not: once the line is quiet, never beside a form.
   const later = words.later && setTimeout(() => fetch(words.later, { priority: "low" }), 2000);
