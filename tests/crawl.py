@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Flask
@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from app import create_app
-from core import clock, row_names, sessions
+from blueprints.dashboard.activity.service import stamp_of
+from core import activity, clock, row_names, sessions
 from core.access import FIRST_PAGES, SAFE_METHODS
 from core.db import db, reading, unit_of_work
 from gateways.payments.sandbox.client import SandboxInProcess
@@ -78,6 +79,8 @@ _PATHS = {
     "dashboard.index": "/",
     "dashboard.choose_account": "/accounts",
     "dashboard.home": "/a/{account}/",
+    "activity.event_list": "/activity",
+    "activity.not_me": "/activity/not-me/{event}",
     "settings.index": "/settings/",
     "settings.name": "/settings/name",
     "settings.name_post": "/settings/name",
@@ -114,6 +117,7 @@ _PATHS = {
     "billing.payment_continue": "/a/{account}/billing/payments/{payment}/continue",
     "billing.payment_cancel": "/a/{account}/billing/payments/{payment}/cancel",
     "billing.payment_return": "/pay/{payment}/return",
+    "activity.not_me_post": "/activity/not-me/{event}",
     "api.payment_notice": "/webhooks/payments/sandbox",
 }
 
@@ -128,6 +132,13 @@ def prepare(portal: Portal) -> None:
         unit_of_work(lambda session: _add_own_things(session, portal))
     store.close()
     (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
+
+
+def stamp(happened_at: datetime | str) -> str:
+    """How an event of this instant, as the database gives it, stands in an address."""
+    if isinstance(happened_at, str):
+        happened_at = datetime.fromisoformat(happened_at).replace(tzinfo=UTC)
+    return stamp_of(happened_at)
 
 
 def _add_own_things(session: Session, portal: Portal) -> None:
@@ -152,6 +163,10 @@ def _add_own_things(session: Session, portal: Portal) -> None:
             user_agent="",
             replaces_token=None,
         )
+        customer_id = portal.world.customers[name]
+        at = clock.now() - timedelta(days=customer_id)
+        event = activity.Event("name_changed", at, customer_id=customer_id)
+        activity.record(session, [event])
         session.add(
             Device(
                 token_hash=name.encode().ljust(32),
@@ -178,6 +193,12 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
     )
     found["contact"] = row_names.of(portal.settings.secret, "contact", contact_id)
     found["change"] = f"{account}change00"
+    rows = portal.rows(
+        "SELECT happened_at FROM activity WHERE customer_id = :id AND account_id IS NULL"
+        " ORDER BY id LIMIT 1",
+        id=portal.world.customers[account],
+    )
+    found["event"] = stamp(rows[0][0]) if rows else "0"
     for kind in ("session", "device"):
         rows = portal.rows(
             f"SELECT id FROM {kind}s WHERE customer_id = :id ORDER BY id LIMIT 1",
@@ -191,7 +212,7 @@ OWN_THINGS = {
     endpoint
     for endpoint, path in _PATHS.items()
     if not path.startswith("/a/")
-    and any(f"{{{kind}}}" in path for kind in ("contact", "change", "session", "device"))
+    and any(f"{{{kind}}}" in path for kind in ("contact", "change", "session", "device", "event"))
 }
 """What belongs to a customer, not to an account: for all others it does not exist."""
 

@@ -19,6 +19,7 @@ BACK_BUTTON = {
     "HX-History-Restore-Request": "true",
 }
 FRAGMENTS = {
+    "activity.event_list": "event-rows",
     "billing.invoice_list": "invoice-rows",
     "billing.payment_list": "payment-rows",
     "billing.payment_detail": "payment",

@@ -25,7 +25,7 @@ from core.sessions import PortalSession, find_signed_in
 from core.throttle import TooManyAttempts
 from models import FlowKind
 
-DONE_WORDS = ("signed-out", "registered", "expired", "ended", "factors-reset")
+DONE_WORDS = ("signed-out", "registered", "expired", "ended", "factors-reset", "not-me")
 
 
 @bp.get("/sign-in")

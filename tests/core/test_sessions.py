@@ -214,9 +214,7 @@ def test_pages_open_to_everyone_work_while_sessions_cannot_be_read(portal: Porta
     assert is_in(portal, visitor)
 
 
-_PIECES = (
-    'session= a=b ; session abc " = x_session=1 session=tok-1 é session="q" __Host-session=z'
-)
+_PIECES = 'session= a=b ; session abc " = x_session=1 session=tok-1 é session="q" __Host-session=z'
 _COOKIE_PIECES = st.sampled_from([*_PIECES.split(), "; ", " ", "\t", "session=; "])
 
 

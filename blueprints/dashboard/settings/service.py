@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from blueprints.auth import judging, reach
+from blueprints.auth import disabling, judging, reach
 from blueprints.auth.errors import PasswordWeak
 from blueprints.auth.reach import Reach
 from blueprints.auth.service import SignInRules
@@ -104,13 +104,9 @@ def change_password(
         session.execute(
             update(Customer)
             .where(Customer.id == customer_id)
-            .values(
-                password_hash=password_hash,
-                revision=Customer.revision + 1,
-                failed_in_a_row=0,
-                password_disabled_at=None,
-            )
+            .values(password_hash=password_hash, revision=Customer.revision + 1)
         )
+        disabling.lift(session, customer_id)
         sessions.end_all_of(session, customer_id, but=person.session_id)
         end_ways_in(session, customer_id)
         event = activity.Event("password_changed", now, customer_id=customer_id)

@@ -1,0 +1,7 @@
+"""What happened, in words, and "This wasn't me"."""
+
+from flask import Blueprint
+
+bp = Blueprint("activity", __name__, url_prefix="/activity")
+
+from blueprints.dashboard.activity import views  # noqa: E402, F401 - the views need `bp`
