@@ -182,6 +182,8 @@ POLICY: dict[str, Rule] = {
     "settings.language_post": _sets("settings.language"),
     "settings.time_zone": _OWN,
     "settings.time_zone_post": _sets("settings.time_zone"),
+    "settings.messages": _OWN,
+    "settings.messages_post": _sets("settings.messages"),
     "settings.password": _OWN,
     "settings.password_post": _sets("settings.password"),
     "settings.contacts": _OWN,

@@ -88,6 +88,8 @@ _PATHS = {
     "settings.language_post": "/settings/language",
     "settings.time_zone": "/settings/time-zone",
     "settings.time_zone_post": "/settings/time-zone",
+    "settings.messages": "/settings/messages",
+    "settings.messages_post": "/settings/messages",
     "settings.password": "/settings/password",
     "settings.password_post": "/settings/password",
     "settings.contacts": "/settings/contacts",

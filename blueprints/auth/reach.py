@@ -14,9 +14,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
-from core import clock, outbox
+from core import clock, outbox, topics
 from core.isp import current_isp
 from core.outbox import Letter
+from core.topics import Choices, Topic
 from models import Account, Channel, Contact, ContactKind, Customer, Membership, Role
 
 CHANNELS = {
@@ -112,11 +113,13 @@ def announce(
     facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Tell a customer of a security event (a kind that `ui.event` knows), within the running unit
-    of work: at every e-mail address on file, those replaced lately too, and by text where there is
-    no address. `but`: contacts that are not told. `facts` never hold a new value (bar 21)."""
+    of work: as they chose for messages of security, and at every e-mail address that was replaced
+    lately; by any way there is where that reaches nobody. `but`: contacts that are not told.
+    `facts` never hold a new value (bar 21)."""
     language = session.scalar(select(Customer.language).where(Customer.id == customer_id)) or "en"
     found = [*of_customer(session, customer_id), *also]
-    _tell(session, found, event, language, customer_id, account_id, but, facts)
+    chosen = topics.choices_of(session, customer_id)
+    _tell(session, found, event, language, chosen, customer_id, account_id, but, facts)
 
 
 def announce_to_account(
@@ -130,7 +133,7 @@ def announce_to_account(
     """The same to the contacts of an account, whoever signs in to it."""
     language = session.scalar(select(Account.language).where(Account.id == account_id)) or "en"
     found = of_account(session, account_id)
-    _tell(session, found, event, language, None, account_id, but, facts)
+    _tell(session, found, event, language, topics.USUAL, None, account_id, but, facts)
 
 
 def _tell(
@@ -138,14 +141,22 @@ def _tell(
     found: Sequence[Reach],
     event: str,
     language: str,
+    choices: Choices,
     customer_id: int | None,
     account_id: int | None,
     but: Sequence[int],
     facts: Mapping[str, Any] | None,
 ) -> None:
     told = [reach for reach in found if reach.contact_id not in but]
-    by_email = [reach for reach in told if reach.channel is Channel.EMAIL]
-    chosen = by_email or [reach for reach in told if reach.channel is Channel.TEXT]
+    chosen = [
+        reach
+        for reach in told
+        if choices.get((Topic.SECURITY, reach.channel), False)
+        or (reach.channel is Channel.EMAIL and not reach.is_current)
+    ]
+    if not any(reach.is_current for reach in chosen):
+        by_email = [reach for reach in told if reach.channel is Channel.EMAIL]
+        chosen += by_email or [reach for reach in told if reach.channel is Channel.TEXT]
     outbox.queue(
         session,
         [

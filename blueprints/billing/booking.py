@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Select, Update, bindparam, func, select, update
+from sqlalchemy import ScalarSelect, Select, Update, bindparam, case, func, null, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.billing import ledger
-from core import activity, clock, outbox
+from core import activity, clock, outbox, topics
 from core.isp import current_isp
+from core.topics import Topic
 from gateways.payments.base import Truth
 from models import (
     Account,
+    Channel,
     Contact,
     ContactKind,
     Customer,
@@ -135,22 +137,29 @@ def _lift_unpaid_holds(
     )
 
 
-def _finding_addressees() -> Select[int, Any, str, str]:
-    oldest = (
+def _oldest(kind: ContactKind) -> ScalarSelect[str]:
+    return (
         select(Contact.value)
         .where(
             Contact.account_id == Payment.account_id,
-            Contact.kind == ContactKind.EMAIL,
+            Contact.kind == kind.value,
             Contact.ended_on.is_(None),
         )
         .order_by(Contact.since_on, Contact.id)
         .limit(1)
         .scalar_subquery()
     )
+
+
+def _finding_addressees() -> Select[*tuple[Any, ...]]:
+    email = func.coalesce(_oldest(ContactKind.EMAIL), Customer.email_key)
+    by_email = topics.wants(Customer.id, Topic.PAYMENTS, Channel.EMAIL)
+    by_text = topics.wants(Customer.id, Topic.PAYMENTS, Channel.TEXT)
     return (
         select(
             Payment.id,
-            func.coalesce(oldest, Customer.email_key).label("address"),
+            case((by_email, email), else_=null()).label(Channel.EMAIL.value),
+            case((by_text, _oldest(ContactKind.PHONE)), else_=null()).label(Channel.TEXT.value),
             Customer.language,
             Account.number,
         )
@@ -164,7 +173,7 @@ _FIND_ADDRESSEES = _finding_addressees()
 
 
 def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
-    """One receipt by e-mail for each payment somebody made while signed in."""
+    """A receipt for each payment somebody made while signed in, by the channels they want."""
     with_customer = [payment for payment in payments if payment.customer_id is not None]
     if not with_customer:
         return
@@ -179,10 +188,11 @@ def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
         [
             outbox.Letter(
                 "receipt",
-                addressees[payment.id].address,
+                recipient,
                 addressees[payment.id].language,
                 account_id=payment.account_id,
                 customer_id=payment.customer_id,
+                channel=channel.value,
                 facts={
                     "amount_minor": payment.amount_minor,
                     "currency": payment.currency,
@@ -191,6 +201,7 @@ def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
                 },
             )
             for payment in with_customer
-            if addressees[payment.id].address
+            for channel in topics.CHANNELS
+            if (recipient := getattr(addressees[payment.id], channel.value))
         ],
     )

@@ -60,3 +60,11 @@ class ContactGone(NotFound):
 
 class SessionGone(NotFound):
     """There is no such session or device, it has ended, or it is somebody else's."""
+
+
+class SecurityOff(Refusal):
+    """No channel would be left for what concerns security."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("Security messages need at least one way to reach you.")

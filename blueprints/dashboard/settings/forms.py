@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask_babel import lazy_gettext as _l
 from wtforms import (
+    BooleanField,
     HiddenField,
     PasswordField,
     RadioField,
@@ -14,6 +15,7 @@ from wtforms import (
 from wtforms.validators import DataRequired, Length, Regexp
 
 from core.forms import PortalForm
+from core.topics import CHANNELS, Topic
 
 
 def stripped(typed: str | None) -> str | None:
@@ -89,3 +91,12 @@ class AddressForm(PortalForm):
         ],
     )
     account = HiddenField()
+
+
+class MessagesForm(PortalForm):
+    """A box for each topic and channel, `bills_email` say."""
+
+
+for topic in Topic:
+    for channel in CHANNELS:
+        setattr(MessagesForm, f"{topic}_{channel}", BooleanField())

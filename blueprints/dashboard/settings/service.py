@@ -12,10 +12,12 @@ from blueprints.auth import disabling, judging, reach
 from blueprints.auth.errors import PasswordWeak
 from blueprints.auth.reach import Reach
 from blueprints.auth.service import SignInRules
-from core import activity, clock, flows, form_keys, passwords, sessions
+from blueprints.dashboard.settings.errors import SecurityOff
+from core import activity, clock, flows, form_keys, passwords, revisions, sessions, topics
 from core.db import db
 from core.form_keys import ArrivedKey
 from core.sessions import SignedIn
+from core.topics import CHANNELS, Choices, Topic
 from models import Account, Channel, Customer, FlowKind, Membership, OneTimeLink, Role
 
 INDEX = "/settings/"
@@ -82,6 +84,25 @@ def _change(customer_id: int, key: ArrivedKey, what: str, **columns: Any) -> str
         event = activity.Event(kind, clock.now(), customer_id=customer_id)
         activity.record(session, [event])
         return f"{INDEX}?done={what}"
+
+    return form_keys.once(key, work)
+
+
+def choose_messages(customer_id: int, wanted: Choices, key: ArrivedKey) -> str:
+    """Send messages by the channels that the customer wants; told by those of before.
+
+    Raises SecurityOff when nothing would be left for security.
+    """
+    if not any(wanted[Topic.SECURITY, channel] for channel in CHANNELS):
+        raise SecurityOff
+
+    def work(session: Session) -> str:
+        reach.announce(session, customer_id, "messages_chosen")
+        topics.choose(session, customer_id, wanted)
+        event = activity.Event("messages_chosen", clock.now(), customer_id=customer_id)
+        activity.record(session, [event])
+        revisions.raise_customer(session, customer_id)
+        return f"{INDEX}?done=messages"
 
     return form_keys.once(key, work)
 

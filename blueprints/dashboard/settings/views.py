@@ -7,11 +7,19 @@ from flask import Response, request
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.auth import asking
+from blueprints.auth import asking, reach
 from blueprints.auth.errors import PasswordWeak
 from blueprints.dashboard.settings import bp, service, zones
-from blueprints.dashboard.settings.forms import LanguageForm, NameForm, PasswordForm, TimeZoneForm
-from core import clock
+from blueprints.dashboard.settings.errors import SecurityOff
+from blueprints.dashboard.settings.forms import (
+    LanguageForm,
+    MessagesForm,
+    NameForm,
+    PasswordForm,
+    TimeZoneForm,
+)
+from core import clock, topics
+from core.db import db
 from core.form_guard import arrived_key
 from core.forms import shown
 from core.htmx import go_to, render
@@ -19,8 +27,9 @@ from core.isp import current_isp
 from core.sessions import signed_in
 from core.step_up import recent_password
 from core.words import language
+from models import Channel
 
-DONE_WORDS = ("name", "language", "time-zone", "password")
+DONE_WORDS = ("name", "language", "time-zone", "password", "messages")
 
 
 @bp.get("/")
@@ -121,6 +130,36 @@ def _time_zone_page(form: TimeZoneForm, region: str, status: int = 200) -> Respo
         own_zone=signed_in().timezone,
         now=clock.now(),
     )
+
+
+# Messages -------------------------------------------------------------------------------------
+
+
+@bp.get("/messages")
+def messages() -> Response:
+    chosen = topics.choices_of(db.session(), signed_in().customer_id)
+    now = {f"{topic}_{channel}": is_on for (topic, channel), is_on in chosen.items()}
+    return _messages_page(shown(MessagesForm, **now))
+
+
+@bp.post("/messages")
+def messages_post() -> Response | BaseResponse:
+    form = MessagesForm()
+    wanted = {
+        (topic, channel): bool(form[f"{topic}_{channel}"].data) for topic, channel in topics.USUAL
+    }
+    try:
+        path = service.choose_messages(signed_in().customer_id, wanted, arrived_key())
+    except SecurityOff as refusal:
+        form["security_email"].errors = [refusal.customer_message]
+        return _messages_page(form, 422)
+    return go_to(path)
+
+
+def _messages_page(form: MessagesForm, status: int = 200) -> Response:
+    found = reach.of_customer(db.session(), signed_in().customer_id)
+    has_phone = any(each.channel is Channel.TEXT and each.is_current for each in found)
+    return render("settings/messages.html", None, status, form=form, has_phone=has_phone)
 
 
 # Password -------------------------------------------------------------------------------------
