@@ -110,6 +110,9 @@ def _sets(page: str) -> Rule:
 _SECOND_STEP = Rule(Who.FLOW, flow=FlowKind.SIGN_IN)
 _LOST_FACTORS = Rule(Who.FLOW, flow=FlowKind.LOST_FACTORS)
 _ENROLS = Rule(Who.CUSTOMER, before_second_factor=True)
+_REGISTERS = Rule(Who.FLOW, flow=FlowKind.REGISTER)
+_RECOVERS = Rule(Who.FLOW, flow=FlowKind.RECOVER)
+_FINDS_ID = Rule(Who.FLOW, flow=FlowKind.FIND_ID)
 
 FIRST_PAGES = {
     FlowKind.REGISTER: "/register",
@@ -167,6 +170,39 @@ POLICY: dict[str, Rule] = {
     "auth.recovery_codes_page": _ENROLS,
     "auth.recovery_codes_make": _ENROLS,
     "auth.recovery_codes_kept": _ENROLS,
+    "auth.register": _PUBLIC,
+    "auth.register_post": _PUBLIC,
+    "auth.register_way": _REGISTERS,
+    "auth.register_way_post": _REGISTERS,
+    "auth.register_code": _REGISTERS,
+    "auth.register_code_post": _REGISTERS,
+    "auth.register_account": _REGISTERS,
+    "auth.register_account_post": _REGISTERS,
+    "auth.register_id": _REGISTERS,
+    "auth.register_id_post": _REGISTERS,
+    "auth.register_strength": _REGISTERS,
+    "auth.register_free": _REGISTERS,
+    "auth.recover": _PUBLIC,
+    "auth.recover_post": _PUBLIC,
+    "auth.recover_way": _RECOVERS,
+    "auth.recover_way_post": _RECOVERS,
+    "auth.recover_code": _RECOVERS,
+    "auth.recover_code_post": _RECOVERS,
+    "auth.recover_sent": _RECOVERS,
+    "auth.recover_which": _RECOVERS,
+    "auth.recover_which_post": _RECOVERS,
+    "auth.recover_password": _RECOVERS,
+    "auth.recover_password_post": _RECOVERS,
+    "auth.recover_strength": _RECOVERS,
+    "auth.recover_link": _PUBLIC,
+    "auth.recover_link_post": _PUBLIC,
+    "auth.recover_link_strength": _PUBLIC,
+    "auth.find_id": _PUBLIC,
+    "auth.find_id_post": _PUBLIC,
+    "auth.find_id_way": _FINDS_ID,
+    "auth.find_id_way_post": _FINDS_ID,
+    "auth.find_id_sent": _FINDS_ID,
+    "auth.welcome_strength": _PUBLIC,
     "demo.mailbox": _PUBLIC,
     "demo.mailbox_message": _PUBLIC,
     "dashboard.index": _PUBLIC,

@@ -96,21 +96,10 @@ def begin(
 
 # On the request's own reading connection: one that held two could starve others (core/db.py).
 _LIVING = Prepared(
-    select(
-        Flow.id,
-        Flow.kind,
-        Flow.step,
-        Flow.csrf_secret,
-        Flow.subject,
-        Flow.account_id,
-        Flow.customer_id,
-        Flow.facts,
-        Flow.expires_at,
-    ).where(
+    select(*_COLUMNS).where(
         Flow.token_hash == bindparam("token_hash"),
         Flow.kind == bindparam("kind"),
         Flow.ended_at.is_(None),
-        Flow.expires_at > bindparam("now"),
     )
 )
 
@@ -119,7 +108,17 @@ def find(kind: str, token: str | None) -> FlowInHand | None:
     """The living flow of `kind` that the cookie's token names."""
     if token is None:
         return None
-    row = _LIVING.find(token_hash=ids.hash_token(token), kind=kind, now=clock.now())
+    row = _LIVING.find(token_hash=ids.hash_token(token), kind=kind)
+    return FlowInHand(*row) if row is not None and row.expires_at > clock.now() else None
+
+
+def lock(session: Session, flow: FlowInHand) -> FlowInHand | None:
+    """`flow` as it stands now, held until the running unit of work ends; None when it has ended."""
+    row = session.execute(
+        select(*_COLUMNS)
+        .where(Flow.id == flow.flow_id, Flow.ended_at.is_(None), Flow.expires_at > clock.now())
+        .with_for_update()
+    ).one_or_none()
     return FlowInHand(*row) if row is not None else None
 
 
@@ -148,13 +147,15 @@ def end(session: Session, flow: FlowInHand) -> bool:
     return move(session, flow, flow.step, ended_at=clock.now())
 
 
-def end_all_of(session: Session, customer_id: int, *kinds: FlowKind) -> None:
-    """End the living flows of a customer: after a password change, say."""
+def end_all_of(session: Session, customer_id: int, *kinds: FlowKind, but: int = 0) -> None:
+    """End the living flows of a customer, except the one with the id `but`: after a password
+    change, say."""
     session.execute(
         update(Flow)
         .where(
             Flow.customer_id == customer_id,
             Flow.kind.in_([kind.value for kind in kinds]),
+            Flow.id != but,
             Flow.ended_at.is_(None),
         )
         .values(ended_at=clock.now())

@@ -14,9 +14,10 @@ import os
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -149,17 +150,22 @@ def check_cost() -> None:
         raise RuntimeError("password hashing is set below Argon2id 19 MiB, t=2")
 
 
-def find_weakness(password: str, context: Sequence[str]) -> str | None:
+def find_weakness(
+    password: str, context: Sequence[str], *, requires_mixed: bool = False
+) -> str | None:
     """Why the password is refused, as a sentence that says what to do; None when it is good.
 
     `context` are words an attacker would try first: the ISP's and its plans' names, the person's
-    name, ID, e-mail and account number.
+    name, ID, e-mail and account number. `requires_mixed`: the ISP's rule that letters, numbers and
+    special characters stand together.
     """
     normal = normalise(password)
     if len(normal) < MIN_LENGTH:
         return _("Use at least %(count)s characters.", count=MIN_LENGTH)
     if len(normal) > MAX_LENGTH:
         return _("Use at most %(count)s characters.", count=MAX_LENGTH)
+    if requires_mixed and not is_mixed(normal):
+        return _("Use letters, numbers and special characters together.")
     words = [word.casefold() for text in context for word in (text, *text.split()) if len(word) > 2]
     folded = normal.casefold()
     rest = folded
@@ -171,9 +177,32 @@ def find_weakness(password: str, context: Sequence[str]) -> str | None:
     from zxcvbn import zxcvbn
 
     found = zxcvbn(normal[:JUDGED_LENGTH], user_inputs=words)
-    if found["score"] < MIN_SCORE:
-        return _(
-            "This is easy to guess. Add words that do not belong together, or mix letters, "
-            "numbers and special characters."
-        )
-    return None
+    if found["score"] >= MIN_SCORE:
+        return None
+    return _why_guessed(found["sequence"])
+
+
+def _why_guessed(matches: Sequence[Mapping[str, Any]]) -> str:
+    """What makes a password easy to guess, from the part of it that is guessed as one."""
+    longest = max(matches, key=lambda match: len(match["token"]))
+    if longest["pattern"] == "dictionary" and longest["dictionary_name"] == "passwords":
+        return _("This is easy to guess: many people use it. Choose words of your own.")
+    if longest["pattern"] == "spatial":
+        return _("This is easy to guess: it follows the rows of a keyboard.")
+    if longest["pattern"] == "repeat":
+        return _("This is easy to guess: it repeats itself.")
+    if longest["pattern"] in ("sequence", "date", "regex"):
+        return _("This is easy to guess: it is a date or a row like 1234 or abcd.")
+    return _(
+        "This is easy to guess. Add words that do not belong together, or mix letters, "
+        "numbers and special characters."
+    )
+
+
+def is_mixed(password: str) -> bool:
+    """Whether letters, numbers and special characters stand together in it."""
+    return (
+        any(sign.isalpha() for sign in password)
+        and any(sign.isdigit() for sign in password)
+        and any(not sign.isalnum() and not sign.isspace() for sign in password)
+    )

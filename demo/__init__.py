@@ -26,3 +26,6 @@ DEMO_CUSTOMERS = (
     DemoCustomer("ed.walker", "timber-saffron-kettle-71", "account closed"),
     DemoCustomer("sam.rivera", "pebble-gazette-willow-36", "began today, no bill yet"),
 )
+
+REGISTERS = "10200077"
+"""The number of an account of the demo whose subscriber has no online account yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from demo import REGISTERS
 from demo.habits import Habit
 
 _EMPTY = {
@@ -100,6 +101,10 @@ NAMED_ACCOUNTS = (
     NamedAccount(
         "10200056", "Ed Walker", "ed.walker", "AIR-25", "640 Old Mission Ave", 14, Habit.STEADY,
         activated_on="2018-04-04", phone="+1 541 734 9076", closed_days=64,
+    ),
+    NamedAccount(
+        REGISTERS, "Ruth Adler", "", "FIBER-100", "31 Chapel St", 5, Habit.PROMPT,
+        activated_on="2020-06-15", phone="+1 541 416 6120",
     ),
 )  # fmt: skip
 

@@ -31,7 +31,7 @@ from blueprints.auth import service
 from blueprints.billing import settling
 from blueprints.billing.verify import find_faults
 from core import clock, sessions
-from core.access import PAYS, POLICY, Proof
+from core.access import PAYS, POLICY, Proof, Who
 from core.db import db, reading, unit_of_work
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
@@ -383,14 +383,23 @@ class Forms(RuleBasedStateMachine):
         return found
 
 
+OF_LINKS = {"auth.recover_link_post"}
+"""Forms behind a link that was sent: tests/auth/test_recovering.py."""
+
+
 def forms_to_send(portal: Portal) -> set[str]:
-    """The endpoints of POLICY that a form of ours posts to."""
+    """The endpoints of POLICY that a form of ours posts to, without those of ways in, whose steps
+    stand in no order here (tests/auth/test_ways_in_machine.py), and without what script alone posts
+    while one types."""
     methods = crawl.methods_of(portal.app)
     return {
         endpoint
         for endpoint, rule in POLICY.items()
-        if "POST" in methods.get(endpoint, ()) and rule.proof is not Proof.OWN
-    }
+        if "POST" in methods.get(endpoint, ())
+        and rule.proof is not Proof.OWN
+        and rule.who is not Who.FLOW
+        and not endpoint.endswith("_strength")
+    } - OF_LINKS
 
 
 def forms_at(portal: Portal, visitor: Visitor, path: str) -> dict[str, tuple[str, dict[str, str]]]:

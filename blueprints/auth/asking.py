@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from flask import Response, current_app, request, session
 from flask_login import login_user
+from markupsafe import escape
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.auth import service
+from blueprints.auth import choosing, service
 from blueprints.auth.forms import SignInForm
 from blueprints.auth.service import Browser, Opened, SignInRules
-from core import flows
+from core import flows, passwords
 from core.htmx import go_to, render
 from core.paths import own_path
 from core.sessions import (
@@ -102,3 +104,15 @@ def begin_flow(kind: FlowKind, token: str, lasts: timedelta, path: str) -> BaseR
     is_https = current_app.config["PORTAL"].is_https
     flows.set_cookie(response, kind, token, lasts, is_https=is_https)
     return response
+
+
+def say(text: str) -> Response:
+    """One line of words that is swapped into a page."""
+    return Response(escape(text), mimetype="text/html")
+
+
+def strength(context: Sequence[str]) -> Response:
+    """What there is to say of the password in this request's form; `context` are words that are
+    guessed first."""
+    typed = request.form.get("password", "")[: passwords.MAX_LENGTH + 1]
+    return say(choosing.strength_line(typed, context))

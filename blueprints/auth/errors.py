@@ -19,6 +19,31 @@ class LinkDead(Refusal):
     """The one-time link is unknown, used or expired."""
 
 
+class RecoveryLinkDead(Refusal):
+    """The link for a new password no longer works. `why`: used, old, replaced, or unknown where
+    there never was such a link."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+
+class ResetOverdone(Refusal):
+    """A password was chosen with this form already, and it is another one."""
+
+
+class CodeRefused(Refusal):
+    """The code is not the one that was sent, was used, replaced or is too old, or it was not looked
+    at because there were too many tries: which of them is never said."""
+
+    @property
+    def customer_message(self) -> str:
+        return _(
+            "This code is not right or no longer valid. If you are sure of it, wait five minutes "
+            "and try again, or let us send a new one."
+        )
+
+
 class SignInIdTaken(Refusal):
     @property
     def customer_message(self) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from flask_babel import lazy_gettext as _l
 from wtforms import BooleanField, HiddenField, PasswordField, RadioField, StringField
-from wtforms.validators import DataRequired, Length, Regexp
+from wtforms.validators import DataRequired, InputRequired, Length, Regexp
 
 from core.forms import PortalForm
+from models import Channel
 
 
 class SignInForm(PortalForm):
@@ -20,6 +24,69 @@ class SignInForm(PortalForm):
     )
     own_device = BooleanField(_l("This is my own device"))
     next = HiddenField()
+
+
+class WhoForm(PortalForm):
+    """The first page of a way in."""
+
+    who = StringField(
+        _l("Account number, phone number or e-mail address"),
+        validators=[
+            DataRequired(
+                _l("Enter your account number, your phone number or your e-mail address.")
+            ),
+            Length(max=254),
+        ],
+    )
+
+
+class WhoOrIdForm(WhoForm):
+    who = StringField(
+        _l("ID, e-mail address, account number or phone number"),
+        validators=[
+            DataRequired(_l("Enter your ID, e-mail address, account number or phone number.")),
+            Length(max=254),
+        ],
+    )
+
+
+class WayForm(PortalForm):
+    """`ways` are those that are offered now, whoever asks."""
+
+    way = RadioField(
+        _l("Which way?"), validators=[InputRequired(_l("Choose how we may reach you."))]
+    )
+
+    def __init__(self, ways: Sequence[Channel], **more: Any) -> None:
+        super().__init__(**more)
+        self.way.choices = [(way.value, way.value) for way in ways]
+
+
+class SentCodeForm(PortalForm):
+    code = StringField(
+        _l("Code"),
+        validators=[DataRequired(_l("Enter the code from our message.")), Length(max=60)],
+    )
+
+
+class WhichForm(PortalForm):
+    """Which of several accounts, or IDs, that are proven to be one's own."""
+
+    which = RadioField(
+        _l("Which one?"),
+        validators=[InputRequired(_l("Choose one."))],
+    )
+
+    def __init__(self, choices: Sequence[str], **more: Any) -> None:
+        super().__init__(**more)
+        self.which.choices = [(choice, choice) for choice in choices]
+
+
+class NewPasswordForm(PortalForm):
+    password = PasswordField(
+        _l("New password"),
+        validators=[DataRequired(_l("Choose a password.")), Length(max=1024)],
+    )
 
 
 class WelcomeForm(PortalForm):

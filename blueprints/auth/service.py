@@ -15,31 +15,18 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from blueprints.auth import disabling, factors
+from blueprints.auth import choosing, disabling, factors
+from blueprints.auth.choosing import fold
 from blueprints.auth.errors import (
     AccountUnknown,
     AlreadyRegistered,
     LinkDead,
-    PasswordWeak,
     SignInIdTaken,
     SignInRefused,
 )
 from core import activity, clock, flows, ids, kept_forms, passwords, sessions, throttle
 from core.db import db, unit_of_work
-from core.isp import current_isp
-from models import (
-    Account,
-    Contact,
-    ContactKind,
-    Customer,
-    Device,
-    FlowKind,
-    Membership,
-    OneTimeLink,
-    Plan,
-    Role,
-    Subscription,
-)
+from models import Account, Customer, Device, FlowKind, Membership, OneTimeLink, Role
 
 log = logging.getLogger("lastmile.auth")
 
@@ -88,11 +75,6 @@ class SignInRules:
     secret: bytes = field(repr=False)
     lock_folder: Path
     shared_networks: Sequence[IPv4Network | IPv6Network]
-
-
-def fold(typed_id: str) -> str:
-    """The form under which a sign-in ID or an e-mail address is looked up."""
-    return typed_id.strip().casefold()
 
 
 def sign_in(
@@ -377,7 +359,7 @@ def invite(account_number: str) -> str:
         )
         if account_id is None:
             raise AccountUnknown
-        if _has_owner(session, account_id):
+        if choosing.has_owner(session, account_id):
             raise AlreadyRegistered
         now = clock.now()
         session.execute(
@@ -395,26 +377,10 @@ def invite(account_number: str) -> str:
             )
         )
         activity.record(session, [activity.Event("invited", now, account_id=account_id)])
-        _touch(session, account_id)
+        choosing.outdate(session, account_id)
 
     unit_of_work(work)
     return token
-
-
-def _touch(session: Session, account_id: int) -> None:
-    """Who else may use the account sees the event on its pages: kept copies are outdated."""
-    session.execute(
-        update(Account).where(Account.id == account_id).values(revision=Account.revision + 1)
-    )
-
-
-def _has_owner(session: Session, account_id: int) -> bool:
-    owner = session.scalar(
-        select(Membership.customer_id).where(
-            Membership.account_id == account_id, Membership.role == Role.OWNER.value
-        )
-    )
-    return owner is not None
 
 
 def find_invited_account(token: str) -> tuple[int, str, str]:
@@ -448,90 +414,27 @@ def register(token: str, sign_in_id: str, password: str, rules: SignInRules) -> 
 
 
 def _register(token: str, sign_in_id: str, password: str, rules: SignInRules) -> None:
-    account_id, name, number = find_invited_account(token)
-    context = [name, number, sign_in_id, *_context_words(account_id)]
-    weakness = passwords.find_weakness(password, context)
-    if weakness is not None:
-        raise PasswordWeak(weakness)
+    account_id, _name, _number = find_invited_account(token)
+    choosing.check_password(password, [sign_in_id, *choosing.words_of_account(account_id)])
     password_hash = passwords.hash_password(rules.lock_folder, password)
 
     def work(session: Session) -> None:
-        now = clock.now()
         used = session.scalar(
             update(OneTimeLink)
             .where(OneTimeLink.token_hash == ids.hash_token(token), OneTimeLink.ended_at.is_(None))
-            .values(ended_at=now)
+            .values(ended_at=clock.now())
             .returning(OneTimeLink.id)
         )
-        if used is None or _has_owner(session, account_id):
+        if used is None:
             raise LinkDead
-        taken = session.scalar(
-            select(Customer.id).where(
-                or_(
-                    Customer.sign_in_key == fold(sign_in_id), Customer.email_key == fold(sign_in_id)
-                )
-            )
-        )
-        if taken is not None:
-            raise SignInIdTaken
-        account = session.get_one(Account, account_id)
-        customer = Customer(
-            public_id=ids.public_id(),
-            sign_in_id=sign_in_id.strip(),
-            sign_in_key=fold(sign_in_id),
-            email_key=_free_email(session, account_id),
-            name=account.name,
-            language=account.language,
-            password_hash=password_hash,
-            created_at=now,
-        )
-        session.add(customer)
-        session.flush()
-        session.add(
-            Membership(customer_id=customer.id, account_id=account_id, role=Role.OWNER.value)
-        )
-        activity.record(
-            session,
-            [activity.Event("registered", now, account_id=account_id, customer_id=customer.id)],
-        )
-        _touch(session, account_id)
+        choosing.make_owner(session, account_id, sign_in_id, password_hash)
 
     try:
         unit_of_work(work, account_id)
+    except AlreadyRegistered:
+        raise LinkDead from None
     except IntegrityError:
         raise SignInIdTaken from None
-
-
-def _context_words(account_id: int) -> list[str]:
-    """What belongs to the ISP and the account and so is guessed first: names, plans, contacts."""
-    plans = (
-        select(Plan.name)
-        .join(Subscription, Subscription.plan_id == Plan.id)
-        .where(Subscription.account_id == account_id)
-    )
-    contacts = select(Contact.value).where(Contact.account_id == account_id)
-    found = [*db.session.scalars(plans), *db.session.scalars(contacts)]
-    isp = current_isp()
-    return [isp.name, isp.id_name, *found, *(part for text in found for part in text.split("@"))]
-
-
-def _free_email(session: Session, account_id: int) -> str | None:
-    """The account's e-mail address as a way to sign in, unless somebody signs in with it already
-    (households share one)."""
-    value = session.scalar(
-        select(Contact.value)
-        .where(
-            Contact.account_id == account_id,
-            Contact.kind == ContactKind.EMAIL.value,
-            Contact.ended_on.is_(None),
-        )
-        .order_by(Contact.since_on, Contact.id)
-        .limit(1)
-    )
-    if value is None:
-        return None
-    taken = session.scalar(select(Customer.id).where(Customer.email_key == fold(value)))
-    return fold(value) if taken is None else None
 
 
 def _was_registered(token: str, sign_in_id: str, password: str, rules: SignInRules) -> bool:
@@ -558,6 +461,15 @@ def _was_registered(token: str, sign_in_id: str, password: str, rules: SignInRul
     is_same = passwords.verify(rules.lock_folder, password_hash, password, is_known_device=False)
     throttle.end(attempt, has_passed=is_same)
     return is_same
+
+
+def open_for(customer_id: int, browser: Browser, rules: SignInRules) -> Opened | None:
+    """Open a session for a customer who has just been made, or proven to know the password; None
+    when a second step is asked for, which the sign-in page leads to."""
+    opened = _open(
+        customer_id, None, is_own_device=False, browser=browser, secret=rules.secret, wanted=""
+    )
+    return opened if isinstance(opened, Opened) else None
 
 
 # Where to go --------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from flask import Response, request, session, url_for
 from flask_login import logout_user
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.auth import bp, service
+from blueprints.auth import asking, bp, choosing, service
 from blueprints.auth.asking import (
     begin_flow,
     browser,
@@ -25,7 +25,10 @@ from core.sessions import PortalSession, find_signed_in
 from core.throttle import TooManyAttempts
 from models import FlowKind
 
-DONE_WORDS = ("signed-out", "registered", "expired", "ended", "factors-reset", "not-me")
+DONE_WORDS = (
+    *("signed-out", "registered", "expired", "ended"),
+    *("factors-reset", "not-me", "password-reset"),
+)
 
 
 @bp.get("/sign-in")
@@ -117,5 +120,27 @@ def _register(form: WelcomeForm, token: str) -> bool:
 
 def _welcome_page(form: WelcomeForm, token: str, status: int = 200) -> Response:
     _, name, _number = service.find_invited_account(token)
-    page = render("auth/welcome.html", None, status, form=form, account_name=name, token=token)
+    page = render(
+        "auth/choose_id.html",
+        None,
+        status,
+        form=form,
+        account_name=name,
+        free_ids=choosing.list_free_ids(name),
+        action=url_for("auth.welcome", token=token),
+        strength_path=url_for("auth.welcome_strength", token=token),
+        free_path="",
+        is_flow=False,
+    )
     return set_pre_cookie(page)
+
+
+@bp.post("/welcome/<token>/strength")
+def welcome_strength(token: str) -> Response:
+    """What there is to say of the password that is being typed."""
+    try:
+        account_id, _name, _number = service.find_invited_account(token)
+    except LinkDead:
+        return asking.say("")
+    typed_id = request.form.get("sign_in_id", "")
+    return asking.strength([typed_id, *choosing.words_of_account(account_id)])

@@ -7,9 +7,8 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from blueprints.auth import reach
+from blueprints.auth import reach, recovering
 from blueprints.dashboard.activity.service import EventRow
-from blueprints.dashboard.settings.service import end_ways_in
 from core import activity, clock, form_keys, outbox, revisions, sessions
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
@@ -32,7 +31,7 @@ def report(person: SignedIn, event: EventRow, key: ArrivedKey) -> str:
     def work(session: Session) -> str:
         now = clock.now()
         sessions.end_all_of(session, customer_id)
-        end_ways_in(session, customer_id)
+        recovering.end_ways_in(session, customer_id)
         session.execute(
             update(Customer).where(Customer.id == customer_id).values(password_disabled_at=now)
         )
@@ -44,6 +43,7 @@ def report(person: SignedIn, event: EventRow, key: ArrivedKey) -> str:
         )
         revisions.raise_customer(session, customer_id)
         reach.announce(session, customer_id, "not_me_reported")
+        recovering.start_recovery(session, customer_id)
         _tell_isp(session, person, event)
         return DONE
 

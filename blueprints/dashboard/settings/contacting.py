@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import reach
-from blueprints.auth.service import fold
+from blueprints.auth.choosing import fold
 from blueprints.dashboard.settings.errors import (
     ChangeGone,
     ContactGone,

@@ -8,17 +8,16 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from blueprints.auth import disabling, judging, reach
-from blueprints.auth.errors import PasswordWeak
+from blueprints.auth import choosing, disabling, judging, reach, recovering
 from blueprints.auth.reach import Reach
 from blueprints.auth.service import SignInRules
 from blueprints.dashboard.settings.errors import SecurityOff
-from core import activity, clock, flows, form_keys, passwords, revisions, sessions, topics
+from core import activity, clock, form_keys, passwords, revisions, sessions, topics
 from core.db import db
 from core.form_keys import ArrivedKey
 from core.sessions import SignedIn
 from core.topics import CHANNELS, Choices, Topic
-from models import Account, Channel, Customer, FlowKind, Membership, OneTimeLink, Role
+from models import Account, Channel, Customer, Membership, Role
 
 INDEX = "/settings/"
 
@@ -114,9 +113,7 @@ def change_password(
 
     The old password was asked for by the step before. Raises PasswordWeak, TooBusy.
     """
-    weakness = passwords.find_weakness(new_password, judging.words_of_customer(person.customer_id))
-    if weakness is not None:
-        raise PasswordWeak(weakness)
+    choosing.check_password(new_password, judging.words_of_customer(person.customer_id))
     password_hash = passwords.hash_password(rules.lock_folder, new_password, is_known_device=True)
     customer_id = person.customer_id
 
@@ -129,22 +126,10 @@ def change_password(
         )
         disabling.lift(session, customer_id)
         sessions.end_all_of(session, customer_id, but=person.session_id)
-        end_ways_in(session, customer_id)
+        recovering.end_ways_in(session, customer_id)
         event = activity.Event("password_changed", now, customer_id=customer_id)
         activity.record(session, [event])
         reach.announce(session, customer_id, "password_changed")
         return f"{INDEX}?done=password"
 
     return form_keys.once(key, work)
-
-
-def end_ways_in(session: Session, customer_id: int) -> None:
-    """End every recovery and half sign-in of a customer, and every link that was sent to them
-    (bar 18), within the running unit of work."""
-    kinds = (FlowKind.RECOVER, FlowKind.FIND_ID, FlowKind.SIGN_IN, FlowKind.LOST_FACTORS)
-    flows.end_all_of(session, customer_id, *kinds)
-    session.execute(
-        update(OneTimeLink)
-        .where(OneTimeLink.customer_id == customer_id, OneTimeLink.ended_at.is_(None))
-        .values(ended_at=clock.now())
-    )
