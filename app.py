@@ -46,7 +46,14 @@ from core.db import check_engine, configure, db, forget_reader
 from core.isp import NotSetUp, current_isp, is_pinned
 from core.observed import Observed
 from core.passwords import check_cost
-from core.sessions import PortalSession, RowSessions, SignedIn, cookies_of, find_signed_in
+from core.sessions import (
+    PortalSession,
+    RowSessions,
+    SignedIn,
+    cookies_of,
+    find_signed_in,
+    find_viewer,
+)
 from core.settings import ROOT, Settings, SettingsError, read_settings
 from gateways.messages.base import MessageGateway
 from gateways.payments.base import PaymentGateway
@@ -208,7 +215,7 @@ def _message_gateways(settings: Settings) -> dict[str, MessageGateway]:
 
 
 def _register(app: Flask) -> None:
-    from blueprints import api, auth, billing, dashboard, demo, support
+    from blueprints import api, auth, billing, dashboard, demo, staff, support
     from blueprints.billing.views import payment_return
     from blueprints.dashboard import activity as activity_pages
     from blueprints.dashboard import settings as settings_pages
@@ -220,6 +227,7 @@ def _register(app: Flask) -> None:
     app.register_blueprint(billing.bp, url_prefix="/a/<account_public_id>/billing")
     app.register_blueprint(support.bp)
     app.register_blueprint(api.bp)
+    app.register_blueprint(staff.bp)
     if app.config["PORTAL"].is_demo:
         app.register_blueprint(demo.bp)
     app.add_url_rule(
@@ -242,14 +250,16 @@ def _add_commands(app: Flask) -> None:
     from blueprints.staff.cli import accounts_cli, catalog_cli
     from blueprints.staff.data_cli import data_cli
     from blueprints.staff.doctor_cli import doctor_command
+    from blueprints.staff.members_cli import staff_cli
     from blueprints.staff.operation_cli import activity_cli, maintenance_cli
+    from blueprints.staff.search_cli import search_cli
     from blueprints.staff.setup_cli import setup_command
 
     Migrate(app, db, directory=str(ROOT / "migrations"))
     for command in (
         *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
         *(setup_command, backup_command, restore_command, doctor_command),
-        *(activity_cli, maintenance_cli),
+        *(activity_cli, maintenance_cli, staff_cli, search_cli),
     ):
         app.cli.add_command(command)
 
@@ -313,7 +323,15 @@ def _current(person: SignedIn | None) -> dict[str, Any] | None:
         "sign_in_id": person.sign_in_id,
         "account": person.account,
         "has_several_accounts": person.account_count > 1,
+        "is_staff": person.is_staff,
+        "staff_role": g.get("staff_role", ""),
+        "viewer": _viewer_of(person),
     }
+
+
+def _viewer_of(person: SignedIn) -> str | None:
+    """The staff member who sees the page as its customer does."""
+    return None if person.viewer_id is None else g.get("viewer") or find_viewer(person)
 
 
 def _finish(response: Response, settings: Settings) -> Response:

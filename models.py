@@ -778,12 +778,19 @@ class DataAccess(Base):
 
 
 class SearchTerm(Base):
-    """A folded word by which staff find an account: of its name, number, contacts, line."""
+    """A folded word by which staff find an account: of its name, number, contacts, line.
+
+    Both engines order it by code points, so that a prefix is a range.
+    """
 
     __tablename__ = "search_terms"
-    __table_args__ = (Index(None, "account_id"),)
+    __table_args__ = (Index(None, "account_id", "term"),)
 
-    term: Mapped[str] = mapped_column(String(80), primary_key=True, info=CONTACT)
+    term: Mapped[str] = mapped_column(
+        String(80).with_variant(String(80, collation="C"), "postgresql"),
+        primary_key=True,
+        info=CONTACT,
+    )
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
 
 

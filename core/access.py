@@ -30,6 +30,7 @@ from core.sessions import (
     SignedIn,
     cookie_name,
     find_signed_in,
+    find_viewer,
     note_use,
 )
 from core.settings import Settings
@@ -94,6 +95,20 @@ class Rule:
 EVERY_ROLE = frozenset(Role)
 SEES_MONEY = frozenset({Role.OWNER, Role.PAYER, Role.VIEWER})
 PAYS = frozenset({Role.OWNER, Role.PAYER})
+
+EVERY_STAFF = frozenset(StaffRole)
+ADMINISTRATORS = frozenset({StaffRole.ADMINISTRATOR})
+HELPERS = frozenset({StaffRole.SUPPORT, StaffRole.ADMINISTRATOR})
+"""Who helps people with signing in, and prints their letters."""
+CALL_TAKERS = HELPERS | {StaffRole.BILLING}
+
+_NOTED = "that it was read: data_accesses, activity"
+
+
+def _staff(who: frozenset[StaffRole], get_writes: str = "", keeps_form: str = "") -> Rule:
+    """A page of staff, who also answer during maintenance."""
+    return Rule(Who.STAFF, staff=who, stays_open=True, get_writes=get_writes, keeps_form=keeps_form)
+
 
 _PUBLIC = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE)
 _OPEN = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, stays_open=True)
@@ -256,6 +271,25 @@ POLICY: dict[str, Rule] = {
         get_writes="the payment's state, as the gateway tells it",
     ),
     "api.payment_notice": Rule(Who.EVERYONE, proof=Proof.OWN),
+    "staff.join": _PUBLIC,
+    "staff.join_post": _PUBLIC,
+    "staff.search": _staff(EVERY_STAFF, _NOTED),
+    "staff.account": _staff(EVERY_STAFF, _NOTED),
+    "staff.call": _staff(CALL_TAKERS, _NOTED),
+    "staff.call_send": _staff(CALL_TAKERS),
+    "staff.call_check": _staff(CALL_TAKERS),
+    "staff.person": _staff(HELPERS, _NOTED),
+    "staff.unlock": _staff(HELPERS),
+    "staff.end_sessions": _staff(HELPERS),
+    "staff.view": _staff(HELPERS, _NOTED),
+    "staff.view_begin": _staff(HELPERS, keeps_form="staff.view"),
+    "staff.view_end": Rule(Who.CUSTOMER, viewers_too=True, stays_open=True),
+    "staff.letters": _staff(HELPERS),
+    "staff.letter_print": _staff(HELPERS),
+    "staff.members": _staff(ADMINISTRATORS),
+    "staff.member_add": _staff(ADMINISTRATORS, keeps_form="staff.members"),
+    "staff.member": _staff(ADMINISTRATORS),
+    "staff.member_change": _staff(ADMINISTRATORS, keeps_form="staff.member"),
 }
 # What any signed-in GET may write (bar 40).
 EVERY_GET_WRITES = "sessions.last_used_at"
@@ -328,7 +362,8 @@ def _take_person(rule: Rule, build: str) -> Response | BaseResponse | None:
     if _lacks_second_factor(rule, person):
         return htmx.go_to(ENROL_PAGE)
     _check_role(rule, person)
-    _check_viewer(rule, person)
+    if not _check_viewer(rule, person):
+        return _ask_to_sign_in(rule)
     g.is_personal = True
     if not request.query_string or "since" not in request.args:
         _note_use(person)
@@ -400,11 +435,19 @@ def _lacks_second_factor(rule: Rule, person: SignedIn) -> bool:
     return not person.has_second_factor and current_isp().requires_second_factor
 
 
-def _check_viewer(rule: Rule, person: SignedIn) -> None:
-    """Raises ViewersOnlyRead for staff who see the portal as a customer and send a form."""
-    if person.viewer_id is None or rule.viewers_too or request.method in SAFE_METHODS:
-        return
-    raise ViewersOnlyRead
+def _check_viewer(rule: Rule, person: SignedIn) -> bool:
+    """Whether a view of the portal as a customer sees it may go on; true for everyone else.
+
+    Raises ViewersOnlyRead for staff who see it so and send a form.
+    """
+    if person.viewer_id is None:
+        return True
+    g.viewer = find_viewer(person)
+    if g.viewer is None:
+        return False
+    if not rule.viewers_too and request.method not in SAFE_METHODS:
+        raise ViewersOnlyRead
+    return True
 
 
 def _take_flow(rule: Rule, settings: Settings) -> BaseResponse | None:

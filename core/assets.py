@@ -1,8 +1,9 @@
 """Stylesheets and scripts as they are served: one file each, minified, compressed once, with the
 hash of the content in the name.
 
-The two stylesheets are made from the lists `static/css/plain.list` (inlined in the pages before
-sign-in) and `portal.list`, with the ISP's accent colours at the end, so they change with the brand.
+The stylesheets are made from the lists `static/css/plain.list` (inlined in the pages before
+sign-in), `portal.list` and `staff.list`, with the ISP's accent colours at the end, so they change
+with the brand.
 Everything is kept in memory by its hash; there is no build step.
 """
 
@@ -25,7 +26,7 @@ from core.settings import ROOT
 
 STATIC = ROOT / "static"
 SCRIPTS = ("vendor/htmx-4.0.1.min.js", "js/portal.js", "js/passkey.js")
-STYLESHEET = "css/portal.css"
+STYLESHEETS = {"css/portal.css": "portal.list", "css/staff.css": "staff.list"}
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 
@@ -80,14 +81,14 @@ def _script(path: str) -> Asset:
 
 
 @lru_cache(maxsize=8)
-def _stylesheet(accent: str, accent_dark: str) -> Asset:
-    return _asset(STYLESHEET, stylesheet("portal.list", accent, accent_dark).encode())
+def _stylesheet(path: str, accent: str, accent_dark: str) -> Asset:
+    return _asset(path, stylesheet(STYLESHEETS[path], accent, accent_dark).encode())
 
 
 def find(path: str, isp: IspView) -> Asset:
     """The asset of `path` (as templates name it). Raises KeyError for an unknown one."""
-    if path == STYLESHEET:
-        return _stylesheet(isp.accent, isp.accent_dark)
+    if path in STYLESHEETS:
+        return _stylesheet(path, isp.accent, isp.accent_dark)
     if path in SCRIPTS:
         return _script(path)
     raise KeyError(path)
@@ -120,7 +121,7 @@ def serve(name: str) -> Response | None:
     it was made before the brand changed.
     """
     isp = current_isp()
-    for path in (*SCRIPTS, STYLESHEET):
+    for path in (*SCRIPTS, *STYLESHEETS):
         asset = find(path, isp)
         stem = path.rpartition(".")[0]
         suffix = Path(path).suffix

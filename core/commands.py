@@ -1,16 +1,20 @@
-"""Groups of `flask` commands that end with one line when the database cannot be used."""
+"""What `flask` commands share: groups that end with one line when the database cannot be used, and
+days as options."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 from flask.cli import AppGroup
 from sqlalchemy.exc import DBAPIError
 
 from core.db import DatabaseBusy
+from core.isp import current_isp
 
 
 @contextmanager
@@ -36,3 +40,29 @@ class Commands(AppGroup):
     def invoke(self, ctx: click.Context) -> Any:
         with in_words():
             return super().invoke(ctx)
+
+
+class Day(click.ParamType[datetime | date]):
+    """A day, from its beginning at the ISP, or an instant with its zone."""
+
+    name = "DATE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime | date:
+        text = str(value)
+        try:
+            found = datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
+        except ValueError:
+            found = None
+        if found is None or (isinstance(found, datetime) and found.tzinfo is None):
+            self.fail("write 2026-03-31, or 2026-03-31T02:00Z with its time zone", param, ctx)
+        return found
+
+
+def beginning(day: datetime | date) -> datetime:
+    """The instant that is meant: of a day, its beginning at the ISP."""
+    if isinstance(day, datetime):
+        return day
+    zone = ZoneInfo(current_isp().timezone)
+    return datetime.combine(day, time(), zone).astimezone(UTC)

@@ -36,8 +36,8 @@ def _words(code: int) -> tuple[str, str, str]:
         400: (_("We did not understand this"), _("The address or the form is not complete."), ""),
         403: (
             _("This is not yours to open"),
-            _("Your role on this account does not include this page."),
-            _("The owner of the account can change your role."),
+            _("Your role does not include this page."),
+            _("The owner of the account, or an administrator of the staff, can change your role."),
         ),
         404: (
             _("Page not found"),

@@ -116,7 +116,8 @@ class Front:
         if person is None or person.account is None or person.is_use_due:
             return None
         view = isp.at(person.isp_revision)
-        if view.is_closed:
+        # Staff who see it as the customer does have a word on top that this page has not.
+        if view.is_closed or person.viewer_id is not None:
             return None
         g.language = words.language_for(
             person.language, environ.get("HTTP_ACCEPT_LANGUAGE", ""), view.languages

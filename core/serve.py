@@ -207,7 +207,7 @@ def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT, SIGHUP or the end of the process that started it."""
     from app import create_app
     from blueprints.billing import settling
-    from core import nightly, postman, worker
+    from core import nightly, postman, search_terms, worker
 
     log.configure(settings.log)
     parent = os.environ.get(supervisor.SUPERVISOR)
@@ -227,4 +227,5 @@ def work(settings: Settings) -> None:
         return postman.send_due(gateways, settings.public_url)
 
     make_backup = nightly.NightlyBackup(settings)
-    worker.run(app, (ask_about_payments, send_messages, make_backup), stop)
+    mend_terms = search_terms.Mending()
+    worker.run(app, (ask_about_payments, send_messages, make_backup, mend_terms), stop)

@@ -29,7 +29,7 @@ from core import clock, ids
 from core.db import count_changed, unit_of_work
 from core.isp import is_pinned
 from core.prepared import Prepared
-from models import Account, Customer, Device, Isp, Membership, SignInSession
+from models import Account, Customer, Device, Isp, Membership, SignInSession, StaffMember
 
 IDLE = timedelta(hours=1)
 ABSOLUTE = timedelta(hours=24)
@@ -331,6 +331,26 @@ def _session_query() -> Select[*tuple[Any, ...]]:
 _SESSION = Prepared(_session_query())
 
 
+def _viewer_query() -> Select[*tuple[Any, ...]]:
+    own = aliased(SignInSession)
+    return (
+        select(Customer.name)
+        .join(SignInSession, SignInSession.viewer_id == Customer.id)
+        .join(own, own.id == SignInSession.viewer_session_id)
+        .join(StaffMember, StaffMember.customer_id == Customer.id)
+        .where(
+            SignInSession.id == bindparam("session_id"),
+            own.ended_at.is_(None),
+            own.generation == Customer.session_generation,
+            StaffMember.is_disabled.is_(False),
+            Customer.is_disabled.is_(False),
+        )
+    )
+
+
+_VIEWER = Prepared(_viewer_query())
+
+
 def find_session(
     token: str, account_public_id: str | None
 ) -> tuple[SignedIn | None, ExpiredSession | None]:
@@ -446,6 +466,46 @@ def open_session_row(
     return token
 
 
+def open_view(
+    session: Session,
+    customer: Customer,
+    *,
+    viewer_id: int,
+    viewer_session_id: int,
+    address: str,
+    user_agent: str,
+    lasts: timedelta,
+) -> str:
+    """Write a session in which staff see the portal as `customer` does, within the running unit of
+    work; the cookie's token. The staff member's own session stays."""
+    now = clock.now()
+    token = ids.secret_token()
+    session.add(
+        SignInSession(
+            token_hash=ids.hash_token(token),
+            customer_id=customer.id,
+            csrf_secret=secrets.token_bytes(16),
+            generation=customer.session_generation,
+            address=address[:45],
+            user_agent=user_agent[:200],
+            created_at=now,
+            last_used_at=now,
+            expires_at=now + lasts,
+            password_at=now - RECENT,
+            viewer_id=viewer_id,
+            viewer_session_id=viewer_session_id,
+        )
+    )
+    return token
+
+
+def find_viewer(person: SignedIn) -> str | None:
+    """The name of the staff member who sees the portal as `person` does; None once they or their
+    own session are shut out (bar 33)."""
+    row = _VIEWER.find(session_id=person.session_id)
+    return row.name if row is not None else None
+
+
 def note_use(signed_in: SignedIn) -> None:
     """Write the time of last use, at most every five minutes. Never called for a poll.
 
@@ -466,12 +526,17 @@ def note_use(signed_in: SignedIn) -> None:
 
 
 def end(session_id: int) -> None:
-    """End a session; its cookie is anonymous from the next request on."""
+    """End a session, and with a view of staff their own: the cookie is anonymous from the next
+    request on."""
 
     def work(session: Session) -> None:
+        viewers = select(SignInSession.viewer_session_id).where(SignInSession.id == session_id)
         session.execute(
             update(SignInSession)
-            .where(SignInSession.id == session_id, SignInSession.ended_at.is_(None))
+            .where(
+                or_(SignInSession.id == session_id, SignInSession.id.in_(viewers)),
+                SignInSession.ended_at.is_(None),
+            )
             .values(ended_at=clock.now(), kept_form=None, kept_until_at=None)
         )
 

@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 from blueprints.auth import service as auth
 from blueprints.billing import invoicing, payments, settling
 from blueprints.staff import catalog, importing
-from core import activity, clock, ids, isp, migrate, passwords
+from core import activity, clock, ids, isp, migrate, passwords, search_terms
 from core.db import db, unit_of_work
 from core.settings import Settings
 from demo import DEMO_CUSTOMERS
@@ -296,6 +296,7 @@ class _History:
                 )
                 if role == Role.OWNER:
                     self.payers[account_id].customer_id = customer_id
+            search_terms.refresh(session, [self.by_number[number] for _, _, number, _ in SHARED])
 
         unit_of_work(work)
 

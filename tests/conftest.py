@@ -16,17 +16,19 @@ import pytest
 from flask import Flask
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from app import create_app
 from blueprints.billing.verify import find_faults
-from core import clock, constant_pages, isp, prepared
-from core.db import db, reading
+from core import clock, constant_pages, isp, prepared, sessions
+from core.db import db, reading, unit_of_work
 from core.migrate import upgrade
 from core.settings import Settings
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import SandboxStore
+from models import Customer
 from tests import groups, outside, pg, repeats, scratch, world
 from tests.outside import (  # noqa: F401 - pytest finds its hooks here
     pytest_make_collect_report,
@@ -85,11 +87,33 @@ class Portal:
     notice_secret: str
 
     def visitor(self, name: str | None = None, **values: str) -> Visitor:
-        """A browser; with a name it is signed in as that customer."""
+        """A browser; with a name it is signed in as that customer, or as that member of staff
+        after the second factor."""
         visitor = Visitor(self.app)
-        if name is not None:
+        if name in world.STAFF:
+            self.let_in(visitor, name, is_staff=True, has_second_factor=True)
+        elif name is not None:
             assert visitor.sign_in(name, **values).status == 303
         return visitor
+
+    def let_in(self, visitor: Visitor, name: str, **values: bool) -> None:
+        """Give the browser a session of this person, without a form."""
+
+        def work(session: Session) -> str:
+            return sessions.open_session_row(
+                session,
+                session.get_one(Customer, self.world.customers[name]),
+                is_own_device=False,
+                address="127.0.0.1",
+                user_agent="tests",
+                replaces_token=None,
+                **values,
+            )
+
+        with self.app.app_context():
+            token = unit_of_work(work)
+            db.session.remove()
+        visitor.client.set_cookie("session", token, domain="127.0.0.1")
 
     def path(self, rest: str = "", account: str = "alice") -> str:
         """A path under an account's address."""

@@ -15,18 +15,19 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from blueprints.dashboard.activity.service import stamp_of
-from core import activity, clock, row_names, sessions
+from core import activity, clock, flows, row_names, sessions
 from core.access import FIRST_PAGES, SAFE_METHODS
 from core.db import db, reading, unit_of_work
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
-from models import Base, ContactChange, Customer, Device
+from models import Base, Contact, ContactChange, Customer, Device, Flow, FlowKind, PostalLetter
 from tests import world
 from tests.conftest import Portal
 from tests.page import BASE, Visitor
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE")
-WHO = ("anonymous", "alice", "bob", "vera", "theo", "mallory")
+CUSTOMERS = ("alice", "bob", "vera", "theo", "mallory")
+WHO = ("anonymous", *CUSTOMERS, *world.STAFF)
 
 _PATHS = {
     "static": "/static/js/portal-0123456789.js",
@@ -154,19 +155,74 @@ _PATHS = {
     "billing.payment_return": "/pay/{payment}/return",
     "activity.not_me_post": "/activity/not-me/{event}",
     "api.payment_notice": "/webhooks/payments/sandbox",
+    "staff.join": "/staff/join/nothing",
+    "staff.join_post": "/staff/join/nothing",
+    "staff.search": "/staff/",
+    "staff.account": "/staff/accounts/{account}",
+    "staff.call": "/staff/accounts/{account}/call",
+    "staff.call_send": "/staff/accounts/{account}/call",
+    "staff.call_check": "/staff/accounts/{account}/call/check",
+    "staff.person": "/staff/accounts/{account}/people/{person}",
+    "staff.unlock": "/staff/accounts/{account}/people/{person}/unlock",
+    "staff.end_sessions": "/staff/accounts/{account}/people/{person}/end-sessions",
+    "staff.view": "/staff/accounts/{account}/people/{person}/view",
+    "staff.view_begin": "/staff/accounts/{account}/people/{person}/view",
+    "staff.view_end": "/staff/view/end",
+    "staff.letters": "/staff/letters",
+    "staff.letter_print": "/staff/letters/{letter}/print",
+    "staff.members": "/staff/members",
+    "staff.member_add": "/staff/members",
+    "staff.member": "/staff/members/{member}",
+    "staff.member_change": "/staff/members/{member}",
 }
 
 LETTER = b"To: alice@example.net\r\nSubject: A message\r\n\r\nHello\r\n"
 
 
 def prepare(portal: Portal) -> None:
-    """Give mallory a payment and the mailbox a message: every kind of thing exists twice."""
+    """Give mallory a payment, the mailbox a message and staff letters to print: every kind of thing
+    exists twice."""
     store = SandboxStore(":memory:", clock=clock.now, salt="crawl", has_notices=False)
     with portal.app.app_context():
         world.pay_all(portal.world, "mallory", SandboxInProcess(store), store, key="mallory-paid")
         unit_of_work(lambda session: _add_own_things(session, portal))
     store.close()
     (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
+    with portal.app.app_context():
+        for name in ("alice", "mallory"):
+            ask_for_letter(portal, name)
+
+
+def ask_for_letter(portal: Portal, name: str) -> int:
+    """Let somebody unknown ask for a letter to the account of `name`, `<name>letter`; the id of
+    their flow."""
+    account_id = portal.world.accounts[name]
+
+    def work(session: Session) -> int:
+        flows.begin(
+            session,
+            FlowKind.REGISTER,
+            "post",
+            subject=f"letter of {name}".encode(),
+            lasts=timedelta(days=21),
+            account_id=account_id,
+        )
+        flow_id = session.scalars(select(Flow.id).where(Flow.account_id == account_id)).one()
+        contact_id = session.scalars(
+            select(Contact.id).where(Contact.account_id == account_id, Contact.kind == "postal")
+        ).one()
+        session.add(
+            PostalLetter(
+                public_id=f"{name}letter",
+                account_id=account_id,
+                flow_id=flow_id,
+                contact_id=contact_id,
+                asked_at=clock.now(),
+            )
+        )
+        return flow_id
+
+    return unit_of_work(work)
 
 
 def stamp(happened_at: datetime | str) -> str:
@@ -216,7 +272,12 @@ def _add_own_things(session: Session, portal: Portal) -> None:
 def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
     """The public ids of an account and of the first of its invoices and payments."""
     account_id = portal.world.accounts[account]
-    found = {"account": portal.world.public_ids[account]}
+    found = {
+        "account": portal.world.public_ids[account],
+        "person": f"{account}customer",
+        "member": "bencustomer",
+        "letter": f"{account}letter",
+    }
     for kind in ("invoice", "payment"):
         rows = portal.rows(
             f"SELECT public_id FROM {kind}s WHERE account_id = :id ORDER BY id LIMIT 1",

@@ -48,7 +48,7 @@ def check(response: TestResponse, gateway: str | None, *, is_https: bool = False
 def static_paths(app: Flask) -> list[str]:
     with app.app_context():
         isp = current_isp()
-        names = [assets.find(path, isp).name for path in (*assets.SCRIPTS, assets.STYLESHEET)]
+        names = [assets.find(path, isp).name for path in (*assets.SCRIPTS, *assets.STYLESHEETS)]
     return [f"/static/{name}" for name in names]
 
 

@@ -17,7 +17,7 @@ from models import Base, FlowKind, Role
 from tests import crawl
 from tests.conftest import Portal
 from tests.page import BASE, BOOSTED, FRAGMENT, Page, Visitor
-from tests.world import PASSWORD
+from tests.world import PASSWORD, STAFF
 
 ROLE_OF = {"alice": Role.OWNER, "bob": Role.PAYER, "vera": Role.VIEWER, "theo": Role.TECHNICAL}
 OWN_PROOF = {"billing.payment_return", "api.payment_notice"}
@@ -81,7 +81,7 @@ def expected(endpoint: str, method: str, who: str, methods: set[str]) -> set[str
         return {"sign in"}
     if rule.who is Who.CUSTOMER:
         return _of_a_customer(endpoint, method, who)
-    return {_on_an_account(rule, who)}
+    return {_by_role(rule, who)}
 
 
 def _of_a_customer(endpoint: str, method: str, who: str) -> set[str]:
@@ -90,10 +90,12 @@ def _of_a_customer(endpoint: str, method: str, who: str) -> set[str]:
     return {"sign in", "allowed"} if endpoint in LEAD_ON else {"allowed"}
 
 
-def _on_an_account(rule: access.Rule, who: str) -> str:
-    if who == "mallory" or rule.who in (Who.OPERATOR, Who.STAFF):
+def _by_role(rule: access.Rule, who: str) -> str:
+    is_staff = rule.who is Who.STAFF
+    if who not in (STAFF if is_staff else ROLE_OF) or rule.who is Who.OPERATOR:
         return "absent"
-    return "allowed" if ROLE_OF[who] in rule.roles else "forbidden"
+    may = STAFF[who] in rule.staff if is_staff else ROLE_OF[who] in rule.roles
+    return "allowed" if may else "forbidden"
 
 
 LEAD_ON = {"dashboard.index", "auth.sign_out", "activity.not_me_post"}
@@ -624,8 +626,26 @@ def test_reading_everything_changes_only_the_time_of_last_use(portal: Portal, ti
     assert access.EVERY_GET_WRITES == "sessions.last_used_at"
 
 
-def test_only_the_payment_return_may_write_on_get(portal: Portal) -> None:
-    assert [name for name, rule in POLICY.items() if rule.get_writes] == ["billing.payment_return"]
+def test_staffs_reading_is_noted_and_changes_nothing_else(portal: Portal, tick: Any) -> None:
+    crawl.prepare(portal)
+    ada = portal.visitor("ada")
+    noted = {name: path for name, path in crawl.list_gets(portal).items() if POLICY[name].staff}
+    before = crawl.dump(portal.app, without=("accounts.revision",))
+    tick(minutes=6)
+    for path in noted.values():
+        for method in ("GET", "HEAD"):
+            crawl.send(ada, method, path)
+        crawl.send(ada, "GET", path, headers=FRAGMENT)
+    after = crawl.dump(portal.app, without=("accounts.revision",))
+    assert crawl.changes(before, after) == {"sessions", "data_accesses", "activity"}
+    assert {name for name in noted if not POLICY[name].get_writes} == {
+        "staff.letters", "staff.members", "staff.member",
+    }  # fmt: skip
+
+
+def test_only_the_payment_return_and_staffs_notes_are_written_on_get(portal: Portal) -> None:
+    writing = {name for name, rule in POLICY.items() if rule.get_writes and not rule.staff}
+    assert writing == {"billing.payment_return"}
     started = payment_under_way(portal, portal.visitor("alice"))
     [(key,)] = portal.rows("SELECT key FROM payments WHERE public_id = :id", id=started)
     portal.bank.decide(key, Decision.PAY)

@@ -1,7 +1,8 @@
 """The people and accounts that tests live among, made by the portal's own services.
 
 alice owns the account, bob shares it as payer, vera as viewer, theo as technical; mallory owns
-another account, and rich a third that is in credit. All have the password `PASSWORD`.
+another account, and rich a third that is in credit. Of the ISP's own people there is one in each
+role, `STAFF`. All have the password `PASSWORD`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,18 @@ from models import (
     Membership,
     Plan,
     Role,
+    StaffMember,
+    StaffRole,
     Subscription,
     Tax,
 )
 
+STAFF = {
+    "sue": StaffRole.SUPPORT,
+    "ben": StaffRole.BILLING,
+    "tess": StaffRole.TECHNICAL,
+    "ada": StaffRole.ADMINISTRATOR,
+}
 PASSWORD = "quiet-lantern-orbit-47"
 NOW = datetime(2026, 6, 20, 19, 0, tzinfo=UTC)
 """When every test begins: noon of 20 June 2026 at the ISP."""
@@ -146,6 +155,18 @@ def _customer(session: Session, name: str, password_hash: str) -> Customer:
     return customer
 
 
+def _staff(customer: Customer, role: StaffRole) -> list[StaffMember | Contact]:
+    return [
+        StaffMember(customer_id=customer.id, role=role.value, added_at=clock.now()),
+        Contact(
+            customer_id=customer.id,
+            kind=ContactKind.EMAIL.value,
+            value=f"{customer.sign_in_id}@example.net",
+            since_on=date(2025, 1, 1),
+        ),
+    ]
+
+
 def build() -> World:
     """Make the world in an empty, migrated database. Alice has March to June invoiced, March and
     April paid, May overdue; mallory has the same unpaid; rich is in credit by 50.00."""
@@ -164,9 +185,11 @@ def build() -> World:
         }
         customers = {
             name: _customer(session, name, password_hash)
-            for name in ("alice", "bob", "vera", "theo", "mallory", "rich")
+            for name in ("alice", "bob", "vera", "theo", "mallory", "rich", *STAFF)
         }
         session.flush()
+        for name, staff_role in STAFF.items():
+            session.add_all(_staff(customers[name], staff_role))
         for name, account, role in (
             ("alice", "alice", Role.OWNER),
             ("bob", "alice", Role.PAYER),

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.auth import reach
 from blueprints.auth.errors import AlreadyRegistered, PasswordWeak, SignInIdTaken
-from core import activity, clock, ids, passwords
+from core import activity, clock, ids, passwords, search_terms
 from core.db import db
 from core.isp import current_isp
 from models import (
@@ -142,6 +142,7 @@ def make_owner(session: Session, account_id: int, sign_in_id: str, password_hash
     session.add(Membership(customer_id=customer.id, account_id=account_id, role=Role.OWNER.value))
     event = activity.Event("registered", now, account_id=account_id, customer_id=customer.id)
     activity.record(session, [event])
+    search_terms.refresh(session, [account_id])
     outdate(session, account_id)
     reach.announce_to_account(session, account_id, "registered")
     return customer.id

@@ -24,7 +24,16 @@ from blueprints.auth.errors import (
     SignInIdTaken,
     SignInRefused,
 )
-from core import activity, clock, flows, ids, kept_forms, passwords, sessions, throttle
+from core import (
+    activity,
+    clock,
+    flows,
+    ids,
+    kept_forms,
+    passwords,
+    sessions,
+    throttle,
+)
 from core.db import db, unit_of_work
 from models import Account, Customer, Device, FlowKind, Membership, OneTimeLink, Role
 
@@ -484,7 +493,10 @@ def find_person(session_token: str) -> sessions.SignedIn:
 
 
 def home_of(person: sessions.SignedIn) -> str:
-    """The path of the only account's dashboard, or of the choice between several."""
+    """The path of the only account's dashboard, or of the choice between several; of staff, the
+    page on which they find accounts."""
+    if person.is_staff:
+        return "/staff/"
     if person.account_count != 1:
         return "/accounts"
     public_id = db.session.scalar(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from typing import TextIO
-from zoneinfo import ZoneInfo
 
 import click
 from flask import current_app
@@ -15,9 +14,8 @@ from blueprints.billing.export import beancount
 from blueprints.billing.reconciling import Finding, Reconciled, reconcile
 from blueprints.billing.verify import find_faults
 from core import activity, clock
-from core.commands import Commands
+from core.commands import Commands, Day, beginning
 from core.db import DatabaseBusy, reading, unit_of_work
-from core.isp import current_isp
 from core.money import Money, format_money
 from gateways.payments.errors import GatewayError
 
@@ -53,26 +51,8 @@ def export(format_: str, output: TextIO) -> None:
         output.writelines(line + "\n" for line in beancount(session))
 
 
-class _Since(click.ParamType[datetime | date]):
-    """A day, from its beginning at the ISP, or an instant with its zone."""
-
-    name = "DATE"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime | date:
-        text = str(value)
-        try:
-            found = datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
-        except ValueError:
-            found = None
-        if found is None or (isinstance(found, datetime) and found.tzinfo is None):
-            self.fail("write 2026-03-31, or 2026-03-31T02:00Z with its time zone", param, ctx)
-        return found
-
-
 @billing_cli.command("reconcile")
-@click.option("--since", required=True, type=_Since(), help="A day, or an instant with its zone.")
+@click.option("--since", required=True, type=Day(), help="A day, or an instant with its zone.")
 def reconcile_command(since: datetime | date) -> None:
     """Book what the payment gateway has taken since then and the books do not know.
 
@@ -81,9 +61,7 @@ def reconcile_command(since: datetime | date) -> None:
     gateway = current_app.extensions["payment_gateway"]
     if gateway is None:
         raise click.ClickException("There is no payment gateway: nothing was paid online.")
-    if not isinstance(since, datetime):
-        zone = ZoneInfo(current_isp().timezone)
-        since = datetime.combine(since, time(), zone).astimezone(UTC)
+    since = beginning(since)
     if since > clock.now():
         raise click.ClickException("This is in the future.")
     found: Counter[Finding] = Counter()

@@ -1,1 +1,7 @@
-"""What the ISP's own people do: today by commands, loading the catalog and importing accounts."""
+"""The ISP's own people: their pages under /staff, and the commands of whoever runs the portal."""
+
+from flask import Blueprint
+
+bp = Blueprint("staff", __name__, url_prefix="/staff")
+
+from blueprints.staff import views  # noqa: E402, F401 - the views need `bp`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import date, datetime, timedelta
 
 import click
 from flask import current_app
@@ -10,7 +11,9 @@ from flask import current_app
 from blueprints.staff import copying
 from blueprints.staff.copying import CopyResult
 from blueprints.staff.errors import CopyImpossible, CopyInterrupted
-from core.commands import Commands
+from core import data_access
+from core.commands import Commands, Day, beginning
+from core.db import reading
 
 data_cli = Commands("data", help="The whole database.")
 
@@ -61,6 +64,33 @@ def copy(to: str, batch_rows: int) -> None:
         )
         sys.exit(NOT_EQUAL)
     _tell_next(result)
+
+
+@data_cli.command("accesses")
+@click.option("--account", metavar="NUMBER", help="Of one account; default: of all.")
+@click.option("--from", "from_", required=True, type=Day(), help="A day, or an instant.")
+@click.option("--to", required=True, type=Day(), help="A day, which counts whole, or an instant.")
+def accesses(account: str | None, from_: datetime | date, to: datetime | date) -> None:
+    """List whose personal data was read, which fields, when and by whom."""
+    begin, end = beginning(from_), beginning(to)
+    if not isinstance(to, datetime):
+        end = beginning(to + timedelta(days=1))
+    with reading() as session:
+        found = data_access.list_noted(session, begin, end, account)
+    for each in found:
+        whose = " ".join(
+            part
+            for part in (
+                f"account {each.account_number}" if each.account_number else "",
+                f"person {each.customer_public_id}" if each.customer_public_id else "",
+            )
+            if part
+        )
+        click.echo(
+            f"{each.read_at:%Y-%m-%d %H:%M:%S}Z  {each.reader}  {whose}  {each.fields}"
+            f"  ({each.purpose})"
+        )
+    click.echo(f"{len(found):,} reads.", err=True)
 
 
 def _tell_checks(result: CopyResult) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from flask_babel import gettext as _
+
+from core.errors import NotFound, Refusal
+
 
 class CatalogInvalid(Exception):
     """The catalog file cannot be used, and nothing was written. The text names the key."""
@@ -26,3 +30,37 @@ class RowRefused(CopyImpossible):
 
 class CopyInterrupted(Exception):
     """The target went away. What was committed is there, and the next run goes on behind it."""
+
+
+class MemberUnknown(NotFound):
+    """There is no such staff member."""
+
+
+class MemberExists(Refusal):
+    @property
+    def customer_message(self) -> str:
+        return _("A staff member with this e-mail address signs in already.")
+
+
+class EmailUnclear(Refusal):
+    @property
+    def customer_message(self) -> str:
+        return _("Enter an e-mail address like name@example.net.")
+
+
+class LastAdministrator(Refusal):
+    @property
+    def customer_message(self) -> str:
+        return _("Somebody has to stay administrator. Make another one first.")
+
+
+class CodeWrong(Refusal):
+    @property
+    def customer_message(self) -> str:
+        return _("This is not the code that we sent last, or its time is over.")
+
+
+class ContactUnfit(Refusal):
+    @property
+    def customer_message(self) -> str:
+        return _("No code can go to this contact. Choose another one.")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from blueprints.billing import opening
 from blueprints.staff.import_decisions import Change, address_lines, contacts_of
 from blueprints.staff.import_reader import AccountRow
-from core import clock, ids
+from core import clock, ids, search_terms
 from models import (
     Account,
     AccountStatus,
@@ -191,6 +191,7 @@ def write_new(session: Session, rows: Sequence[AccountRow], frame: Frame) -> Non
     opening.post_openings(
         session, [_opening_of(row, account_ids[row.number], frame) for row in rows], frame.currency
     )
+    search_terms.refresh(session, list(account_ids.values()))
 
 
 def _status(is_closed: bool) -> str:
@@ -238,6 +239,7 @@ def write_changes(session: Session, changes: Sequence[Change], frame: Frame) -> 
             writes.hold(change.line_id)
     writes.write(session)
     _correct_openings(session, changes, frame)
+    search_terms.refresh(session, [change.stored.id for change in changes])
 
 
 def _many(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:

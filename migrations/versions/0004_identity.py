@@ -258,7 +258,11 @@ def upgrade() -> None:
 
     op.create_table(
         "search_terms",
-        sa.Column("term", sa.String(length=80), nullable=False),
+        sa.Column(
+            "term",
+            sa.String(length=80).with_variant(sa.String(length=80, collation="C"), "postgresql"),
+            nullable=False,
+        ),
         sa.Column(
             "account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
@@ -269,7 +273,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("search_terms", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_search_terms_account_id"), ["account_id"], unique=False
+            batch_op.f("ix_search_terms_account_id_term"), ["account_id", "term"], unique=False
         )
 
     op.create_table(

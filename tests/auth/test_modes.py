@@ -48,7 +48,7 @@ def test_demo_refuses_the_database_of_a_real_portal(
         serve.prepare(portal.settings)
     assert ended.value.code == 1
     assert "was not made by the demo" in the_line(capsys)
-    assert portal.one("SELECT count(*) FROM customers") == 6  # nothing was touched
+    assert portal.one("SELECT count(*) FROM customers") == 10  # nothing was touched
 
 
 def test_worker_started_alone_refuses_it_too(portal: Portal) -> None:
@@ -65,10 +65,16 @@ def test_worker_started_alone_refuses_it_too(portal: Portal) -> None:
     assert "belongs to the demo" in done.stderr
 
 
-def test_fresh_install_has_no_customer(tmp_path: Path) -> None:
+def test_fresh_install_lets_nobody_in_but_by_the_link_it_prints(tmp_path: Path) -> None:
     env = environment(tmp_path, free_ports())
     setup = [sys.executable, "-m", "flask", "--app", "app", "setup", "demo/catalog.toml"]
     subprocess.run(setup, env=env, cwd=ROOT, check=True, capture_output=True)
     with closing(sqlite3.connect(tmp_path / "lastmile.db")) as database:
-        for table in ("customers", "sessions", "memberships", "one_time_links"):
+        for table in ("accounts", "sessions", "memberships", "factors"):
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+        people = (
+            "SELECT password_hash, role FROM customers LEFT JOIN staff_members ON id = customer_id"
+        )
+        assert database.execute(people).fetchall() == [("", "administrator")]
+        links = "SELECT purpose FROM one_time_links WHERE ended_at IS NULL"
+        assert database.execute(links).fetchall() == [("staff",)]

@@ -43,7 +43,7 @@ def test_sources_hold_nothing_that_minifying_would_break() -> None:
         code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
         for string in re.findall(r'"[^"]*"', code):
             assert not re.search(r"/\*|\s{2}|[{};,>]\s|:\s", string), (path, string)
-    for name in ("plain.list", "portal.list"):
+    for name in ("plain.list", "portal.list", "staff.list"):
         listed = (ROOT / "static" / "css" / name).read_text().split()
         assert len(listed) == len(set(listed))
 
@@ -52,14 +52,14 @@ def test_every_stylesheet_is_listed() -> None:
     folder = ROOT / "static" / "css"
     listed = {
         name
-        for file in ("plain.list", "portal.list")
+        for file in ("plain.list", "portal.list", "staff.list")
         for name in (folder / file).read_text().split()
     }
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.css")} == listed
 
 
 def test_name_holds_the_hash_and_every_encoding_the_same_bytes(isp: IspView) -> None:
-    for path in (*assets.SCRIPTS, assets.STYLESHEET):
+    for path in (*assets.SCRIPTS, *assets.STYLESHEETS):
         asset = assets.find(path, isp)
         assert hashlib.sha256(asset.plain).hexdigest()[:10] in asset.name
         assert brotli.decompress(asset.brotli) == gzip.decompress(asset.gzip) == asset.plain
@@ -68,9 +68,9 @@ def test_name_holds_the_hash_and_every_encoding_the_same_bytes(isp: IspView) -> 
 
 def test_brand_changes_stylesheet_and_policy(isp: IspView) -> None:
     other = replace(isp, accent="#123456", accent_dark="#abcdef")
-    assert assets.find(assets.STYLESHEET, isp).name != assets.find(assets.STYLESHEET, other).name
+    assert assets.find("css/portal.css", isp).name != assets.find("css/portal.css", other).name
     assert assets.inline_style_hash(isp) != assets.inline_style_hash(other)
-    assert b"--accent:#123456" in assets.find(assets.STYLESHEET, other).plain
+    assert b"--accent:#123456" in assets.find("css/portal.css", other).plain
     assert "--accent:#123456" in assets.inline_css(other)
 
 

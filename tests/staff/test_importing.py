@@ -61,7 +61,7 @@ def test_the_export_comes_out_exactly_as_expected(desk: Desk, export: Path) -> N
     )
     assert by_status == EXPECTED["accepted_by_status"]
     assert desk.portal.one("SELECT count(*) FROM lines WHERE username LIKE 'ppp103%'") == 2414
-    assert desk.portal.one("SELECT count(*) FROM customers") == 6
+    assert desk.portal.one("SELECT count(*) FROM customers") == 10
 
 
 def test_a_second_run_changes_nothing(desk: Desk, export: Path) -> None:

@@ -12,7 +12,16 @@ from blueprints.auth import choosing, disabling, judging, reach, recovering
 from blueprints.auth.reach import Reach
 from blueprints.auth.service import SignInRules
 from blueprints.dashboard.settings.errors import SecurityOff
-from core import activity, clock, form_keys, passwords, revisions, sessions, topics
+from core import (
+    activity,
+    clock,
+    form_keys,
+    passwords,
+    revisions,
+    search_terms,
+    sessions,
+    topics,
+)
 from core.db import db
 from core.form_keys import ArrivedKey
 from core.sessions import SignedIn
@@ -79,6 +88,8 @@ def _change(customer_id: int, key: ArrivedKey, what: str, **columns: Any) -> str
             .where(Customer.id == customer_id)
             .values(revision=Customer.revision + 1, **columns)
         )
+        if "name" in columns:
+            search_terms.refresh_of_customer(session, customer_id)
         kind = f"{what.replace('-', '_')}_changed"
         event = activity.Event(kind, clock.now(), customer_id=customer_id)
         activity.record(session, [event])

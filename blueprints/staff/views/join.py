@@ -1,0 +1,48 @@
+"""The one-time link of a new staff member: ID and password. Signing in asks for a second factor."""
+
+from __future__ import annotations
+
+from flask import Response
+from werkzeug.wrappers import Response as BaseResponse
+
+from blueprints.auth.asking import rules, set_pre_cookie
+from blueprints.auth.errors import LinkDead, PasswordWeak, SignInIdTaken
+from blueprints.auth.forms import WelcomeForm
+from blueprints.staff import bp, members
+from core.htmx import go_to, render
+
+
+@bp.get("/join/<token>")
+def join(token: str) -> Response:
+    try:
+        return _page(WelcomeForm(formdata=None), token)
+    except LinkDead:
+        return render("staff/join_dead.html", None, 410)
+
+
+@bp.post("/join/<token>")
+def join_post(token: str) -> Response | BaseResponse:
+    form = WelcomeForm()
+    try:
+        if not form.validate() or not _join(form, token):
+            return _page(form, token, 422)
+    except LinkDead:
+        return render("staff/join_dead.html", None, 410)
+    return go_to("/sign-in?done=registered")
+
+
+def _join(form: WelcomeForm, token: str) -> bool:
+    """Whether the member may sign in now; if not, the form says why."""
+    try:
+        members.join(token, form.sign_in_id.data or "", form.password.data or "", rules())
+    except SignInIdTaken as refusal:
+        form.sign_in_id.errors = [refusal.customer_message]
+    except PasswordWeak as refusal:
+        form.password.errors = [refusal.customer_message]
+    return not form.errors
+
+
+def _page(form: WelcomeForm, token: str, status: int = 200) -> Response:
+    invited = members.find_invited(token)
+    page = render("staff/join.html", None, status, form=form, name=invited.name, token=token)
+    return set_pre_cookie(page)

@@ -1,0 +1,29 @@
+"""Letters with a registration code."""
+
+from __future__ import annotations
+
+from flask import Response, current_app
+
+from blueprints.staff import bp
+from blueprints.staff import letters as service
+from blueprints.staff.views import asking
+from core.access import FIRST_PAGES
+from core.htmx import render
+from core.words import speaking
+from models import FlowKind
+
+_REGISTER = FIRST_PAGES[FlowKind.REGISTER]
+
+
+@bp.get("/letters")
+def letters() -> Response:
+    return render("staff/letters.html", letters=service.list_letters())
+
+
+@bp.post("/letters/<public_id>/print")
+def letter_print(public_id: str) -> Response:
+    """The one answer with the code: it is shown once and never again."""
+    letter = service.print_letter(public_id, asking.reader(), asking.secret())
+    public_url = current_app.config["PORTAL"].public_url
+    with speaking(letter.language):
+        return render("staff/letter.html", letter=letter, register_url=public_url + _REGISTER)
