@@ -30,6 +30,7 @@ from werkzeug.test import TestResponse
 from blueprints.auth import service
 from blueprints.billing import settling
 from blueprints.billing.verify import find_faults
+from blueprints.staff import members
 from core import clock, sessions
 from core.access import PAYS, POLICY, Proof, Who
 from core.db import db, reading, unit_of_work
@@ -37,7 +38,7 @@ from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision, SandboxStore
 from models import Base as Tables
-from models import Contact, ContactKind, Customer, Device
+from models import Contact, ContactKind, Customer, Device, StaffRole
 from tests import crawl, repeats, world
 from tests.conftest import SEED, Base, Portal
 from tests.page import BASE, BOOSTED, FRAGMENT, Visitor
@@ -45,6 +46,8 @@ from tests.page import BASE, BOOSTED, FRAGMENT, Visitor
 ACTORS = ("alice", "bob", "vera", "theo", None)
 OFTEN = st.sampled_from(["alice", "alice", "bob", *ACTORS])
 BYSTANDER = "mallory"
+VIEWER = "ada as alice"
+"""A member of staff who sees what alice sees."""
 STEPS = repeats.sized(12, 12, 50)
 # A tenth of the examples on PostgreSQL, where a fresh world costs ten times as much.
 SHARE = {"sqlite": 1, "postgresql": 10}
@@ -164,6 +167,11 @@ def fresh_portal(base: Base) -> Iterator[Portal]:
 
 def sign_in(portal: Portal, name: str) -> Visitor:
     """A browser signed in as `name`, without the time that a password takes."""
+    if name == VIEWER:
+        visitor = sign_in(portal, "ada")
+        path = f"/staff/accounts/{portal.world.public_ids['alice']}/people/alicecustomer/view"
+        assert visitor.submit(visitor.get(path), "/view", reason="a call").status == 303
+        return visitor
     with portal.app.app_context():
         token = unit_of_work(
             lambda session: sessions.open_session_row(
@@ -173,6 +181,7 @@ def sign_in(portal: Portal, name: str) -> Visitor:
                 address="127.0.0.1",
                 user_agent="",
                 replaces_token=None,
+                is_staff=name in world.STAFF,
             )
         )
     visitor = Visitor(portal.app)
@@ -207,7 +216,10 @@ class Forms(RuleBasedStateMachine):
         self.guards = {
             name: crawl.token_of(visitor) for name, visitor in self.visitors.items() if name
         }
-        own, foreign = (crawl.list_gets(self.portal, of).values() for of in ("alice", BYSTANDER))
+        own, foreign = (
+            [path for name, path in crawl.list_gets(self.portal, of).items() if has_doors(name)]
+            for of in ("alice", BYSTANDER)
+        )
         with_forms = [self.portal.path(), self.portal.path("billing/pay"), "/sign-in", link]
         self.paths = [*own, *foreign, *with_forms * 6]
         self.posts = sorted(
@@ -387,6 +399,11 @@ OF_LINKS = {"auth.recover_link_post"}
 """Forms behind a link that was sent: tests/auth/test_recovering.py."""
 
 
+def has_doors(endpoint: str) -> bool:
+    """Whether customers and strangers find forms there; of staff's pages they see nothing."""
+    return not POLICY[endpoint].staff
+
+
 def forms_to_send(portal: Portal) -> set[str]:
     """The endpoints of POLICY that a form of ours posts to, without those of ways in, whose steps
     stand in no order here (tests/auth/test_ways_in_machine.py), and without what script alone posts
@@ -474,7 +491,13 @@ def test_each_field_of_each_form_takes_anything(portal: Portal) -> None:
         portal.execute("DELETE FROM memberships WHERE customer_id = 6")
         link = f"/welcome/{service.invite('3003')}"
         unit_of_work(lambda session: give_something_to_lose(session, portal))
-    more = {"alice": [start_a_payment(portal)], None: ["/sign-in?next=%2F", link]}
+        join = f"/staff/join/{members.add('Kim', 'kim@example.net', StaffRole.SUPPORT)}"
+    more = {
+        "alice": [start_a_payment(portal)],
+        None: ["/sign-in?next=%2F", link, join],
+        "ada": [f"/staff/accounts/{portal.world.public_ids['alice']}/call?done=sent"],
+        VIEWER: [portal.path()],
+    }
     attacked: set[str] = set()
     count = 0
     for who, special in more.items():

@@ -63,6 +63,12 @@ def find_call(account_public_id: str, reader: Reader) -> Call:
     return Call(account_public_id, account.number, account.name, _ways(session, account_id))
 
 
+def list_ways(account_public_id: str) -> list[Way]:
+    """The contacts that a form may choose from. Raises NotFound."""
+    session = db.session()
+    return _ways(session, find_account_id(session, account_public_id))
+
+
 def _ways(session: Session, account_id: int) -> list[Way]:
     return [
         Way(

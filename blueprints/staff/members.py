@@ -14,9 +14,10 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from blueprints.auth import judging
-from blueprints.auth.errors import LinkDead, PasswordWeak, SignInIdTaken
-from blueprints.auth.service import SignInRules, fold
+from blueprints.auth import choosing, judging
+from blueprints.auth.choosing import fold
+from blueprints.auth.errors import LinkDead, SignInIdTaken
+from blueprints.auth.service import SignInRules
 from blueprints.staff.errors import (
     EmailUnclear,
     LastAdministrator,
@@ -309,9 +310,7 @@ def join(token: str, sign_in_id: str, password: str, rules: SignInRules) -> None
 def _join(token: str, sign_in_id: str, password: str, rules: SignInRules) -> None:
     invited = find_invited(token)
     context = [*judging.words_of_customer(invited.customer_id), sign_in_id]
-    weakness = passwords.find_weakness(password, context)
-    if weakness is not None:
-        raise PasswordWeak(weakness)
+    choosing.check_password(password, context)
     password_hash = passwords.hash_password(rules.lock_folder, password)
     key = fold(sign_in_id)
 

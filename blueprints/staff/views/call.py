@@ -26,8 +26,7 @@ def call(public_id: str) -> Response:
 @bp.post(_PATH)
 def call_send(public_id: str) -> Response | BaseResponse:
     form = CallerContactForm()
-    found = callers.find_call(public_id, asking.reader())
-    form.offer(found.ways)
+    form.offer(callers.list_ways(public_id))
     if form.validate():
         try:
             return go_to(

@@ -44,5 +44,13 @@ def _join(form: WelcomeForm, token: str) -> bool:
 
 def _page(form: WelcomeForm, token: str, status: int = 200) -> Response:
     invited = members.find_invited(token)
-    page = render("staff/join.html", None, status, form=form, name=invited.name, token=token)
+    page = render(
+        "staff/join.html",
+        None,
+        status,
+        form=form,
+        name=invited.name,
+        token=token,
+        strength_path=None,
+    )
     return set_pre_cookie(page)
