@@ -10,7 +10,7 @@ from flask_login import login_user
 from markupsafe import escape
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.auth import choosing, service
+from blueprints.auth import choosing, passkeys, service
 from blueprints.auth.forms import SignInForm
 from blueprints.auth.service import Browser, Opened, SignInRules
 from core import flows, passwords
@@ -64,6 +64,7 @@ def sign_in_page(form: SignInForm, status: int = 200, **more: object) -> Respons
     context = {
         "refusal": None,
         "done": None,
+        "has_passkeys": passkeys.are_possible(),
         "demo_customers": DEMO_CUSTOMERS if current_app.config["PORTAL"].is_demo else (),
     } | more
     return set_pre_cookie(render("auth/sign_in.html", None, status, form=form, **context))

@@ -48,6 +48,7 @@ def factor_list() -> Response:
         held=[(factor, factors.word(factor.kind)) for factor in held],
         codes_left=recovery_codes.count_left(db.session(), person.customer_id),
         can_have_message=bool(message_factors.list_contacts(person.customer_id)),
+        has_passkeys=passkeys.are_possible(),
         has_app=any(factor.kind is FactorKind.TOTP for factor in held),
         is_required=current_isp().requires_second_factor,
         done=done if done in DONE_WORDS else None,

@@ -16,6 +16,7 @@ import logging
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -58,6 +59,16 @@ def site() -> Site:
     settings: Settings = current_app.config["PORTAL"]
     host = urlsplit(settings.public_url).hostname or ""
     return Site(settings.public_url, host, settings.secret)
+
+
+def are_possible() -> bool:
+    """Whether the portal has a name that passkeys can be made for: an address of numbers is none
+    (WebAuthn §5.1.3)."""
+    try:
+        ip_address(site().rp_id)
+    except ValueError:
+        return True
+    return False
 
 
 # Challenges -----------------------------------------------------------------------------------

@@ -178,6 +178,8 @@ def find_forms(street: Street, name: str) -> list[Form]:
         wire = street.fresh(name, stage)
         for page, path in street.pages(name).items():
             for place, form in enumerate(_forms(wire.get(path))):
+                if not form.cssselect("button"):
+                    continue  # a passkey's, which only its script sends
                 values = values_of(form)
                 shown = {k: v for k, v in values.items() if k not in ("csrf_token", "form_key")}
                 variants: list[dict[str, str]] = [{}]
