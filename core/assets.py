@@ -50,6 +50,14 @@ def minify_css(text: str) -> str:
     return text.replace(";}", "}").strip()
 
 
+def minify_js(text: str) -> str:
+    """One of our own scripts without indentation and lines that are comments alone. A string must
+    not hold a line break or such a comment."""
+    text = re.sub(r"^\s*/\*.*?\*/$", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
+
+
 @lru_cache(maxsize=4)
 def _stylesheet_source(list_name: str) -> str:
     names = (STATIC / "css" / list_name).read_text().split()
@@ -77,7 +85,9 @@ def _asset(path: str, content: bytes) -> Asset:
 
 @lru_cache(maxsize=8)
 def _script(path: str) -> Asset:
-    return _asset(path, (STATIC / path).read_bytes())
+    content = (STATIC / path).read_bytes()
+    is_own = path.startswith("js/")
+    return _asset(path, minify_js(content.decode()).encode() if is_own else content)
 
 
 @lru_cache(maxsize=8)

@@ -23,7 +23,7 @@ DEMO_CUSTOMERS = (
     DemoCustomer("omar.haddad", "saddle-orchid-comet-88", "owes nothing"),
     DemoCustomer("nina.petrov", "marble-canyon-fiddle-29", "has two accounts, sees a third"),
     DemoCustomer("luis.lopez", "cinder-harbor-violet-54", "pays on Maria's account"),
-    DemoCustomer("ed.walker", "timber-saffron-kettle-71", "account closed"),
+    DemoCustomer("ed.walker", "timber-saffron-kettle-71", "account closed; a code by e-mail"),
     DemoCustomer("sam.rivera", "pebble-gazette-willow-36", "began today, no bill yet"),
 )
 

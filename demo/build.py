@@ -33,7 +33,7 @@ from core.db import db, unit_of_work
 from core.settings import Settings
 from demo import DEMO_CUSTOMERS
 from demo.habits import SLOTS, Attempt, Habit, attempts, choose
-from demo.people import NAMED_ACCOUNTS, NEWCOMER, SHARED, NamedAccount, newcomer
+from demo.people import ED, NAMED_ACCOUNTS, NEWCOMER, SHARED, NamedAccount, newcomer
 from gateways.payments.base import StartOrder, Truth
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import Decision, SandboxStore
@@ -41,8 +41,12 @@ from models import (
     Account,
     AccountStatus,
     Base,
+    Contact,
+    ContactKind,
     Counter,
     Customer,
+    Factor,
+    FactorKind,
     HoldReason,
     Invoice,
     InvoiceBalance,
@@ -252,6 +256,7 @@ class _History:
                 self.register(named.owner, named.number)
         if day == self.cut_over + timedelta(days=20):
             self.share_accounts()
+            self.add_second_step(ED)
         if day.day == 17:
             self.note_sign_ins(day)
 
@@ -297,6 +302,32 @@ class _History:
                 if role == Role.OWNER:
                     self.payers[account_id].customer_id = customer_id
             search_terms.refresh(session, [self.by_number[number] for _, _, number, _ in SHARED])
+
+        unit_of_work(work)
+
+    def add_second_step(self, number: str) -> None:
+        """Let the owner of an account have codes by e-mail, which come to the demo's mailbox."""
+        payer, now = self.payers[self.by_number[number]], clock.now()
+
+        def work(session: Session) -> None:
+            contact_id = session.scalar(
+                select(Contact.id).where(
+                    Contact.account_id == payer.account_id,
+                    Contact.kind == ContactKind.EMAIL.value,
+                )
+            )
+            session.add(
+                Factor(
+                    public_id=ids.public_id(),
+                    customer_id=payer.customer_id,
+                    kind=FactorKind.EMAIL.value,
+                    contact_id=contact_id,
+                    created_at=now,
+                    confirmed_at=now,
+                )
+            )
+            event = activity.Event("factor_added", now, customer_id=payer.customer_id)
+            activity.record(session, [event])
 
         unit_of_work(work)
 

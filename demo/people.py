@@ -64,7 +64,7 @@ class NamedAccount:
         }
 
 
-MARIA, ROSA = "10200014", "10200063"
+MARIA, ROSA, ED = "10200014", "10200063", "10200056"
 
 NAMED_ACCOUNTS = (
     NamedAccount(
@@ -99,7 +99,7 @@ NAMED_ACCOUNTS = (
         activated_on="2019-11-30",
     ),
     NamedAccount(
-        "10200056", "Ed Walker", "ed.walker", "AIR-25", "640 Old Mission Ave", 14, Habit.STEADY,
+        ED, "Ed Walker", "ed.walker", "AIR-25", "640 Old Mission Ave", 14, Habit.STEADY,
         activated_on="2018-04-04", phone="+1 541 734 9076", closed_days=64,
     ),
     NamedAccount(

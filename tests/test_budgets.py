@@ -24,6 +24,7 @@ from urllib.parse import urlencode, urlsplit
 import brotli
 import pytest
 from lxml import html as lxml_html
+from pyotp import TOTP
 
 from core.settings import ROOT
 from gateways.payments.sandbox.control import SandboxControl
@@ -292,6 +293,50 @@ def test_forms_shown_again_and_refusals(served: Served, table: Table) -> None:
 
 def test_choice_of_account(served: Served, table: Table) -> None:
     table.add("Choice of account (waiting)", PAGE, ask(served, "/accounts", "waiting"))
+    assert table.faults == []
+
+
+def test_second_steps(served: Served, table: Table) -> None:
+    """Setting one up, and the pages between password and session."""
+    wires = {}
+    for encoding, name in (("br", "payer45"), ("gzip", "payer44")):
+        wires[encoding] = served.wire(name, encoding)
+
+    def get(path: str) -> dict[str, Answer]:
+        return {encoding: wire.get(path) for encoding, wire in wires.items()}
+
+    def post(page: dict[str, Answer], ends: str, **values: str) -> dict[str, Answer]:
+        answers = {}
+        for encoding, wire in wires.items():
+            [form] = page[encoding].page.cssselect(f"form[method=post][action$='{ends}']")
+            answers[encoding] = wire.post(form.get("action"), dict(form.form_values()) | values)
+        return answers
+
+    start = "/settings/second-step"
+    for rest in ("", "/app", "/message", "/passkey", "/recovery-codes"):
+        table.add(f"Settings: second step {rest}", PAGE, get(start + rest))
+    post(get(f"{start}/app"), "/app")
+    page = get(f"{start}/app/check")
+    table.add("Key of an app", PAGE, page)
+    table.add("Key of an app, wrong code", PAGE, post(page, "/check", code="x"), 422)
+    for encoding, answer in page.items():
+        seed = answer.page.cssselect("code.key")[0].text_content().replace(" ", "")
+        [form] = answer.page.cssselect("form[action$='/check']")
+        values = dict(form.form_values()) | {"code": TOTP(seed).now()}
+        assert wires[encoding].post(form.get("action"), values).status == 303
+    shown = post(get(f"{start}/recovery-codes"), "/recovery-codes")
+    table.add("Recovery codes", PAGE, shown)
+    post(shown, "/kept")
+    for encoding, name in (("br", "payer45"), ("gzip", "payer44")):
+        wires[encoding] = Wire(served.port, encoding)
+        wires[encoding].sign_in(name)
+    for by in ("totp", "recovery"):
+        table.add(f"Second step, {by}", PAGE, get(f"/sign-in/second-step?by={by}"))
+    page = get("/sign-in/second-step")
+    wrong = post(page, "/second-step", code="x")
+    table.add("Second step, wrong code", PAGE, wrong, 422)
+    post(page, "/lost")
+    table.add("All of them lost", PAGE, get("/sign-in/lost"))
     assert table.faults == []
 
 

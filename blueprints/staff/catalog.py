@@ -88,6 +88,12 @@ def _whole(low: int, high: int) -> Check:
     return check
 
 
+def _flag(path: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _bad(path, f"must be true or false, not {_shown(value)}")
+    return value
+
+
 def _list_of(item: Check, *, is_empty_good: bool = True) -> Check:
     def check(path: str, value: Any) -> list[Any]:
         if not isinstance(value, list) or not (value or is_empty_good):
@@ -245,6 +251,9 @@ _ISP = _Keys(
         "terms_days": _whole(0, 365),
         "frn": _text(10, r"[0-9]{10}", "ten digits"),
         "pay_how": _text(2000),
+        "requires_second_factor": _flag,
+        "requires_mixed_password": _flag,
+        "contact_rest_days": _whole(0, 365),
     },
 )
 _AREA = _Keys({"code": _short_code, "name": _name})

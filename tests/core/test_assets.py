@@ -37,6 +37,11 @@ def test_stylesheet_is_minified(source: str, small: str) -> None:
     assert assets.minify_css(source) == small
 
 
+def test_own_scripts_are_served_without_comments_and_indentation() -> None:
+    source = '/* Why\n   it is. */\n(() => {\n  // A word.\n  f("//");  // aside\n})();\n'
+    assert assets.minify_js(source) == '(() => {\nf("//");  // aside\n})();\n'
+
+
 def test_sources_hold_nothing_that_minifying_would_break() -> None:
     for path in (ROOT / "static" / "css").rglob("*.css"):
         text = path.read_text()

@@ -166,6 +166,16 @@ def test_sign_in_works_with_the_passwords_that_are_shown(built: Demo) -> None:
         assert zxcvbn(customer.password)["score"] >= 3
 
 
+def test_second_step_of_the_demo_is_a_code_for_its_mailbox(built: Demo) -> None:
+    found = built.rows(
+        "SELECT sign_in_id, factors.kind, value FROM factors"
+        " JOIN customers ON customers.id = factors.customer_id"
+        " JOIN contacts ON contacts.id = contact_id WHERE ended_on IS NULL"
+    )
+    assert [(name, kind) for name, kind, _value in found] == [("ed.walker", "email")]
+    assert "code by e-mail" in {name: note for name, _, note in DEMO_CUSTOMERS}["ed.walker"]
+
+
 def _everything(demo: Demo) -> list[list[tuple[Any, ...]]]:
     return [
         demo.rows(sql)

@@ -87,6 +87,18 @@ def test_what_isp_leaves_out_stays_as_it_was(desk: Desk, edited: Edit) -> None:
     ]
 
 
+def test_what_getting_in_asks_for_is_set_by_the_file(desk: Desk, edited: Edit) -> None:
+    rules = "requires_second_factor = true\nrequires_mixed_password = true\ncontact_rest_days = 7"
+    summary = catalog.load(edited(("terms_days = 14", rules)))
+    assert summary.changed == 1
+    [found] = desk.portal.rows(
+        "SELECT requires_second_factor, requires_mixed_password, contact_rest_days FROM isp"
+    )
+    assert found == (True, True, 7)
+    catalog.load(edited(("terms_days = 14", "requires_second_factor = false")))
+    assert not desk.portal.one("SELECT requires_second_factor FROM isp")
+
+
 def test_a_tax_that_left_the_file_is_pointed_out(desk: Desk, edited: Edit) -> None:
     [note] = catalog.load(edited(('code = "E911"', 'code = "E912"'))).notes
     assert "E911" in note
@@ -104,6 +116,8 @@ def test_a_tax_that_left_the_file_is_pointed_out(desk: Desk, edited: Edit) -> No
         ('["en", "es", "fr"]', "[]", "isp.languages: must be a list"),
         ('["en", "es", "fr"]', '["en", "xx"]', r"isp.languages\[2\]: must be a language"),
         ("terms_days = 14", "terms_days = true", "isp.terms_days: must be a whole number"),
+        ("terms_days = 14", "requires_second_factor = 1", "second_factor: must be true or false"),
+        ("terms_days = 14", "contact_rest_days = -1", "isp.contact_rest_days: must be a whole"),
         ("terms_days = 14", 'accent = "#9fe8c8"', "isp.accent: .* choose a darker"),
         ("terms_days = 14", "logo_svg = '<svg onload=\"x\"></svg>'", "isp.logo_svg: .*onload"),
         ('frn = "0031234567"', 'frn = "31234567"', "isp.frn: must be ten digits"),
