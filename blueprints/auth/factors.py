@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.auth import reach
 from blueprints.auth.errors import FactorNotFound, LastFactor
-from core import activity, clock, codes, flows, sessions
+from core import activity, clock, flows, sessions, throttle
 from core.db import db, unit_of_work
 from core.isp import current_isp
 from models import (
@@ -132,13 +132,14 @@ def _is_trusted(session: Session, customer_id: int, device_hash: bytes | None) -
 
 
 def code_subject(secret: bytes, customer_id: int) -> bytes:
-    """Under which wrong second factors and codes of a customer are counted (bar 6)."""
-    return codes.guesses_at(secret, customer_id=customer_id)
+    """Under which wrong second factors of a customer are counted (bar 6). Only whoever has the
+    password comes so far: strangers who guess elsewhere keep nobody from this."""
+    return throttle.subject_of(secret, f"\0second factors {customer_id}")
 
 
 def sending_subject(secret: bytes, customer_id: int) -> bytes:
-    """Under which codes sent to a customer are counted."""
-    return codes.sendings_to(secret, customer_id=customer_id)
+    """Under which codes are counted that are sent to whoever has a customer's password."""
+    return throttle.subject_of(secret, f"\0second factor sendings {customer_id}")
 
 
 def note_use(session: Session, factor_id: int) -> None:

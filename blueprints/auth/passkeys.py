@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import current_app
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import factors
@@ -128,7 +128,9 @@ def options_to_add(customer_id: int, *, is_staff: bool) -> str:
     ).one()
     held = db.session.scalars(
         select(Factor.credential_id).where(
-            Factor.customer_id == customer_id, Factor.kind == FactorKind.PASSKEY.value
+            Factor.customer_id == customer_id,
+            Factor.kind == FactorKind.PASSKEY.value,
+            Factor.confirmed_at.is_not(None),
         )
     )
     verification = UserVerificationRequirement
@@ -322,15 +324,20 @@ def add(
         raise _refused(str(error)) from error
 
     def work(session: Session) -> None:
-        known = session.scalar(
-            select(Factor.customer_id).where(Factor.credential_id == made.credential_id)
-        )
-        if known == customer_id:
+        known = session.execute(
+            select(Factor.id, Factor.customer_id, Factor.confirmed_at).where(
+                Factor.credential_id == made.credential_id
+            )
+        ).one_or_none()
+        if known is not None and known.customer_id != customer_id:
+            raise PasskeyRefused("it belongs to somebody else")
+        if known is not None and known.confirmed_at is not None:
             return
-        held = factors.list_held(session, customer_id)
-        if known is not None or len(held) >= MOST:
-            raise PasskeyRefused("it belongs to somebody else, or there are too many")
+        if len(factors.list_held(session, customer_id)) >= MOST:
+            raise PasskeyRefused("there are too many")
         _use_up(session, challenge, bound_to)
+        if known is not None:  # it was taken back once: it begins anew
+            session.execute(delete(Factor).where(Factor.id == known.id))
         now = clock.now()
         session.add(
             Factor(

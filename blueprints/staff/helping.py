@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from blueprints.auth import reach
+from blueprints.auth import factors, reach
 from blueprints.staff.looking import find_person_id
 from core import activity, clock, codes, revisions, sessions, throttle
 from core.data_access import Reader
@@ -33,6 +33,7 @@ def unlock(
         ).one()
         subjects = [throttle.subject_of(secret, name) for name in names if name]
         subjects.append(codes.guesses_at(secret, customer_id=customer_id))
+        subjects.append(factors.code_subject(secret, customer_id))
         session.execute(delete(SignInAttempt).where(SignInAttempt.subject.in_(subjects)))
         session.execute(
             update(Customer)

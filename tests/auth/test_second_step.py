@@ -16,7 +16,7 @@ from core.flows import FlowInHand
 from core.isp import current_isp
 from core.throttle import TooManyAttempts
 from tests import crawl, factors
-from tests.conftest import Portal, together
+from tests.conftest import Portal, Queries, together
 from tests.factors import app_code, give_code, half_way, sent_codes, told
 from tests.page import Visitor
 from tests.world import PASSWORD
@@ -434,3 +434,16 @@ def test_showing_the_pages_writes_nothing(portal: Portal) -> None:
     for way in ("totp", "email", "passkey", "recovery", "x"):
         assert visitor.get("/sign-in/second-step", by=way).status == 200
     assert differs() == set()
+
+
+def test_pages_take_few_queries(portal: Portal, queries: Queries) -> None:
+    factors.give_app(portal, "alice")
+    factors.give_email(portal, "alice")
+    recovery(portal, "alice")
+    visitor = half_way(portal, "alice")
+    visitor.submit(visitor.get("/sign-in/second-step"), "/lost")
+    for path in ("/sign-in/second-step", "/sign-in/second-step?by=passkey", "/sign-in/lost"):
+        with queries:
+            assert visitor.get(path).status == 200
+        assert queries.count <= 6, queries.statements
+        queries.statements.clear()
