@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import expect
 
+from tests.browser import second_steps
 from tests.browser.conftest import Town, Visitor
 from tests.browser.town import LONG_NAME, STATES
 from tests.world import CANARY
@@ -29,6 +30,7 @@ EVERYONES = (
     "/demo/mailbox",
     "/there-is-no-such-page",
 )
+SECOND_STEPS = ("", "/app", "/message", "/passkey", "/recovery-codes")
 FEW = ("", "billing/", "billing/pay")
 SEEN_BY = {"theo": ("", "billing/"), "closed": ("", "billing/invoices/")}
 OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
@@ -42,6 +44,8 @@ def addresses(town: Town, name: str | None) -> list[str]:
         return [*EVERYONES, town.welcome, town.welcome_dead, *returns]
     if name == "waiting":
         return ["/accounts", *_of_account(town, name)]
+    if name == "new":
+        return [*_of_account(town, name), *(second_steps.LIST + rest for rest in SECOND_STEPS)]
     if name in ("alice", "busy"):
         return ["/help", "/there-is-no-such-page", *_of_account(town, name)]
     if name in ("held", "new", "vast"):
@@ -185,7 +189,7 @@ def second_payment(visitor: Visitor) -> None:
 
 Answer = Callable[[Visitor], None]
 ANSWERS: dict[str | None, tuple[Answer, ...]] = {
-    None: (nothing_typed, wrong_password, too_many_tries, welcome_refused),
+    None: (nothing_typed, wrong_password, too_many_tries, welcome_refused, *second_steps.PAGES),
     "alice": (amount_refused, form_too_old, token_foreign),
     "waiting": (second_payment,),
 }

@@ -38,7 +38,7 @@ from models import (
 )
 from tests import world
 
-PAYERS = 48
+PAYERS = 60
 """Customers `payer01`… with one bill to pay, each for one journey."""
 
 LONG_NAME = "Wolfeschlegelsteinhausenbergerdorff-Llanfairpwllgwyngyllgogerychwyrndrobwllllantysilio"
