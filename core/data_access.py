@@ -14,6 +14,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from core import activity, clock, revisions
+from core.db import db, unit_of_work
 from core.errors import NotFound
 from models import Account, Customer, DataAccess
 
@@ -109,17 +110,24 @@ def note_page(session: Session, reader: Reader, fields: Sequence[str], public_id
     return int(row.id)
 
 
-def noted_lately(session: Session, reader: Reader, account_ids: Sequence[int]) -> set[int]:
-    """Of these accounts those that the reader's searches have shown within the hour."""
-    rows = session.scalars(
-        select(DataAccess.account_id).where(
-            DataAccess.account_id.in_(account_ids),
-            DataAccess.read_at > clock.now() - TOLD_EVERY,
-            DataAccess.reader_id == reader.customer_id,
-            DataAccess.purpose == SEARCH,
+def note_list(
+    reader: Reader, fields: Sequence[str], purpose: str, account_ids: Sequence[int]
+) -> None:
+    """Note that a list has shown these accounts, in a unit of work of its own: once in an hour for
+    the same reader and purpose, since lists are opened again and again."""
+    known = set(
+        db.session.scalars(
+            select(DataAccess.account_id).where(
+                DataAccess.account_id.in_(account_ids),
+                DataAccess.read_at > clock.now() - TOLD_EVERY,
+                DataAccess.reader_id == reader.customer_id,
+                DataAccess.purpose == purpose,
+            )
         )
     )
-    return {account_id for account_id in rows if account_id is not None}
+    unknown = [account_id for account_id in account_ids if account_id not in known]
+    if unknown:
+        unit_of_work(lambda session: note_many(session, reader, fields, purpose, unknown))
 
 
 def list_noted(

@@ -20,7 +20,17 @@ from core.access import FIRST_PAGES, SAFE_METHODS
 from core.db import db, reading, unit_of_work
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
-from models import Base, Contact, ContactChange, Customer, Device, Flow, FlowKind, PostalLetter
+from models import (
+    Base,
+    Contact,
+    ContactChange,
+    Customer,
+    Device,
+    FactorReset,
+    Flow,
+    FlowKind,
+    PostalLetter,
+)
 from tests import world
 from tests.conftest import Portal
 from tests.page import BASE, Visitor
@@ -168,6 +178,12 @@ _PATHS = {
     "staff.view": "/staff/accounts/{account}/people/{person}/view",
     "staff.view_begin": "/staff/accounts/{account}/people/{person}/view",
     "staff.view_end": "/staff/view/end",
+    "staff.reset": "/staff/accounts/{account}/people/{person}/reset",
+    "staff.resets": "/staff/lost-factors",
+    "staff.reset_proof": "/staff/lost-factors/{reset}/proof",
+    "staff.reset_proof_post": "/staff/lost-factors/{reset}/proof",
+    "staff.reset_approve": "/staff/lost-factors/{reset}/approve",
+    "staff.reset_refuse": "/staff/lost-factors/{reset}/refuse",
     "staff.letters": "/staff/letters",
     "staff.letter_print": "/staff/letters/{letter}/print",
     "staff.members": "/staff/members",
@@ -233,7 +249,18 @@ def stamp(happened_at: datetime | str) -> str:
 
 
 def _add_own_things(session: Session, portal: Portal) -> None:
-    """A contact of each owner's that waits for its code, another session and a trusted device."""
+    """A contact of each owner's that waits for its code, another session and a trusted device; and
+    that they and bob have lost their factors, of whom one waits for a second member of staff."""
+    for name, prover in (("alice", None), ("mallory", None), ("bob", "sue")):
+        session.add(
+            FactorReset(
+                public_id=f"{name}reset",
+                customer_id=portal.world.customers[name],
+                state="asked" if prover is None else "proofed",
+                proofed_by_id=None if prover is None else portal.world.customers[prover],
+                asked_at=clock.now(),
+            )
+        )
     for name in ("alice", "mallory"):
         session.add(
             ContactChange(
@@ -277,6 +304,7 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
         "person": f"{account}customer",
         "member": "bencustomer",
         "letter": f"{account}letter",
+        "reset": f"{account}reset",
     }
     for kind in ("invoice", "payment"):
         rows = portal.rows(

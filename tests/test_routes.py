@@ -642,7 +642,7 @@ def test_staffs_reading_is_noted_and_changes_nothing_else(portal: Portal, tick: 
     after = crawl.dump(portal.app, without=("accounts.revision",))
     assert crawl.changes(before, after) == {"sessions", "data_accesses", "activity"}
     assert {name for name in noted if not POLICY[name].get_writes} == {
-        "staff.letters", "staff.members", "staff.member",
+        "staff.members", "staff.member",
     }  # fmt: skip
 
 

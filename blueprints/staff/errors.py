@@ -60,6 +60,14 @@ class CodeWrong(Refusal):
         return _("This is not the code that we sent last, or its time is over.")
 
 
+class NoWayToReset(Refusal):
+    @property
+    def customer_message(self) -> str:
+        return _(
+            "No contact on file may have a link. Ask them to come, and put a new contact on file."
+        )
+
+
 class ContactUnfit(Refusal):
     @property
     def customer_message(self) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core import data_access, search_terms
 from core.data_access import Reader
-from core.db import db, unit_of_work
+from core.db import db
 from models import Account, Contact, ContactKind, Line, LineHold
 
 SHOWN = 15
@@ -45,14 +45,7 @@ def search(typed: str, reader: Reader) -> Results:
     if not hits.account_ids:
         return Results(typed, [], has_more=False)
     rows = _rows(session, hits.account_ids)
-    known = data_access.noted_lately(session, reader, hits.account_ids)
-    unknown = [account_id for account_id in hits.account_ids if account_id not in known]
-    if unknown:
-        unit_of_work(
-            lambda writing: data_access.note_many(
-                writing, reader, FIELDS, data_access.SEARCH, unknown
-            )
-        )
+    data_access.note_list(reader, FIELDS, data_access.SEARCH, hits.account_ids)
     return Results(typed, rows, hits.has_more)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from blueprints.auth import factors, reach
+from blueprints.auth import factors, reach, recovering
+from blueprints.staff.errors import NoWayToReset
 from blueprints.staff.looking import find_person_id
 from core import activity, clock, codes, revisions, sessions, throttle
 from core.data_access import Reader
@@ -42,6 +43,24 @@ def unlock(
         )
         _tell(session, "staff_unlocked", account_id, customer_id, reader)
         return _page(account_public_id, public_id, "unlocked")
+
+    return once(key, work)
+
+
+def start_reset(
+    account_public_id: str, public_id: str, reader: Reader, secret: bytes, key: ArrivedKey
+) -> str:
+    """Send somebody who uses the account a link for a new password, to the contacts on file. Nobody
+    of staff sees it, and it skips no second factor. Raises NotFound, NoWayToReset, TooManyAttempts.
+    """
+
+    def work(session: Session) -> str:
+        _account_id, customer_id = find_person_id(session, account_public_id, public_id)
+        to = codes.sendings_to(secret, customer_id=customer_id)
+        throttle.count_within(session, to, throttle.SENDINGS)
+        if recovering.start_recovery(session, customer_id, by=reader.name) is None:
+            raise NoWayToReset
+        return _page(account_public_id, public_id, "reset")
 
     return once(key, work)
 

@@ -48,8 +48,8 @@ class PrintedLetter:
     printed_on: date
 
 
-def list_letters() -> list[LetterRow]:
-    """Those that wait first, then those that were printed, the oldest first."""
+def list_letters(reader: Reader) -> list[LetterRow]:
+    """Those that wait first, then those that were printed, the oldest first. The look is noted."""
     rows = db.session.execute(
         select(
             PostalLetter.public_id,
@@ -58,6 +58,7 @@ def list_letters() -> list[LetterRow]:
             PostalLetter.asked_at,
             PostalLetter.printed_at,
             Customer.name,
+            Account.id,
         )
         .join(Account, Account.id == PostalLetter.account_id)
         .join(Flow, Flow.id == PostalLetter.flow_id)
@@ -67,8 +68,9 @@ def list_letters() -> list[LetterRow]:
         )
         .order_by(PostalLetter.printed_at.is_not(None), PostalLetter.asked_at, PostalLetter.id)
         .limit(LISTED)
-    )
-    return [LetterRow(*row) for row in rows]
+    ).all()
+    data_access.note_list(reader, ("name", "number"), "letters", [row[-1] for row in rows])
+    return [LetterRow(*row[:-1]) for row in rows]
 
 
 def print_letter(public_id: str, reader: Reader, secret: bytes) -> PrintedLetter:

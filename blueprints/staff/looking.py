@@ -20,6 +20,7 @@ from blueprints.billing.overview import (
     list_latest_invoices,
     list_some_payments,
 )
+from blueprints.dashboard.settings import user_agents
 from blueprints.staff.finding import place_of
 from blueprints.staff.roles import SIGHT, Sight, masked_email, masked_phone
 from core import clock, data_access, sessions
@@ -403,4 +404,11 @@ def _sessions(session: Session, customer_id: int) -> list[SessionView]:
         .order_by(SignInSession.last_used_at.desc())
         .limit(SESSIONS_SHOWN)
     )
-    return [SessionView(*row[:5]) for row in rows if sessions.is_living(row)]
+    return [
+        SessionView(_device(row.user_agent), *row[1:5]) for row in rows if sessions.is_living(row)
+    ]
+
+
+def _device(user_agent: str) -> str:
+    """Browser and system in a few words, empty where neither can be told."""
+    return " · ".join(part for part in user_agents.read(user_agent) if part)

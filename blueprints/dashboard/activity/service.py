@@ -29,7 +29,7 @@ SIGN_IN = (
     "recovery_code_used",
     "password_disabled",
 )
-STAFF = ("letter_printed", "invited")
+STAFF = ("letter_printed", "invited", "caller_code_sent", "caller_verified")
 GROUPS = ("all", "money", "sign-in", "changes", "staff")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -25,7 +25,18 @@ from blueprints.dashboard.settings.errors import (
     LastContact,
     WrongCode,
 )
-from core import activity, clock, codes, form_keys, ids, outbox, revisions, row_names, throttle
+from core import (
+    activity,
+    clock,
+    codes,
+    form_keys,
+    ids,
+    outbox,
+    revisions,
+    row_names,
+    search_terms,
+    throttle,
+)
 from core.codes import VALID
 from core.db import db
 from core.form_keys import ArrivedKey
@@ -549,6 +560,10 @@ def _note(
 ) -> None:
     event = activity.Event(kind, clock.now(), account_id=account_id, customer_id=customer_id)
     activity.record(session, [event])
+    if account_id is not None:
+        search_terms.refresh(session, [account_id])
+    else:
+        search_terms.refresh_of_customer(session, customer_id)
     told_not = [but] if but is not None else []
     reach.announce(session, customer_id, kind, account_id=account_id, but=told_not)
     _outdate(session, customer_id, account_id)

@@ -7,6 +7,7 @@ from blueprints.staff.views import (  # noqa: F401 - they register their routes
     letters,
     members,
     person,
+    resets,
     search,
     view,
 )

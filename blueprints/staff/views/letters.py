@@ -17,7 +17,7 @@ _REGISTER = FIRST_PAGES[FlowKind.REGISTER]
 
 @bp.get("/letters")
 def letters() -> Response:
-    return render("staff/letters.html", letters=service.list_letters())
+    return render("staff/letters.html", letters=service.list_letters(asking.reader()))
 
 
 @bp.post("/letters/<public_id>/print")
