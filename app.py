@@ -218,11 +218,13 @@ def _register(app: Flask) -> None:
     from blueprints import api, auth, billing, dashboard, demo, staff, support
     from blueprints.billing.views import payment_return
     from blueprints.dashboard import activity as activity_pages
+    from blueprints.dashboard import people as people_pages
     from blueprints.dashboard import settings as settings_pages
 
     app.register_blueprint(auth.bp)
     app.register_blueprint(dashboard.bp)
     app.register_blueprint(settings_pages.bp)
+    app.register_blueprint(people_pages.bp)
     app.register_blueprint(activity_pages.bp)
     app.register_blueprint(billing.bp, url_prefix="/a/<account_public_id>/billing")
     app.register_blueprint(support.bp)

@@ -94,6 +94,7 @@ class Rule:
 
 EVERY_ROLE = frozenset(Role)
 SEES_MONEY = frozenset({Role.OWNER, Role.PAYER, Role.VIEWER})
+OWNS = frozenset({Role.OWNER})
 PAYS = frozenset({Role.OWNER, Role.PAYER})
 
 EVERY_STAFF = frozenset(StaffRole)
@@ -115,6 +116,7 @@ _OPEN = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, stays_open=True)
 _READS_MONEY = Rule(Who.ACCOUNT, SEES_MONEY, is_kept=True)
 _CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
 _OWN = Rule(Who.CUSTOMER)
+_OWNS = Rule(Who.ACCOUNT, OWNS)
 
 
 def _sets(page: str) -> Rule:
@@ -226,6 +228,19 @@ POLICY: dict[str, Rule] = {
     "activity.event_list": _OWN,
     "activity.not_me": _OWN,
     "activity.not_me_post": _OWN,
+    "people.person_list": _OWNS,
+    "people.invite": _OWNS,
+    "people.invite_post": Rule(Who.ACCOUNT, OWNS, keeps_form="people.invite"),
+    "people.invitation_withdraw": _OWNS,
+    "people.person": _OWNS,
+    "people.person_post": Rule(Who.ACCOUNT, OWNS, keeps_form="people.person"),
+    "people.person_remove_page": _OWNS,
+    "people.person_remove": _OWNS,
+    "people.leave": _OWN,
+    "people.leave_post": _OWN,
+    "people.invitation": Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, greets=True),
+    "people.invitation_post": _PUBLIC,
+    "people.invitation_accept": _OWN,
     "settings.index": _OWN,
     "settings.name": _OWN,
     "settings.name_post": _sets("settings.name"),

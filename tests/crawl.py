@@ -18,6 +18,7 @@ from blueprints.dashboard.activity.service import stamp_of
 from core import activity, clock, flows, row_names, sessions
 from core.access import FIRST_PAGES, SAFE_METHODS
 from core.db import db, reading, unit_of_work
+from core.ids import hash_token
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
 from models import (
@@ -29,6 +30,7 @@ from models import (
     FactorReset,
     Flow,
     FlowKind,
+    Invitation,
     PostalLetter,
 )
 from tests import world
@@ -125,6 +127,17 @@ _PATHS = {
     "dashboard.home": "/a/{account}/",
     "activity.event_list": "/activity",
     "activity.not_me": "/activity/not-me/{event}",
+    "people.person_list": "/a/{account}/people",
+    "people.invite": "/a/{account}/people/invite",
+    "people.invite_post": "/a/{account}/people/invite",
+    "people.invitation_withdraw": "/a/{account}/people/invitations/{invitation}/withdraw",
+    "people.person": "/a/{account}/people/{sharer}",
+    "people.person_post": "/a/{account}/people/{sharer}",
+    "people.person_remove_page": "/a/{account}/people/{sharer}/remove",
+    "people.person_remove": "/a/{account}/people/{sharer}/remove",
+    "people.invitation": "/invitation/nothing",
+    "people.invitation_post": "/invitation/nothing",
+    "people.invitation_accept": "/invitation/nothing/accept",
     "settings.index": "/settings/",
     "settings.name": "/settings/name",
     "settings.name_post": "/settings/name",
@@ -163,6 +176,8 @@ _PATHS = {
     "billing.payment_continue": "/a/{account}/billing/payments/{payment}/continue",
     "billing.payment_cancel": "/a/{account}/billing/payments/{payment}/cancel",
     "billing.payment_return": "/pay/{payment}/return",
+    "people.leave": "/settings/leave/{account}",
+    "people.leave_post": "/settings/leave/{account}",
     "activity.not_me_post": "/activity/not-me/{event}",
     "api.payment_notice": "/webhooks/payments/sandbox",
     "staff.join": "/staff/join/nothing",
@@ -281,6 +296,19 @@ def _add_own_things(session: Session, portal: Portal) -> None:
             user_agent="",
             replaces_token=None,
         )
+        session.add(
+            Invitation(
+                public_id=f"{name}invitation",
+                account_id=portal.world.accounts[name],
+                invited_by_id=portal.world.customers[name],
+                role="viewer",
+                kind="email",
+                value=f"guest-{name}@example.net",
+                token_hash=hash_token(f"invite-{name}"),
+                created_at=clock.now(),
+                expires_at=clock.now() + timedelta(days=7),
+            )
+        )
         customer_id = portal.world.customers[name]
         at = clock.now() - timedelta(days=customer_id)
         event = activity.Event("name_changed", at, customer_id=customer_id)
@@ -317,6 +345,8 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
     )
     found["contact"] = row_names.of(portal.settings.secret, "contact", contact_id)
     found["change"] = f"{account}change00"
+    found["invitation"] = f"{account}invitation"
+    found["sharer"] = "veracustomer" if account == "alice" else f"{account}customer"
     rows = portal.rows(
         "SELECT happened_at FROM activity WHERE customer_id = :id AND account_id IS NULL"
         " ORDER BY id LIMIT 1",

@@ -230,6 +230,13 @@ class Forms(RuleBasedStateMachine):
             }
         )
         self.theirs = self._bystanders_rows()
+        self.payers = [
+            (account, customer)
+            for account, customer, role in self.portal.rows(
+                "SELECT account_id, customer_id, role FROM memberships"
+            )
+            if role in PAYS
+        ]
         self.fixed = self._fixed_rows()
 
     def teardown(self) -> None:
@@ -348,7 +355,12 @@ class Forms(RuleBasedStateMachine):
             assert list(find_faults(session)) == []
         assert self._bystanders_rows() == self.theirs
         assert self._fixed_rows() == self.fixed
-        payers = {(account, customer) for customer, account, role in self.fixed[0] if role in PAYS}
+        # Alice owns the account: she may let others pay, and take that away again.
+        changed = self.portal.rows(
+            "SELECT account_id, customer_id FROM activity"
+            " WHERE kind IN ('role_changed', 'person_joined')"
+        )
+        payers = {*self.payers, *changed}
         for account, customer, minor, currency in self.portal.rows(
             "SELECT account_id, customer_id, amount_minor, currency FROM payments"
             " WHERE key NOT LIKE 'world%' AND key <> 'mallory-paid'"
@@ -362,12 +374,13 @@ class Forms(RuleBasedStateMachine):
             assert key == typed.casefold().strip()
 
     def _fixed_rows(self) -> list[list[tuple[Any, ...]]]:
-        """What no form of the portal may change; the welcome link makes one owner of `rich`."""
-        rich = self.portal.world.accounts["rich"]
+        """What no form of the portal may change; the welcome link makes one owner of `rich`, and
+        alice says who shares her account."""
+        shared = ", ".join(str(self.portal.world.accounts[name]) for name in ("rich", "alice"))
         return [
             self.portal.rows(f"SELECT {columns} FROM {table} WHERE {which} ORDER BY 1, 2")
             for columns, table, which in (
-                ("customer_id, account_id, role", "memberships", f"account_id <> {rich}"),
+                ("customer_id, account_id, role", "memberships", f"account_id NOT IN ({shared})"),
                 ("id, public_id, number, name, status, currency, bill_day", "accounts", "1 = 1"),
                 ("id, name, price_minor, down_kbps", "plans", "1 = 1"),
                 ("id, value, kind", "contacts", "1 = 1"),
@@ -493,8 +506,8 @@ def test_each_field_of_each_form_takes_anything(portal: Portal) -> None:
         unit_of_work(lambda session: give_something_to_lose(session, portal))
         join = f"/staff/join/{members.add('Kim', 'kim@example.net', StaffRole.SUPPORT)}"
     more = {
-        "alice": [start_a_payment(portal)],
-        None: ["/sign-in?next=%2F", link, join],
+        "alice": [start_a_payment(portal), "/invitation/invite-mallory"],
+        None: ["/sign-in?next=%2F", link, join, "/invitation/invite-alice"],
         "ada": [f"/staff/accounts/{portal.world.public_ids['alice']}/call?done=sent"],
         VIEWER: [portal.path()],
     }

@@ -85,7 +85,9 @@ def expected(endpoint: str, method: str, who: str, methods: set[str]) -> set[str
 
 
 def _of_a_customer(endpoint: str, method: str, who: str) -> set[str]:
-    if endpoint in crawl.OWN_THINGS and who != "alice" and method != "OPTIONS":
+    others = {"mallory"} if endpoint.startswith("people.leave") else set(crawl.WHO) - {"alice"}
+    is_theirs = endpoint in crawl.OWN_THINGS or endpoint.startswith("people.leave")
+    if is_theirs and who in others and method != "OPTIONS":
         return {"absent"}
     return {"sign in", "allowed"} if endpoint in LEAD_ON else {"allowed"}
 

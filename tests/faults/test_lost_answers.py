@@ -35,6 +35,7 @@ FILLED = {
     "new_password": CHOSEN["password"],
     "value": "new@example.org",
     "address": "2 Oak St",
+    "contact": "guest@example.org",
 }
 """What is typed into fields that are empty at first."""
 RANDOM = {"public_id", "key", "result", "gateway_reference", "hosted_url", "facts", "password_hash"}

@@ -26,15 +26,16 @@ from core.db import db
 from core.form_keys import ArrivedKey
 from core.sessions import SignedIn
 from core.topics import CHANNELS, Choices, Topic
-from models import Account, Channel, Customer, Membership, Role
+from models import Account, Channel, Customer, Membership
 
 INDEX = "/settings/"
 
 
 @dataclass(frozen=True, slots=True)
-class OwnedAccount:
+class SharedAccount:
     public_id: str
     number: str
+    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +43,23 @@ class IndexPage:
     emails: list[str]
     phones: list[str]
     addresses: list[str]
-    owned: list[OwnedAccount]
+    accounts: list[SharedAccount]
 
 
 def find_index(customer_id: int) -> IndexPage:
     """What the first page of the settings shows, in two queries."""
     current = [each for each in reach.of_customer(db.session(), customer_id) if each.is_current]
-    owned = db.session.execute(
-        select(Account.public_id, Account.number)
+    accounts = db.session.execute(
+        select(Account.public_id, Account.number, Membership.role)
         .join(Membership, Membership.account_id == Account.id)
-        .where(Membership.customer_id == customer_id, Membership.role == Role.OWNER.value)
+        .where(Membership.customer_id == customer_id)
         .order_by(Account.number)
     )
     return IndexPage(
         _values(current, Channel.EMAIL),
         _values(current, Channel.TEXT),
         _values(current, Channel.POST),
-        [OwnedAccount(row.public_id, row.number) for row in owned],
+        [SharedAccount(*row) for row in accounts],
     )
 
 

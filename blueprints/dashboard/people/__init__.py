@@ -1,0 +1,10 @@
+"""The people of an account: who shares it, in which role, and who is asked to."""
+
+from flask import Blueprint
+
+bp = Blueprint("people", __name__)
+
+from blueprints.dashboard.people import (  # noqa: E402 - the views need `bp`
+    invitation_views,  # noqa: F401
+    views,  # noqa: F401
+)
