@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import MapAdapter
 
 from core import (
     access,
@@ -61,6 +62,7 @@ from models import Channel, Isp
 
 MAX_BODY_BYTES = 1_000_000
 MAX_FORM_PARTS = 100
+METRICS_PATH = "/metrics"
 
 
 class PortalRequest(Request):
@@ -83,6 +85,15 @@ class PortalFlask(Flask):
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Prometheus asks each node at its own address and cannot name another host: with the token
+        of the metrics it need not."""
+        if request is not None and request.path == METRICS_PATH:
+            settings: Settings = self.config["PORTAL"]
+            if access.is_operator(settings, request.headers.get("Authorization", "")):
+                request.environ["HTTP_HOST"] = settings.public_host
+        return super().create_url_adapter(request)
 
 
 class WrongDatabase(RuntimeError):
@@ -240,7 +251,7 @@ def _register(app: Flask) -> None:
     )
     app.add_url_rule("/static/<path:name>", "static", _static)
     app.add_url_rule("/health", "health", _health)
-    app.add_url_rule("/metrics", "metrics", _metrics)
+    app.add_url_rule(METRICS_PATH, "metrics", _metrics)
 
 
 def _add_commands(app: Flask) -> None:

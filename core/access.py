@@ -360,8 +360,9 @@ def install(app: Flask, settings: Settings, build: str) -> None:
             return None  # no such page: Flask answers 404 or 405
         if "\0" in request.path:
             raise NotFound  # no database takes it, so nothing has such a name
-        if rule.who is Who.OPERATOR:
-            _check_operator(settings)
+        given = request.headers.get("Authorization", "")
+        if rule.who is Who.OPERATOR and not is_operator(settings, given):
+            raise NotFound
         if not rule.stays_open and _is_closed(rule):
             return maintenance.answer(is_for_people=rule.proof is not Proof.OWN)
         if request.method not in SAFE_METHODS:
@@ -400,12 +401,10 @@ def _find_greeted() -> SignedIn | None:
         return None
 
 
-def _check_operator(settings: Settings) -> None:
-    """Raises NotFound without the token, and when there is none (bar 80)."""
+def is_operator(settings: Settings, authorization: str) -> bool:
+    """Whether the header brings the token of the metrics; never where there is none (bar 80)."""
     wanted = f"Bearer {settings.metrics_token}".encode()
-    given = request.headers.get("Authorization", "").encode()
-    if not settings.metrics_token or not hmac.compare_digest(wanted, given):
-        raise NotFound
+    return bool(settings.metrics_token) and hmac.compare_digest(wanted, authorization.encode())
 
 
 def _is_closed(rule: Rule) -> bool:

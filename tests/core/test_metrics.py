@@ -83,6 +83,20 @@ def test_closed_without_the_token_like_a_page_that_does_not_exist(
         assert answer.status_code == (200 if token else 404)
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+def test_node_is_asked_at_its_own_address(portal: Portal, counting: None) -> None:
+    """As Prometheus does, which cannot name another host; without the token it is told nothing."""
+    with crawl.another_app(portal, metrics_token=TOKEN, public_url="https://my.example.net") as app:
+        client = app.test_client()
+        scraped = client.get(
+            "http://10.0.0.11:8000/metrics", headers={"Authorization": f"Bearer {TOKEN}"}
+        )
+        assert scraped.status_code == 200
+        for path, given in (("/metrics", f"Bearer {TOKEN}x"), ("/sign-in", f"Bearer {TOKEN}")):
+            refused = client.get(f"http://10.0.0.11:8000{path}", headers={"Authorization": given})
+            assert refused.status_code == 400
+
+
 def test_requests_are_counted_by_route_and_never_by_what_somebody_typed(
     portal: Portal, counting: None
 ) -> None:
