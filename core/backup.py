@@ -25,7 +25,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from core import backup_file, clock, pg_programs, sole_use
-from core.backup_file import BackupFailed, BadBackup, Manifest
+from core.backup_file import BackupFailed, BadBackup, Manifest, NoPlace
+from core.db import words_of_missing
 from core.migrate import current_revision
 from core.pg_programs import PgProgramFailed
 from core.settings import Settings
@@ -71,9 +72,9 @@ def make(settings: Settings, target: Path, find_faults: Faults) -> Made:
     """
     folder = target.parent
     if target.exists():
-        raise BackupFailed(f"{target} is there already: choose another name")
+        raise NoPlace(f"{target} is there already: choose another name")
     if not folder.is_dir():
-        raise BackupFailed(f"there is no folder {folder}")
+        raise NoPlace(f"there is no folder {folder}: make it, or name another file")
     try:
         _check_room(settings, folder)
         with backup_file.workshop(folder) as workshop:
@@ -86,7 +87,7 @@ def make(settings: Settings, target: Path, find_faults: Faults) -> Made:
             backup_file.own_like(draft, folder)
             # The folder is asked once more: renaming would replace what came in the meantime.
             if target.exists():
-                raise BackupFailed(f"{target} is there already: choose another name")
+                raise NoPlace(f"{target} is there already: choose another name")
             draft.rename(target)
         backup_file.sync_folder(folder)
     except BadBackup as error:
@@ -125,7 +126,7 @@ def _pg_size() -> Any:
 def _check_room(settings: Settings, folder: Path) -> None:
     """Refuse before the disk is full: it may be the one that the database is on."""
     if settings.is_sqlite and not database_file(settings).exists():
-        raise BackupFailed(f"there is no database at {database_file(settings)}")
+        raise BackupFailed(words_of_missing(database_file(settings)))
     size = database_bytes(settings)
     # The copy as it is and the archive, until the copy goes.
     needed = size * 3 // 2 if settings.is_sqlite else size
@@ -285,7 +286,7 @@ def make_nightly(settings: Settings, find_faults: Faults) -> Made:
     many. Raises BackupFailed, and then every backup that was there is still there."""
     folder = settings.backups
     if folder is None:
-        raise BackupFailed("there is no folder for backups: set LASTMILE_BACKUPS or name a file")
+        raise NoPlace("there is no folder for backups: set LASTMILE_BACKUPS or name a file")
     try:
         if not folder.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -38,6 +38,10 @@ class BackupFailed(Exception):
     """The backup could not be made; what was there before is untouched. The text says why."""
 
 
+class NoPlace(BackupFailed):
+    """A backup cannot be where it was asked for: nothing is wrong with the database."""
+
+
 class BadBackup(Exception):
     """The file is no backup, or a damaged one. The text says why."""
 

@@ -191,13 +191,21 @@ def make_file(url: URL) -> None:
             os.close(os.open(str(url.database), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
+def words_of_missing(path: Path) -> str:
+    """What is said, and what to do, where no SQLite file is."""
+    return (
+        f"there is no database at {path} "
+        "(flask setup makes one; or see that LASTMILE_DATA is the folder you mean)"
+    )
+
+
 def _use_file(path: Path) -> None:
     """Note that the file is used, and leave none behind where there is no database: whoever only
     looks would otherwise make an empty one."""
     if path.exists() or sole_use.lock_of(path).exists():
         sole_use.hold(path)
     if not path.exists():
-        raise sqlite3.OperationalError(f"there is no database at {path}")
+        raise sqlite3.OperationalError(words_of_missing(path))
 
 
 def connect_once() -> None:

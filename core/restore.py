@@ -102,8 +102,27 @@ def restore(
     """
     examine(settings, path, with_faults=with_faults)
     put_back = _restore_sqlite if settings.is_sqlite else _restore_postgresql
-    try:
+    with _refused_in_words(path):
         return put_back(settings, path, find_faults, with_faults=with_faults)
+
+
+def check_unused(settings: Settings, path: Path) -> None:
+    """Raises RestoreRefused while anybody is connected to the database, before a person is asked
+    whether it shall be replaced by `path`."""
+    with _refused_in_words(path):
+        if settings.is_sqlite:
+            with sole_use.alone(database_file(settings)):
+                return
+        engine = create_engine(settings.database_url, poolclass=NullPool)
+        with engine.connect() as connection:
+            _refuse_others(connection)
+
+
+@contextlib.contextmanager
+def _refused_in_words(path: Path) -> Iterator[None]:
+    """Turn what stands in the way of a restore into RestoreRefused."""
+    try:
+        yield
     except BadBackup as error:
         raise RestoreRefused(f"{path}: {error}") from error
     except DatabaseInUse as error:

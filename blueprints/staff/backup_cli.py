@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from blueprints.billing.verify import find_faults
 from core import backup, nightly, restore, worker
-from core.backup_file import BackupFailed, Manifest
+from core.backup_file import BackupFailed, Manifest, NoPlace
 from core.db import DatabaseBusy, db
 from core.restore import Restored, RestoreRefused
 from core.settings import Settings
@@ -51,7 +51,9 @@ def backup_command(file: Path | None) -> None:
         else:
             made = backup.make(settings, file.absolute(), find_faults)
     except BackupFailed as error:
-        _note(f"{error}")
+        # Whoever mistypes a name sees it here, and no backup is missing for it.
+        if parent is not None or not isinstance(error, NoPlace):
+            _note(f"{error}")
         raise click.ClickException(f"{error}.") from error
     manifest = made.manifest
     click.echo(
@@ -105,6 +107,7 @@ def restore_command(file: Path, yes: bool, with_faults: bool) -> None:
     try:
         manifest = restore.examine(settings, file, with_faults=with_faults)
         click.echo(_describe(file, manifest))
+        restore.check_unused(settings, file)
         if not yes:
             click.confirm("Put it in the place of the database?", abort=True)
         done = restore.restore(settings, file, find_faults, with_faults=with_faults)

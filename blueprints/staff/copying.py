@@ -47,7 +47,7 @@ from blueprints.staff.copy_target import (
 )
 from blueprints.staff.errors import CopyImpossible, RowRefused
 from core.canonical import Digest, digest, kind_of
-from core.db import DatabaseBusy, db, reading, writer_queue
+from core.db import DatabaseBusy, db, reading, words_of_missing, writer_queue
 from core.in_use import find_processes, wait_for_silence
 from core.migrate import find_head, find_revision
 from core.settings import Settings, check_database_url
@@ -141,7 +141,7 @@ def _check_source(settings: Settings, tell: Tell) -> Path:
         raise CopyImpossible("DATABASE_URL is PostgreSQL already: there is no SQLite file to copy")
     path = Path(str(db.engine.url.database)).resolve()
     if not path.is_file():
-        raise CopyImpossible(f"there is no database at {path}")
+        raise CopyImpossible(words_of_missing(path))
     found, head = find_revision(db.engine), find_head()
     if found != head:
         raise CopyImpossible(

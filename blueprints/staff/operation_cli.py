@@ -102,9 +102,12 @@ def _set(window: MaintenanceWindow) -> None:
 
 
 def _away(error: Exception) -> click.ClickException:
-    reason = type(error).__name__ if isinstance(error, SQLAlchemyError | DatabaseBusy) else error
+    if isinstance(error, DatabaseBusy):
+        reason = "others were writing to the database for too long; run the command again"
+    else:
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
     return click.ClickException(
-        f"nothing was changed, the database or the data folder cannot be written: {reason}. "
+        f"nothing was changed: {reason}. "
         "While the database is away every page answers 503 by itself."
     )
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -393,7 +394,19 @@ def test_database_that_is_away_is_said(portal: Portal, monkeypatch: pytest.Monke
     portal.execute("DROP TABLE maintenance")
     result = flask(portal, "on", "--until", "23:00")
     assert result.exit_code == 1
-    assert "nothing was changed" in result.output
+    assert "nothing was changed: no such table: maintenance." in result.output
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+def test_database_that_was_never_made_is_said_with_what_to_do(
+    portal: Portal, tmp_path: Path
+) -> None:
+    missing = f"sqlite:///{tmp_path / 'none.db'}"
+    with crawl.another_app(portal, database_url=missing) as app:
+        for arguments in (["maintenance", "status"], ["activity", "verify"], ["backup", "x"]):
+            result = app.test_cli_runner().invoke(args=arguments)
+            assert result.exit_code == 1
+            assert "(flask setup makes one; or see that LASTMILE_DATA" in result.output
 
 
 def test_closed_page_fits_the_thin_line(portal: Portal) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from core import backup, backup_file, clock, pg_programs
 from core.backup_file import BackupFailed, BadBackup
+from core.nightly import last_backup
 from core.settings import ROOT
 from tests.operation.conftest import Operator
 from tests.test_serve import environment
@@ -59,6 +60,14 @@ def test_backup_replaces_no_file(operator: Operator) -> None:
 @on_sqlite
 def test_folder_that_is_not_there_is_said(operator: Operator) -> None:
     assert "there is no folder" in operator.refuses("backup", operator.folder / "no" / "file")
+
+
+@on_sqlite
+def test_mistyped_name_is_no_failed_backup(operator: Operator) -> None:
+    operator.refuses("backup", operator.folder / "no" / "file")
+    operator.refuses("backup", operator.backup())
+    with operator.portal.app.app_context():
+        assert not last_backup().has_failed
 
 
 @on_sqlite

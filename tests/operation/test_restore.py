@@ -218,6 +218,8 @@ def test_portal_that_is_connected_to_nothing_at_the_moment_is_in_use_too(
     operator.leave()
     with another("holds", backup.database_file(operator.portal.settings)):
         assert "the database is in use" in operator.refuses_after_words("restore", "--yes", file)
+        said = operator.refuses_after_words("restore", file)
+    assert "[y/N]" not in said  # nobody is asked for what is refused anyway
 
 
 @pytest.mark.real
