@@ -443,8 +443,8 @@ def _texts(settings: Settings) -> _Said:
         )
     where = gateway.greet(SMTP_SECONDS)
     if remedy:
-        return _wrong(f"Text messages go to {where}, but{said}", remedy)
-    return _ok(f"Text messages go to {where}.")
+        return _wrong(f"{where} takes text messages, but{said}", remedy)
+    return _ok(f"{where} takes text messages.")
 
 
 def _waiting(channel: Channel) -> tuple[str, str]:

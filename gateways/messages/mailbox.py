@@ -42,7 +42,7 @@ class Mailbox(MessageGateway):
     def greet(self, timeout_seconds: float) -> str:
         """See MessageGateway."""
         del timeout_seconds
-        return f"The demo's mailbox, {self._folder},"
+        return f"The demo's mailbox ({self._folder})"
 
     def list_latest(self) -> list[ReceivedMessage]:
         """The newest messages first."""
