@@ -101,7 +101,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         try:
             said = check(settings)
         except SQLAlchemyError as error:
-            said = _said_of(error)
+            said = _said_of(error, name)
         except OSError as error:
             said = _wrong(f"{error.filename}: {error.strerror}", "see that it can be read")
         finally:
@@ -109,18 +109,24 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding(name, said.level, said.words, said.remedy)
 
 
-def _said_of(error: SQLAlchemyError) -> _Said:
+def _said_of(error: SQLAlchemyError, check: str) -> _Said:
     db.session.remove()
+    is_empty = is_away = False
     try:
         is_empty = migrate.find_revision(db.engine) is None
     except SQLAlchemyError:
-        is_empty = False
+        is_away = True
     if is_empty:
         return _note("Not looked at: there are no tables in the database yet.", _SET_UP)
+    if is_away and check != "database":
+        # Said once with its reason is enough, and is not lost among what follows from it.
+        return _note(
+            "Not looked at: the database does not answer.", "see the line about the database"
+        )
     cause = getattr(error, "orig", None) or error
     return _wrong(
         f"The database does not answer: {str(cause).splitlines()[0]}",
-        "see the line about the database",
+        "see that it runs, that there is room on its disk, and that DATABASE_URL is right",
     )
 
 
@@ -206,7 +212,10 @@ def _user(uid: int) -> str:
 
 
 def _disk(settings: Settings) -> _Said:
-    size = backup.database_bytes(settings)
+    try:
+        size = backup.database_bytes(settings)
+    except SQLAlchemyError:  # a full disk may be why it is away
+        size = 0
     folders = [settings.data]
     if settings.is_sqlite:
         folders.append(backup.database_file(settings).parent)
@@ -215,7 +224,8 @@ def _disk(settings: Settings) -> _Said:
     needed = max(_MIN_FREE_BYTES, 2 * size)
     free = {folder: shutil.disk_usage(folder).free for folder in folders}
     worst = min(free, key=lambda folder: free[folder])
-    words = f"{_size(free[worst])} are free for {worst}; the database has {_size(size)}."
+    words = f"{_size(free[worst])} are free for {worst}"
+    words += f"; the database has {_size(size)}." if size else "."
     if free[worst] < needed:
         return _wrong(
             words,

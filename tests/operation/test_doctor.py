@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -146,7 +147,9 @@ def test_database_that_is_away(tmp_path: Path) -> None:
     app = create_app(_settings(tmp_path, url))
     done = app.test_cli_runner().invoke(args=["doctor"])
     assert done.exit_code == 1
-    assert "The database does not answer" in done.output
+    assert "wrong  database    The database does not answer" in done.output
+    assert done.output.count("wrong  ") == 1  # the rest follows from it
+    assert re.search("^ok     disk .* are free for", done.output, re.MULTILINE)
     assert "Traceback" not in done.output
 
 
