@@ -8,6 +8,8 @@ good as none until a test asks for a thin one (`thin`).
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 import sqlite3
 import subprocess
@@ -60,6 +62,7 @@ class Town:
     welcome_dead: str
     bank: SandboxControl
     _unused: Iterator[str] = field(default_factory=lambda: iter(town._payers()))
+    _unregistered: Iterator[str] = field(default_factory=lambda: iter(town.UNREGISTERED[2:]))
 
     @property
     def origin(self) -> str:
@@ -75,6 +78,25 @@ class Town:
     def new_payer(self) -> str:
         """A customer with a bill to pay whom no other test uses."""
         return next(self._unused)
+
+    def new_mover(self) -> str:
+        """Somebody with an account and no online access, whom no other test uses."""
+        return next(self._unregistered)
+
+    def wait_for_letter(self, recipient: str, words: str) -> str:
+        """The text of the newest message to `recipient` that holds `words`, once it has come."""
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            for path in sorted(
+                (self.data / "mailbox").glob("*.eml"), key=lambda path: path.stat().st_mtime_ns
+            )[::-1]:
+                mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+                body = mail.get_body(("plain",))
+                text = str(body.get_content()) if body is not None else ""
+                if mail["To"] == recipient and words in text:
+                    return text
+            time.sleep(0.1)
+        raise AssertionError(f"no message to {recipient} holds {words!r}")
 
     def one(self, sql: str, *values: Any) -> Any:
         """The only column of the only row."""

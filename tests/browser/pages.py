@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,7 @@ from playwright.sync_api import expect
 
 from tests.browser import second_steps
 from tests.browser.conftest import Town, Visitor
-from tests.browser.town import LONG_NAME, STATES
+from tests.browser.town import LONG_NAME, STATES, account_number
 from tests.world import CANARY
 
 PEOPLE = (
@@ -26,6 +27,14 @@ EVERYONES = (
     "/sign-in?done=signed-out",
     "/sign-in?done=registered",
     "/sign-in?done=expired",
+    "/sign-in?done=password-reset",
+    "/register",
+    "/register?done=ended",
+    "/register?done=taken",
+    "/recover",
+    "/recover?done=overdone",
+    "/recover/link/nothing",
+    "/forgot-id",
     "/help",
     "/demo/mailbox",
     "/there-is-no-such-page",
@@ -163,6 +172,82 @@ def welcome_refused(visitor: Visitor) -> None:
     page.get_by_role("button", name="Make my").click()
 
 
+# A way in goes on from one of these to the next.
+
+
+def nobody_named(visitor: Visitor) -> None:
+    page = visitor.open("/register")
+    page.eval_on_selector("main form", "(form) => { form.noValidate = true; }")
+    page.get_by_role("button", name="Go on").click()
+
+
+def way_asked(visitor: Visitor) -> None:
+    page = visitor.open("/register")
+    page.locator("[name=who]").fill(account_number("fresh"))
+    page.get_by_role("button", name="Go on").click()
+    page.wait_for_url("**/register/way")
+
+
+def letter_asked(visitor: Visitor) -> None:
+    visitor.page.get_by_label("By letter").check()
+    visitor.page.get_by_role("button", name="Send").click()
+    visitor.page.wait_for_url("**/register/code")
+
+
+def code_asked(visitor: Visitor) -> None:
+    page = visitor.open("/register/way")
+    page.get_by_label("By e-mail").check()
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_url("**/register/code")
+    page.get_by_text("Nothing came?").click()
+
+
+def code_refused(visitor: Visitor) -> None:
+    visitor.page.locator("[name=code]").fill("wrong")
+    visitor.page.get_by_role("button", name="Go on").click()
+    expect(visitor.page.locator("[aria-invalid]")).to_have_count(1)
+
+
+def id_asked(visitor: Visitor) -> None:
+    text = visitor.town.wait_for_letter("fresh@example.net", "Your code")
+    code = re.search(r"\d{3} \d{3}", text)
+    assert code is not None
+    visitor.page.locator("[name=code]").fill(code.group())
+    visitor.page.get_by_role("button", name="Go on").click()
+    visitor.page.wait_for_url("**/register/id")
+    visitor.page.get_by_text("How do I choose").click()
+
+
+def id_refused(visitor: Visitor) -> None:
+    visitor.page.locator("[name=sign_in_id]").fill("alice")
+    visitor.page.locator("[name=password]").fill("a password of mine that is long")
+    visitor.page.get_by_role("button", name="Make my").click()
+    expect(visitor.page.locator("[aria-invalid]")).to_have_count(1)
+
+
+def link_asked(visitor: Visitor) -> None:
+    page = visitor.open("/recover")
+    page.locator("[name=who]").fill("vast")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_url("**/recover/sent")
+
+
+def link_opened(visitor: Visitor) -> None:
+    text = visitor.town.wait_for_letter("vast@example.net", "/recover/link/")
+    found = re.search(r"/recover/link/\S+", text)
+    assert found is not None
+    visitor.open(found.group())
+
+
+def id_sent(visitor: Visitor) -> None:
+    page = visitor.open("/forgot-id")
+    page.locator("[name=who]").fill(account_number("vast"))
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_url("**/forgot-id/sent")
+
+
 def amount_refused(visitor: Visitor) -> None:
     page = visitor.open(visitor.town.path("billing/pay"))
     page.get_by_label("Another amount").check()
@@ -189,7 +274,11 @@ def second_payment(visitor: Visitor) -> None:
 
 Answer = Callable[[Visitor], None]
 ANSWERS: dict[str | None, tuple[Answer, ...]] = {
-    None: (nothing_typed, wrong_password, too_many_tries, welcome_refused, *second_steps.PAGES),
+    None: (
+        *(nothing_typed, wrong_password, too_many_tries, welcome_refused),
+        *(nobody_named, way_asked, letter_asked, code_asked, code_refused, id_asked, id_refused),
+        *(link_asked, link_opened, id_sent, *second_steps.PAGES),
+    ),
     "alice": (amount_refused, form_too_old, token_foreign),
     "waiting": (second_payment,),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 from pathlib import Path
 
@@ -88,8 +89,8 @@ def test_customer_pays_by_keys_alone_on_a_thin_line(
     script = tmp_path / "keys"
     script.write_text(
         keys("<tab>", name, "<tab>", PASSWORD, "<tab>", "<tab>", "<return>")
-        # Past skip link, brand, four destinations and the button that signs out.
-        + keys(*["<tab>"] * 7, "<return>")
+        # Past skip link, brand, five destinations and the button that signs out.
+        + keys(*["<tab>"] * 8, "<return>")
         + keys("<return>")  # the bank's first button
         + keys("q", "y")
     )
@@ -99,3 +100,30 @@ def test_customer_pays_by_keys_alone_on_a_thin_line(
     paid = "SELECT count(*) FROM payments WHERE state = 'succeeded' AND account_id = "
     account = "(SELECT id FROM accounts WHERE number = ?)"
     assert served.one(paid + account, town.account_number(name)) == 1
+
+
+def test_subscriber_registers_by_keys_alone(lynx: list[str], served: Town, tmp_path: Path) -> None:
+    """In two sittings, with the code from the message in between."""
+    name, jar, script = served.new_mover(), tmp_path / "cookies", tmp_path / "keys"
+    settings = tmp_path / "lynx.cfg"
+    settings.write_text(f"PERSISTENT_COOKIES:TRUE\nCOOKIE_FILE:{jar}\nCOOKIE_SAVE_FILE:{jar}\n")
+    jar.touch()
+    lynx = [lynx[0], f"-cfg={settings}", *lynx[2:]]
+    script.write_text(
+        keys("<tab>", town.account_number(name), "<tab>", "<return>")
+        # Past the three ways, of which the first is chosen.
+        + keys(*["<tab>"] * 4, "<return>")
+        + keys("q", "y")
+    )
+    assert "Enter the code" in drive(lynx, served.origin + "/register", script)
+    text = served.wait_for_letter(f"{name}@example.net", "Your code")
+    [code] = re.findall(r"\d{3} \d{3}", text)
+    script.write_text(
+        keys("<tab>", code.replace(" ", ""), "<tab>", "<return>")
+        + keys("<tab>", name, "<tab>", "amber-violin-thursday", "<tab>", "<return>")
+        + keys("q", "y")
+    )
+    drawn = drive(lynx, served.origin + "/register/code", script)
+    assert "Sign out" in drawn, drawn
+    owner = "SELECT sign_in_id FROM customers WHERE sign_in_key = ?"
+    assert served.one(owner, name) == name

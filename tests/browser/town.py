@@ -51,6 +51,9 @@ STATES = (
     PaymentState.CANCELLED,
 )
 OTHERS = ("held", "closed", "new", "busy", "waiting", "arab", "asker", "vast", "guest")
+UNREGISTERED = ("guest", "fresh", *(f"mover{number}" for number in range(1, 7)))
+"""Accounts without a customer: for the welcome link, for walks that end before the last step, and
+one for each journey that registers."""
 
 
 def build() -> world.World:
@@ -59,7 +62,8 @@ def build() -> world.World:
     who has not registered yet (`guest`). Needs an empty, migrated database and a context."""
     made = world.build()
     payers = _payers()
-    unit_of_work(lambda session: _add_people(session, made, [*payers, *OTHERS]))
+    people = [*payers, *OTHERS, *UNREGISTERED[1:]]
+    unit_of_work(lambda session: _add_people(session, made, people))
     today = clock.today("America/Los_Angeles")
     world.issue_month(made, (*payers, "held", "waiting", "arab"), today)
     for months in range(20):
@@ -81,7 +85,7 @@ def _add_people(session: Session, made: world.World, names: list[str]) -> None:
     for name in names:
         account = world._account(session, name, account_number(name))
         made.accounts[name], made.public_ids[name] = account.id, account.public_id
-        if name == "guest":
+        if name in UNREGISTERED:
             continue
         customer = world._customer(session, name, str(known))
         made.customers[name] = customer.id
@@ -189,7 +193,7 @@ def main() -> None:
 
 def account_number(name: str) -> str:
     """The number of an account that the town adds to the world."""
-    return f"7{[*_payers(), *OTHERS].index(name):03}"
+    return f"7{[*_payers(), *OTHERS, *UNREGISTERED[1:]].index(name):03}"
 
 
 def _payers() -> list[str]:
