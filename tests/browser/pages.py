@@ -150,14 +150,14 @@ def _run(town: Town, *statements: tuple[str, tuple[object, ...]]) -> None:
 def nothing_typed(visitor: Visitor) -> None:
     page = visitor.open("/sign-in")
     page.eval_on_selector("main form", "(form) => { form.noValidate = true; }")
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def wrong_password(visitor: Visitor) -> None:
     page = visitor.open("/sign-in")
     for label in ("ID or e-mail", "Password"):
         page.get_by_label(label).first.fill("nobody")
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def too_many_tries(visitor: Visitor) -> None:
