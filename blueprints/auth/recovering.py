@@ -284,6 +284,7 @@ def find_link(token: str) -> int:
     now = clock.now()
     link = db.session.execute(
         select(
+            OneTimeLink.id,
             OneTimeLink.customer_id,
             OneTimeLink.created_at,
             OneTimeLink.expires_at,
@@ -303,6 +304,7 @@ def find_link(token: str) -> int:
             select(func.count(OneTimeLink.id)).where(
                 OneTimeLink.customer_id == link.customer_id,
                 OneTimeLink.purpose == RECOVER,
+                OneTimeLink.id > link.id,
                 OneTimeLink.created_at == link.ended_at,
             )
         )
