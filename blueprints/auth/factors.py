@@ -161,8 +161,14 @@ def note_change(
 
 def mark_proven(session: Session, session_id: int) -> None:
     """Note that whoever is in this session has given a second factor, within the running unit."""
+    _note_second_factor(session, session_id, has_one=True)
+
+
+def _note_second_factor(session: Session, session_id: int, *, has_one: bool) -> None:
     session.execute(
-        update(SignInSession).where(SignInSession.id == session_id).values(has_second_factor=True)
+        update(SignInSession)
+        .where(SignInSession.id == session_id)
+        .values(has_second_factor=has_one)
     )
 
 
@@ -202,6 +208,7 @@ def remove(customer_id: int, public_id: str, session_id: int) -> None:
         session.execute(delete(Factor).where(Factor.id == found[0].factor_id))
         if len(held) == 1:
             session.execute(delete(RecoveryCode).where(RecoveryCode.customer_id == customer_id))
+            _note_second_factor(session, session_id, has_one=False)
         flows.end_all_of(session, customer_id, FlowKind.SIGN_IN, FlowKind.LOST_FACTORS)
         note_change(session, customer_id, "factor_removed", but_session=session_id)
 

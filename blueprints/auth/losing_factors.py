@@ -109,6 +109,7 @@ def send_code(flow: FlowInHand, way: str, key: ArrivedKey, rules: SignInRules, p
         throttle.count_within(session, subject, throttle.SENDINGS)
         found = reach.for_codes(reach.of_customer(session, customer_id), channel)
         if found and not flow.facts["is_staff"]:
+            valid = LASTS if channel is Channel.EMAIL else codes.VALID[channel]
             code = codes.make(
                 session,
                 rules.secret,
@@ -116,9 +117,9 @@ def send_code(flow: FlowInHand, way: str, key: ArrivedKey, rules: SignInRules, p
                 _bound_to(flow, channel),
                 channel,
                 found[0].contact_id,
-                valid=LASTS if channel is Channel.EMAIL else None,
+                valid=valid,
             )
-            second_step.queue_letter(session, customer_id, channel, found[0].value, code)
+            second_step.queue_letter(session, customer_id, channel, found[0].value, code, valid)
         return path
 
     with throttle.noted():

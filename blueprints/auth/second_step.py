@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,6 +35,8 @@ from models import (
     Flow,
     SignInSession,
 )
+
+log = logging.getLogger("lastmile.auth")
 
 REPEATED = timedelta(seconds=60)
 """How long the form whose answer was lost may come again."""
@@ -105,12 +108,19 @@ def queue_code(session: Session, customer_id: int, to: Held, bound_to: str, secr
         to.contact_id,
         valid=CODE_VALID,
     )
-    queue_letter(session, customer_id, channel, to.value, code)
+    queue_letter(session, customer_id, channel, to.value, code, CODE_VALID)
 
 
 def queue_letter(
-    session: Session, customer_id: int, channel: Channel, recipient: str, code: str
+    session: Session,
+    customer_id: int,
+    channel: Channel,
+    recipient: str,
+    code: str,
+    valid: timedelta,
 ) -> None:
+    """Send a code on its way, within the running unit of work; once it is not `valid` any more it
+    is not sent."""
     language = session.scalar(select(Customer.language).where(Customer.id == customer_id)) or "en"
     outbox.queue(
         session,
@@ -121,8 +131,8 @@ def queue_letter(
                 language,
                 customer_id=customer_id,
                 channel=channel.value,
-                facts={"minutes": int(CODE_VALID.total_seconds()) // 60},
                 secrets={"code": code},
+                useless_at=clock.now() + valid,
             )
         ],
     )
@@ -167,6 +177,7 @@ def finish(flow: FlowInHand, typed: Typed, browser: Browser, rules: SignInRules)
     with throttle.noted():
         opened = unit_of_work(work)
     if opened is None:
+        log.info("second factor refused", extra={"address": browser.address, "way": typed.way})
         raise CodeWrong
     return opened
 

@@ -348,6 +348,18 @@ def test_isp_that_asks_for_a_second_step_leads_everyone_to_set_one_up(portal: Po
     assert again.get(portal.path()).location.startswith("/sign-in")
 
 
+def test_whoever_has_removed_the_last_one_is_asked_when_one_becomes_needed(
+    portal: Portal,
+) -> None:
+    visitor = portal.visitor("alice")
+    add_app(visitor)
+    remove(visitor, public_ids(portal, "alice")[0])
+    portal.execute(
+        "UPDATE isp SET requires_second_factor = :yes, revision = revision + 1", yes=True
+    )
+    assert visitor.get(portal.path()).location == LIST
+
+
 def test_signing_out_is_always_possible(portal: Portal) -> None:
     portal.execute(
         "UPDATE isp SET requires_second_factor = :yes, revision = revision + 1", yes=True
