@@ -401,7 +401,7 @@ def test_staff_without_a_factor_set_one_up_before_there_is_a_session(portal: Por
     assert visitor.submit(page, "/new", code=WRONG).status == 422
     assert "session" not in visitor.cookies()
     again = visitor.submit(page, "/new", code=app_code(seed))
-    assert (again.status, again.location) == (303, portal.path())
+    assert (again.status, again.location) == (303, "/staff/")
     assert visitor.submit(page, "/new", code=app_code(seed)).status == 303
     assert portal.one("SELECT count(*) FROM sessions WHERE ended_at IS NULL") == 1
     assert portal.one("SELECT is_staff FROM sessions WHERE ended_at IS NULL")
