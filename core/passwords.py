@@ -9,6 +9,7 @@ waiting (bar 5); the other is for everyone.
 from __future__ import annotations
 
 import fcntl
+import gzip
 import logging
 import os
 import threading
@@ -16,6 +17,7 @@ import time
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ SLOT_OF_KNOWN_DEVICES = "hash-known.lock"
 WAITING = 4
 WAITING_KNOWN_DEVICES = 2
 WAIT_SECONDS = 5.0
+COMMON = Path(__file__).with_name("common_passwords.txt.gz")
 # zxcvbn takes quadratic time in the length; this many characters settle the question.
 JUDGED_LENGTH = 40
 
@@ -173,6 +176,13 @@ def find_weakness(
         rest = rest.replace(word, "")
     if len(rest) < MIN_LENGTH // 2 and rest != folded:
         return _("Leave out your name, your account number and the name of the company or a plan.")
+    return _find_guessable(normal, words)
+
+
+def _find_guessable(normal: str, words: Sequence[str]) -> str | None:
+    """Why a password is easy to guess; None when it is not."""
+    if normal.casefold() in _common():
+        return _guessed_by_many()
     # Its lists of words take 12 MB: only processes in which somebody chooses a password hold them.
     from zxcvbn import zxcvbn
 
@@ -186,7 +196,7 @@ def _why_guessed(matches: Sequence[Mapping[str, Any]]) -> str:
     """What makes a password easy to guess, from the part of it that is guessed as one."""
     longest = max(matches, key=lambda match: len(match["token"]))
     if longest["pattern"] == "dictionary" and longest["dictionary_name"] == "passwords":
-        return _("This is easy to guess: many people use it. Choose words of your own.")
+        return _guessed_by_many()
     if longest["pattern"] == "spatial":
         return _("This is easy to guess: it follows the rows of a keyboard.")
     if longest["pattern"] == "repeat":
@@ -197,6 +207,17 @@ def _why_guessed(matches: Sequence[Mapping[str, Any]]) -> str:
         "This is easy to guess. Add words that do not belong together, or mix letters, "
         "numbers and special characters."
     )
+
+
+def _guessed_by_many() -> str:
+    return _("This is easy to guess: many people use it. Choose words of your own.")
+
+
+@lru_cache(maxsize=1)
+def _common() -> frozenset[str]:
+    """Passwords that leaked often and look random to zxcvbn all the same: those of ten characters
+    or more among the 20,000 that Django refuses (docs/identity.md)."""
+    return frozenset(gzip.decompress(COMMON.read_bytes()).decode().splitlines())
 
 
 def is_mixed(password: str) -> bool:

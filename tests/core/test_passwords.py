@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
 import subprocess
@@ -303,6 +304,11 @@ def test_good_password_is_taken(good: str) -> None:
         ("ﷺ" * 15, "at most 256"),  # one character that NFKC makes 18 of
         ("password123", "easy to guess"),
         ("qwertyuiop", "easy to guess"),
+        ("yuantuo2012", "many people use it"),  # leaked often, though it looks random
+        ("PE#5GZ29PTZMSE", "many people use it"),
+        ("zxcvbnm,./", "keyboard"),
+        ("abcabcabcabc", "repeats itself"),
+        ("12345678987", "easy to guess"),
         ("1234567890", "easy to guess"),
         ("aaaaaaaaaaaaaaaaaaaa", "easy to guess"),
         ("😀" * 40, "easy to guess"),
@@ -335,3 +341,38 @@ def test_length_counts_code_points_after_nfkc() -> None:
 def test_whatever_is_typed_gets_an_answer(password: str, context: list[str]) -> None:
     if find_weakness(password, context) is None:
         assert 10 <= len(unicodedata.normalize("NFKC", password)) <= 256
+
+
+@pytest.mark.parametrize(
+    ("password", "is_taken"),
+    [
+        ("amber-violin-thursday", False),
+        ("amber violin thursday 7", False),
+        ("amberviolinthursday7", False),
+        ("amber-violin-thursday-7", True),
+        ("Ambre-violín-7-jueves", True),
+        ("7777-###-7-##!!", False),
+    ],
+)
+def test_isp_may_require_letters_numbers_and_special_characters(
+    password: str, is_taken: bool
+) -> None:
+    weakness = find_weakness(password, CONTEXT, requires_mixed=True)
+    assert (weakness is None) == is_taken
+    assert is_taken or "letters, numbers and special" in str(weakness)
+    assert is_taken or password[0] == "7" or find_weakness(password, CONTEXT) is None
+
+
+def test_list_of_common_passwords_is_shipped_and_counts_offline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_where: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    words = gzip.decompress(passwords.COMMON.read_bytes()).decode().splitlines()
+    assert len(words) > 1_500
+    assert all(len(word) >= passwords.MIN_LENGTH for word in words)
+    for word in words[::50]:
+        assert find_weakness(word, []) is not None, word
+        assert find_weakness(word.title(), []) is not None, word
