@@ -21,7 +21,7 @@ from flask import Flask
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core import activity, clock, flows, form_keys, isp, maintenance, sessions, throttle
+from core import activity, clock, flows, form_keys, isp, maintenance, privacy, sessions, throttle
 from core.db import db, unit_of_work
 from core.log import referenced
 from models import WorkerBeat
@@ -91,6 +91,7 @@ def clean_up() -> None:
         form_keys.delete_old(session, now)
         throttle.delete_old(session, now)
         flows.delete_old(session, now)
+        privacy.delete_old(session, now)
 
     unit_of_work(work)
 

@@ -164,6 +164,10 @@ _PATHS = {
     "settings.session_end": "/settings/sessions/{session}/end",
     "settings.device_distrust": "/settings/sessions/devices/{device}/distrust",
     "settings.sessions_end_others": "/settings/sessions/end-others",
+    "settings.data": "/settings/data",
+    "settings.data_post": "/settings/data",
+    "settings.data_file": "/settings/data/everything.json",
+    "settings.close": "/settings/close",
     "settings.address": "/settings/address",
     "settings.address_post": "/settings/address",
     "billing.overview": "/a/{account}/billing/",
@@ -176,9 +180,6 @@ _PATHS = {
     "billing.payment_continue": "/a/{account}/billing/payments/{payment}/continue",
     "billing.payment_cancel": "/a/{account}/billing/payments/{payment}/cancel",
     "billing.payment_return": "/pay/{payment}/return",
-    "people.leave": "/settings/leave/{account}",
-    "people.leave_post": "/settings/leave/{account}",
-    "activity.not_me_post": "/activity/not-me/{event}",
     "api.payment_notice": "/webhooks/payments/sandbox",
     "staff.join": "/staff/join/nothing",
     "staff.join_post": "/staff/join/nothing",
@@ -205,6 +206,11 @@ _PATHS = {
     "staff.member_add": "/staff/members",
     "staff.member": "/staff/members/{member}",
     "staff.member_change": "/staff/members/{member}",
+    # What takes an account or the session away comes last.
+    "people.leave": "/settings/leave/{account}",
+    "people.leave_post": "/settings/leave/{account}",
+    "activity.not_me_post": "/activity/not-me/{event}",
+    "settings.close_post": "/settings/close",
 }
 
 LETTER = b"To: alice@example.net\r\nSubject: A message\r\n\r\nHello\r\n"

@@ -85,9 +85,10 @@ def expected(endpoint: str, method: str, who: str, methods: set[str]) -> set[str
 
 
 def _of_a_customer(endpoint: str, method: str, who: str) -> set[str]:
-    others = {"mallory"} if endpoint.startswith("people.leave") else set(crawl.WHO) - {"alice"}
-    is_theirs = endpoint in crawl.OWN_THINGS or endpoint.startswith("people.leave")
-    if is_theirs and who in others and method != "OPTIONS":
+    is_leaving = endpoint.startswith("people.leave")
+    theirs = {"alice", "bob", "vera", "theo"} if is_leaving else {"alice"}
+    is_owned = is_leaving or endpoint in crawl.OWN_THINGS
+    if is_owned and who not in theirs and method != "OPTIONS":
         return {"absent"}
     return {"sign in", "allowed"} if endpoint in LEAD_ON else {"allowed"}
 
@@ -102,7 +103,7 @@ def _by_role(rule: access.Rule, who: str) -> str:
 
 ENDS_SESSION = ("activity.not_me_post", "auth.sign_out")
 """They come last, as the crawl goes on with its session; in this order."""
-LEAD_ON = {"dashboard.index", "auth.sign_out", "activity.not_me_post"}
+LEAD_ON = {"dashboard.index", "auth.sign_out", "activity.not_me_post", "settings.close_post"}
 
 
 @pytest.mark.parametrize("who", crawl.WHO)

@@ -27,7 +27,7 @@ from models import FlowKind
 
 DONE_WORDS = (
     *("signed-out", "registered", "expired", "ended"),
-    *("factors-reset", "not-me", "password-reset"),
+    *("factors-reset", "not-me", "closed", "password-reset"),
 )
 
 

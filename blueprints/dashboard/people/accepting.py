@@ -17,7 +17,7 @@ from blueprints.auth.errors import SignInIdTaken
 from blueprints.auth.service import SignInRules
 from blueprints.dashboard.people import service
 from blueprints.dashboard.people.errors import AlreadyShares, InvitationDead
-from core import clock, form_keys, ids, passwords, throttle
+from core import clock, form_keys, ids, passwords, search_terms, throttle
 from core.db import db, unit_of_work
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
@@ -105,7 +105,7 @@ def _join(session: Session, row: Any, customer_id: int) -> str:
     if used is None:
         raise InvitationDead("used")
     session.add(Membership(customer_id=customer_id, account_id=row.account_id, role=row.role))
-    session.flush()
+    search_terms.refresh(session, [row.account_id])
     service.note(session, row.account_id, customer_id, "person_joined", role=row.role)
     return f"/a/{public_id}/"
 

@@ -17,7 +17,7 @@ from blueprints.dashboard.people.errors import (
     PersonGone,
 )
 from blueprints.dashboard.settings import contacting
-from core import activity, clock, codes, form_keys, ids, outbox, revisions, throttle
+from core import activity, clock, codes, form_keys, ids, outbox, revisions, search_terms, throttle
 from core.db import db
 from core.form_keys import ArrivedKey
 from core.outbox import Letter
@@ -254,6 +254,7 @@ def take_away(session: Session, account_id: int, customer_id: int, kind: str) ->
             Membership.account_id == account_id, Membership.customer_id == customer_id
         )
     )
+    search_terms.refresh(session, [account_id])
     return path
 
 

@@ -68,3 +68,11 @@ class SecurityOff(Refusal):
     @property
     def customer_message(self) -> str:
         return _("Security messages need at least one way to reach you.")
+
+
+class StaffCannotClose(Refusal):
+    """Whoever works for the ISP is shut out by an administrator first."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("You are on the staff. Ask an administrator to end your access first.")

@@ -1,0 +1,299 @@
+"""Of every column whose data it holds, and how long its rows are kept (bar 79).
+
+`info={"privacy": …}` in models.py marks what is personal. Every other column is named here, table
+by table, so that a new one is no accident: a test fails until it is in one of the two.
+docs/privacy.md shows the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from models import Base, ContactChange, Invitation, Message
+
+PENDING_KEPT = timedelta(days=90)
+MESSAGES_KEPT = timedelta(days=400)
+
+
+class Privacy(StrEnum):
+    """Whose data a column holds."""
+
+    NONE = "none"
+    PERSON = "person"
+    CONTACT = "contact"
+    SECRET = "secret"  # noqa: S105 - the name of a class of columns
+
+
+class Kept(StrEnum):
+    """How long the rows of a table are kept, in the words of the documentation."""
+
+    SETTINGS = "as long as the portal runs; nobody's data"
+    BOOKS = "for good: the books and what tax law asks to be kept"
+    CONTRACT = "as long as the contract and its books"
+    TRAIL = "for good; what an event tells of a person goes when the online account is closed"
+    CLOSED = "until the online account is closed, then pseudonymised or deleted"
+    SESSION = "a day after the session ended"
+    DEVICE = "400 days after the device was last seen, or until the online account is closed"
+    ATTEMPT = "two days"
+    FORM_KEY = "seven days"
+    FLOW = "a day after it ran out"
+    LETTER = "90 days after it ended"
+    PENDING = "90 days after it ran out"
+    MESSAGE = "400 days; what has been sent is emptied when the online account is closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How long the rows are kept, and the names of the columns that hold nobody's data."""
+
+    kept: Kept
+    plain: str
+
+
+TABLES: dict[str, Table] = {
+    "accounts": Table(
+        Kept.CONTRACT,
+        "id public_id number status area_code language bill_day opened_on "
+        "billed_through_on currency balance_minor revision",
+    ),
+    "activity": Table(
+        Kept.TRAIL,
+        "id account_id customer_id kind happened_at salt digest",
+    ),
+    "activity_seals": Table(
+        Kept.TRAIL,
+        "id first_id last_id row_count sealed_at hash",
+    ),
+    "allocations": Table(
+        Kept.BOOKS,
+        "id invoice_id entry_id amount_minor created_at",
+    ),
+    "areas": Table(
+        Kept.SETTINGS,
+        "code name",
+    ),
+    "contact_changes": Table(
+        Kept.PENDING,
+        "id public_id customer_id account_id kind replaces_id asked_at expires_at ended_at",
+    ),
+    "contacts": Table(
+        Kept.CONTRACT,
+        "id account_id customer_id kind since_on ended_on",
+    ),
+    "counters": Table(
+        Kept.BOOKS,
+        "name next_value",
+    ),
+    "customers": Table(
+        Kept.CLOSED,
+        "id public_id language is_disabled session_generation revision created_at "
+        "failed_in_a_row password_disabled_at",
+    ),
+    "data_accesses": Table(
+        Kept.TRAIL,
+        "id reader_id account_id customer_id fields read_at",
+    ),
+    "devices": Table(
+        Kept.DEVICE,
+        "id customer_id first_seen_at last_seen_at trusted_until_at",
+    ),
+    "factor_resets": Table(
+        Kept.CLOSED,
+        "id public_id customer_id state asked_at proofed_at proofed_by_id approved_by_id ended_at",
+    ),
+    "factors": Table(
+        Kept.CLOSED,
+        "id public_id customer_id kind last_step sign_count contact_id created_at "
+        "confirmed_at last_used_at",
+    ),
+    "flows": Table(
+        Kept.FLOW,
+        "id kind step account_id customer_id created_at expires_at ended_at",
+    ),
+    "form_keys": Table(
+        Kept.FORM_KEY,
+        "key_hash subject content_hash result arrived_at",
+    ),
+    "gateway_notices": Table(
+        Kept.BOOKS,
+        "gateway event_id received_at",
+    ),
+    "invitations": Table(
+        Kept.PENDING,
+        "id public_id account_id invited_by_id role kind created_at expires_at ended_at "
+        "accepted_by_id",
+    ),
+    "invoice_balances": Table(
+        Kept.BOOKS,
+        "invoice_id account_id open_minor settled_at",
+    ),
+    "invoice_lines": Table(
+        Kept.BOOKS,
+        "invoice_id position kind ledger description subscription_id quantity rate_bp "
+        "amount_minor period_from period_to",
+    ),
+    "invoices": Table(
+        Kept.BOOKS,
+        "id public_id number kind account_id entry_id issued_on due_on period_from "
+        "period_to total_minor tax_minor currency line_count",
+    ),
+    "isp": Table(
+        Kept.SETTINGS,
+        "id revision name id_name currency timezone languages support_phone support_email "
+        "accent accent_dark logo_svg terms_days frn pay_how is_demo "
+        "requires_second_factor requires_mixed_password contact_rest_days",
+    ),
+    "journal_entries": Table(
+        Kept.BOOKS,
+        "id key kind account_id booked_on description line_count created_at",
+    ),
+    "journal_lines": Table(
+        Kept.BOOKS,
+        "entry_id position ledger account_id amount_minor currency",
+    ),
+    "line_holds": Table(
+        Kept.CONTRACT,
+        "id line_id reason since_at released_at",
+    ),
+    "lines": Table(
+        Kept.CONTRACT,
+        "id public_id account_id is_closed down_kbps up_kbps",
+    ),
+    "maintenance": Table(
+        Kept.SETTINGS,
+        "id is_on from_at until_at messages",
+    ),
+    "memberships": Table(
+        Kept.CLOSED,
+        "customer_id account_id role",
+    ),
+    "message_choices": Table(
+        Kept.CLOSED,
+        "customer_id topic channel is_on",
+    ),
+    "messages": Table(
+        Kept.MESSAGE,
+        "id public_id account_id customer_id channel kind language state created_at "
+        "sent_at try_at try_count claimed_until_at",
+    ),
+    "one_time_codes": Table(
+        Kept.FLOW,
+        "id purpose bound_to channel contact_id created_at expires_at ended_at",
+    ),
+    "one_time_links": Table(
+        Kept.CLOSED,
+        "id purpose account_id customer_id created_at expires_at ended_at",
+    ),
+    "passkey_challenges": Table(
+        Kept.FLOW,
+        "bound_to expires_at",
+    ),
+    "payments": Table(
+        Kept.BOOKS,
+        "id public_id key account_id customer_id invoice_id amount_minor currency state "
+        "revision gateway gateway_reference hosted_url method decline_reason created_at "
+        "ended_at entry_id ask_at ask_count claimed_until_at",
+    ),
+    "planned_jobs": Table(
+        Kept.SETTINGS,
+        "id name due_at claimed_until_at done_at failed_at failure",
+    ),
+    "plans": Table(
+        Kept.SETTINGS,
+        "id code kind name is_offered technology price_minor intro_price_minor "
+        "intro_months setup_minor contract_months early_termination_minor down_kbps "
+        "up_kbps typical_down_kbps typical_up_kbps typical_latency_ms data_included_bytes "
+        "overage_minor overage_bytes plan_id_suffix changes_to requires requires_kind "
+        "channels streaming features",
+    ),
+    "postal_letters": Table(
+        Kept.LETTER,
+        "id public_id account_id flow_id contact_id asked_at printed_at printed_by_id ended_at",
+    ),
+    "recovery_codes": Table(
+        Kept.CLOSED,
+        "id customer_id created_at confirmed_at used_at",
+    ),
+    "search_terms": Table(
+        Kept.CONTRACT,
+        "account_id",
+    ),
+    "sessions": Table(
+        Kept.SESSION,
+        "id customer_id generation is_own_device created_at last_used_at expires_at "
+        "password_at ended_at kept_until_at is_staff has_second_factor viewer_id "
+        "viewer_session_id",
+    ),
+    "sign_in_attempts": Table(
+        Kept.ATTEMPT,
+        "id state tried_at",
+    ),
+    "staff_members": Table(
+        Kept.CLOSED,
+        "customer_id role added_at is_disabled",
+    ),
+    "subscriptions": Table(
+        Kept.CONTRACT,
+        "id public_id account_id plan_id line_id started_on ended_on",
+    ),
+    "taxes": Table(
+        Kept.SETTINGS,
+        "code name rate_bp flat_minor applies_to from_on to_on",
+    ),
+    "worker_beats": Table(
+        Kept.SETTINGS,
+        "name beat_at",
+    ),
+}
+
+
+def unclassified() -> list[str]:
+    """Columns that are in neither place, or in both, and names here that no column has."""
+    found = []
+    for table in Base.metadata.sorted_tables:
+        known = TABLES.get(table.name)
+        plain = set(known.plain.split()) if known is not None else set()
+        found += [
+            f"{table.name}.{column.name}"
+            for column in table.columns
+            if ("privacy" in column.info) == (column.name in plain)
+        ]
+        found += [f"{table.name}.{name}" for name in plain - set(table.columns.keys())]
+    found += sorted(TABLES.keys() - Base.metadata.tables.keys())
+    return found
+
+
+def class_of(table: str, column: str) -> Privacy:
+    """Whose data a column holds."""
+    info = Base.metadata.tables[table].columns[column].info
+    return Privacy(info.get("privacy", Privacy.NONE))
+
+
+def as_markdown() -> str:
+    """The table of docs/privacy.md."""
+    lines = ["| table | what of it is personal | kept |", "|---|---|---|"]
+    lines += [f"| {name} | {_personal(name) or '–'} | {TABLES[name].kept} |" for name in _names()]
+    return "\n".join(lines)
+
+
+def _names() -> Iterator[str]:
+    yield from sorted(TABLES)
+
+
+def _personal(name: str) -> str:
+    columns = Base.metadata.tables[name].columns
+    marked = [(column.name, class_of(name, column.name)) for column in columns]
+    return ", ".join(f"{column} ({kind})" for column, kind in marked if kind is not Privacy.NONE)
+
+
+def delete_old(session: Session, now: datetime) -> None:
+    """Delete messages, invitations and new contacts that are older than they are kept."""
+    session.execute(delete(Message).where(Message.created_at < now - MESSAGES_KEPT))
+    session.execute(delete(ContactChange).where(ContactChange.expires_at < now - PENDING_KEPT))
+    session.execute(delete(Invitation).where(Invitation.expires_at < now - PENDING_KEPT))

@@ -1,0 +1,235 @@
+"""Taking one's data along and closing the online account (bars 28, 29 and 79)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import LargeBinary, insert
+
+from blueprints.auth import choosing
+from core import activity, throttle
+from core.db import db, reading, unit_of_work
+from core.privacy import Privacy, class_of
+from models import Base, UtcDateTime
+from tests import crawl
+from tests.conftest import Portal
+from tests.dashboard.told import announced
+from tests.page import Page, Visitor
+from tests.world import PASSWORD
+
+Tick = Callable[..., None]
+CANARY = "canary-of-alice"
+
+
+def download(visitor: Visitor) -> dict[str, list[dict[str, Any]]]:
+    done = visitor.submit(visitor.get("/settings/data"), "/data")
+    assert done.location == "/settings/data/everything.json"
+    file = visitor.get(done.location)
+    assert file.response.headers["Content-Disposition"].startswith("attachment")
+    tables: dict[str, list[dict[str, Any]]] = json.loads(file.response.text)["tables"]
+    return tables
+
+
+def fill_every_table(portal: Portal) -> None:
+    """A row of alice's in each table that holds personal data and has none of hers yet."""
+    world = portal.world
+    known = {"customer_id": world.customers["alice"], "account_id": world.accounts["alice"]}
+    with portal.app.app_context():
+        have = {
+            name
+            for name, table in Base.metadata.tables.items()
+            for column in ("customer_id", "account_id")
+            if column in table.columns
+            and portal.one(f"SELECT count(*) FROM {name} WHERE {column} = {known[column]}")
+        } | {"customers", "accounts"}
+
+        def work(session: Any) -> None:
+            for table in Base.metadata.sorted_tables:
+                personal = [c.name for c in table.columns if "privacy" in c.info]
+                if not personal or table.name in have:
+                    continue
+                session.execute(insert(table), [_row(table, known, portal)])
+
+        unit_of_work(work)
+
+
+def _row(table: Any, known: dict[str, int], portal: Portal) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for column in table.columns:
+        if column.name == "subject" and table.name == "sign_in_attempts":
+            row[column.name] = throttle.subject_of(portal.settings.secret, "alice")
+        elif column.name == "account_id" and "customer_id" in table.columns:
+            row[column.name] = None if column.nullable else known["account_id"]
+        elif column.name in known:
+            row[column.name] = known[column.name]
+        elif column.name == "invited_by_id":
+            row[column.name] = known["customer_id"]
+        elif not column.nullable and column.default is None and not column.primary_key:
+            row[column.name] = _value(table.name, column)
+        elif column.primary_key and isinstance(column.type, LargeBinary):
+            row[column.name] = bytes(32)
+        elif column.primary_key and column.type.python_type is str:
+            row[column.name] = CANARY
+    return row
+
+
+def _value(table: str, column: Any) -> Any:
+    kind = datetime if isinstance(column.type, UtcDateTime) else column.type.python_type
+    words = {
+        "kind": {"contact_changes": "email", "invitations": "email", "factors": "totp"}.get(
+            table, "recover"
+        ),
+        "role": "viewer",
+        "state": {"factor_resets": "asked", "sign_in_attempts": "failed"}.get(table, "queued"),
+        "purpose": "recover" if table == "one_time_codes" else "x",
+        "channel": "email",
+        "public_id": f"{table}-alice"[:24],
+    }
+    known = {
+        int: 1,
+        bool: False,
+        datetime: datetime(2026, 6, 20, tzinfo=UTC),
+        date: date(2026, 6, 20),
+        bytes: table.encode().ljust(32)[:32],
+        dict: {"note": CANARY},
+        list: [],
+        object: {"note": CANARY},
+        str: words.get(column.name, CANARY[: getattr(column.type, "length", None) or 20]),
+    }
+    return known[kind]
+
+
+# Download -----------------------------------------------------------------------------------------
+
+
+def test_file_holds_every_personal_column_of_every_table(portal: Portal) -> None:
+    fill_every_table(portal)
+    tables = download(portal.visitor("alice"))
+    for table in Base.metadata.sorted_tables:
+        wanted = {
+            column.name
+            for column in table.columns
+            if class_of(table.name, column.name) in (Privacy.PERSON, Privacy.CONTACT)
+        }
+        if wanted:
+            assert tables.get(table.name), table.name
+            assert wanted <= set(tables[table.name][0]), table.name
+
+
+def test_file_holds_no_secret_and_nothing_of_others(portal: Portal) -> None:
+    crawl.prepare(portal)
+    fill_every_table(portal)
+    alice = portal.visitor("alice")
+    tables = download(alice)
+    text = json.dumps(tables)
+    for table, rows in tables.items():
+        for name in rows[0]:
+            assert class_of(table, name) is not Privacy.SECRET
+    assert "mallory" not in text.lower()
+    assert "bob@example.net" not in text
+    assert "1001" in text
+    assert len(tables["invoices"]) == 4
+    assert tables["invoice_lines"]
+
+
+def test_who_only_shares_an_account_gets_own_rows_alone(portal: Portal) -> None:
+    tables = download(portal.visitor("vera"))
+    assert [row["sign_in_id"] for row in tables["customers"]] == ["vera"]
+    assert "invoices" not in tables
+    assert "alice@example.net" not in json.dumps(tables)
+
+
+def test_download_is_noted_and_announced(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    download(alice)
+    assert portal.rows("SELECT reader, customer_id, fields, purpose FROM data_accesses") == [
+        ("alice", 1, "everything", "export by the customer")
+    ]
+    assert announced(portal, "data_downloaded") == ["alice@example.net"]
+    assert "All data downloaded" in alice.get("/activity").text
+
+
+def test_file_is_there_for_a_while_and_only_after_the_note(portal: Portal, tick: Tick) -> None:
+    alice = portal.visitor("alice")
+    file = "/settings/data/everything.json"
+    assert alice.get(file).location == "/settings/data"
+    download(alice)
+    assert alice.get(file).status == 200
+    assert portal.visitor("mallory").get(file).location == "/settings/data"
+    tick(minutes=11)
+    assert alice.get(file).location.startswith("/confirm")
+
+
+# Closing ------------------------------------------------------------------------------------------
+
+
+def close(visitor: Visitor) -> Page:
+    return visitor.submit(visitor.get("/settings/close"), "/close")
+
+
+def test_closed_account_is_signed_out_and_cannot_sign_in(portal: Portal) -> None:
+    alice, other = portal.visitor("alice"), portal.visitor("alice")
+    assert close(alice).location == "/sign-in?done=closed"
+    assert other.get("/settings/").location.startswith("/sign-in")
+    for name in ("alice", "alice@example.net"):
+        assert portal.visitor().sign_in(name).status == 422
+    assert sorted(announced(portal, "online_account_closed")) == ["alice@example.net"]
+
+
+def test_nothing_personal_of_the_customer_is_left(portal: Portal) -> None:
+    bob = portal.visitor("bob")
+    bob.submit(bob.get("/settings/name"), "/name", name="Robert Canary")
+    close(bob)
+    rows = crawl.dump(portal.app, without=("messages.facts", "messages.recipient"))
+    for word in ("Robert Canary", "'bob'", "bob@example.net"):
+        assert [table for table in rows if word in str(rows[table])] == []
+    with portal.app.app_context(), reading() as session:
+        assert activity.verify(session).faults == ()
+
+
+def test_books_are_untouched_and_the_account_can_be_registered_again(portal: Portal) -> None:
+    kept = ("journal_entries", "journal_lines", "invoices", "invoice_lines", "payments", "contacts")
+    before = crawl.dump(portal.app)
+    close(portal.visitor("alice"))
+    after = crawl.dump(portal.app)
+    for table in kept:
+        assert after[table] == before[table], table
+    with portal.app.app_context():
+        assert not choosing.has_owner(db.session(), portal.world.accounts["alice"])
+    assert portal.visitor("bob").get(portal.path()).status == 200
+
+
+def test_own_contacts_go_and_their_owner_is_told_first(portal: Portal) -> None:
+    portal.execute(
+        "INSERT INTO contacts (customer_id, kind, value, since_on)"
+        " VALUES (2, 'email', 'bobs.own@example.net', '2025-01-01')"
+    )
+    close(portal.visitor("bob"))
+    assert portal.one("SELECT value FROM contacts WHERE customer_id = 2").startswith("erased-")
+    assert "bobs.own@example.net" in announced(portal, "online_account_closed")
+
+
+def test_staff_do_not_close_themselves(portal: Portal) -> None:
+    bob = portal.visitor("bob")
+    portal.execute(
+        "INSERT INTO staff_members (customer_id, role, added_at, is_disabled)"
+        " VALUES (2, 'support', :now, :no)",
+        now=datetime(2026, 6, 1, tzinfo=UTC).replace(tzinfo=None),
+        no=False,
+    )
+    assert close(bob).status == 422
+    assert portal.one("SELECT sign_in_id FROM customers WHERE id = 2") == "bob"
+
+
+def test_data_and_closing_ask_for_the_password_first(portal: Portal, tick: Tick) -> None:
+    alice = portal.visitor("alice")
+    tick(minutes=11)
+    for path in ("/settings/data", "/settings/close"):
+        asked = alice.get(path)
+        assert asked.location.startswith("/confirm?next=")
+        assert alice.post(path, crawl.token_of(alice)).location.startswith("/confirm?next=")
+    page = alice.submit(alice.get(asked.location), "/confirm", password=PASSWORD)
+    assert page.location == "/settings/close"
