@@ -26,6 +26,7 @@ PARTS: dict[str, str] = {
     "slow_clients": "Beside slow clients",
     "restarts": "Restarts and reloads",
     "writers": "Writers in line",
+    "search": "Staff find an account",
 }
 TRIES = 3
 

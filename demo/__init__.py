@@ -16,6 +16,11 @@ class DemoCustomer(NamedTuple):
     note: str
 
 
+DEMO_STAFF = DemoCustomer("dana.desk", "lantern-orchard-pistol-77", "staff, administrator")
+"""A member of the ISP's staff. The mailbox shows the code of their authenticator app."""
+DEMO_STAFF_APP = "PINECRESTDEMOSTAFFPINECRESTDEMOS"
+"""The key of that app, in base 32."""
+
 DEMO_CUSTOMERS = (
     DemoCustomer("maria.lopez", "copper-lantern-river-42", "owes this month's bill"),
     DemoCustomer("tom.becker", "walnut-sparrow-tunnel-17", "line switched off, bills unpaid"),

@@ -26,12 +26,13 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import service as auth
+from blueprints.auth import totp
 from blueprints.billing import invoicing, payments, settling
-from blueprints.staff import catalog, importing
+from blueprints.staff import catalog, importing, members
 from core import activity, clock, ids, isp, migrate, passwords, search_terms
 from core.db import db, unit_of_work
 from core.settings import Settings
-from demo import DEMO_CUSTOMERS
+from demo import DEMO_CUSTOMERS, DEMO_STAFF, DEMO_STAFF_APP
 from demo.habits import SLOTS, Attempt, Habit, attempts, choose
 from demo.people import ED, NAMED_ACCOUNTS, NEWCOMER, SHARED, NamedAccount, newcomer
 from gateways.payments.base import StartOrder, Truth
@@ -59,6 +60,7 @@ from models import (
     Payment,
     PaymentState,
     Role,
+    StaffRole,
 )
 
 T = TypeVar("T")
@@ -256,6 +258,7 @@ class _History:
                 self.register(named.owner, named.number)
         if day == self.cut_over + timedelta(days=20):
             self.share_accounts()
+            self.add_staff()
             self.add_second_step(ED)
         if day.day == 17:
             self.note_sign_ins(day)
@@ -328,6 +331,21 @@ class _History:
             )
             event = activity.Event("factor_added", now, customer_id=payer.customer_id)
             activity.record(session, [event])
+
+        unit_of_work(work)
+
+    def add_staff(self) -> None:
+        """A member of staff, whose second step the mailbox shows."""
+        name, email = "Dana Desk", f"{DEMO_STAFF.sign_in_id}@example.net"
+        link = members.add(name, email, StaffRole.ADMINISTRATOR)
+        rules = auth.SignInRules(self.settings.secret, self.settings.data, ())
+        members.join(link, DEMO_STAFF.sign_in_id, DEMO_STAFF.password, rules)
+
+        def work(session: Session) -> None:
+            customer_id = session.scalars(
+                select(Customer.id).where(Customer.sign_in_key == DEMO_STAFF.sign_in_id)
+            ).one()
+            totp.give(session, customer_id, DEMO_STAFF_APP, self.settings.secret)
 
         unit_of_work(work)
 

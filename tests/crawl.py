@@ -233,33 +233,32 @@ def prepare(portal: Portal) -> None:
 def ask_for_letter(portal: Portal, name: str) -> int:
     """Let somebody unknown ask for a letter to the account of `name`, `<name>letter`; the id of
     their flow."""
-    account_id = portal.world.accounts[name]
+    return unit_of_work(lambda session: add_letter(session, name, portal.world.accounts[name]))
 
-    def work(session: Session) -> int:
-        flows.begin(
-            session,
-            FlowKind.REGISTER,
-            "post",
-            subject=f"letter of {name}".encode(),
-            lasts=timedelta(days=21),
+
+def add_letter(session: Session, name: str, account_id: int) -> int:
+    flows.begin(
+        session,
+        FlowKind.REGISTER,
+        "post",
+        subject=f"letter of {name}".encode(),
+        lasts=timedelta(days=21),
+        account_id=account_id,
+    )
+    flow_id = session.scalars(select(Flow.id).where(Flow.account_id == account_id)).one()
+    contact_id = session.scalars(
+        select(Contact.id).where(Contact.account_id == account_id, Contact.kind == "postal")
+    ).one()
+    session.add(
+        PostalLetter(
+            public_id=f"{name}letter",
             account_id=account_id,
+            flow_id=flow_id,
+            contact_id=contact_id,
+            asked_at=clock.now(),
         )
-        flow_id = session.scalars(select(Flow.id).where(Flow.account_id == account_id)).one()
-        contact_id = session.scalars(
-            select(Contact.id).where(Contact.account_id == account_id, Contact.kind == "postal")
-        ).one()
-        session.add(
-            PostalLetter(
-                public_id=f"{name}letter",
-                account_id=account_id,
-                flow_id=flow_id,
-                contact_id=contact_id,
-                asked_at=clock.now(),
-            )
-        )
-        return flow_id
-
-    return unit_of_work(work)
+    )
+    return flow_id
 
 
 def stamp(happened_at: datetime | str) -> str:

@@ -24,7 +24,7 @@ from core.sessions import (
     PortalSession,
     cookie_name,
 )
-from demo import DEMO_CUSTOMERS
+from demo import DEMO_CUSTOMERS, DEMO_STAFF
 from models import FlowKind
 
 
@@ -65,7 +65,9 @@ def sign_in_page(form: SignInForm, status: int = 200, **more: object) -> Respons
         "refusal": None,
         "done": None,
         "has_passkeys": passkeys.are_possible(),
-        "demo_customers": DEMO_CUSTOMERS if current_app.config["PORTAL"].is_demo else (),
+        "demo_customers": (
+            (*DEMO_CUSTOMERS, DEMO_STAFF) if current_app.config["PORTAL"].is_demo else ()
+        ),
     } | more
     return set_pre_cookie(render("auth/sign_in.html", None, status, form=form, **context))
 

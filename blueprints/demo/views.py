@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from flask import Response, current_app
+from pyotp import TOTP
 from werkzeug.exceptions import NotFound
 
 from blueprints.demo import bp
+from core import clock, codes
 from core.htmx import render
+from demo import DEMO_STAFF_APP
 from gateways.messages.mailbox import Mailbox
 from models import Channel
 
@@ -20,7 +23,8 @@ def _mailbox() -> Mailbox:
 
 @bp.get("/demo/mailbox")
 def mailbox() -> Response:
-    return render("demo/mailbox.html", messages=_mailbox().list_latest())
+    code = TOTP(DEMO_STAFF_APP).at(clock.now())
+    return render("demo/mailbox.html", messages=_mailbox().list_latest(), code=codes.grouped(code))
 
 
 @bp.get("/demo/mailbox/<public_id>")

@@ -29,6 +29,7 @@ from core.data_access import Reader
 from core.db import db, unit_of_work
 from core.errors import NotFound
 from core.money import Money
+from core.phones import format_phone
 from models import (
     Account,
     AccountStatus,
@@ -239,8 +240,8 @@ def _shown(row: Any, sight: Sight) -> ContactView:
     shown = row.value
     if row.kind == ContactKind.EMAIL and not sight.contacts:
         shown = masked_email(row.value)
-    elif row.kind == ContactKind.PHONE and not sight.contacts:
-        shown = masked_phone(row.value)
+    elif row.kind == ContactKind.PHONE:
+        shown = format_phone(row.value) if sight.contacts else masked_phone(row.value)
     return ContactView(row.kind, shown, row.since_on)
 
 

@@ -14,11 +14,11 @@ from playwright.sync_api import expect
 from tests.browser import second_steps
 from tests.browser.conftest import Town, Visitor
 from tests.browser.town import LONG_NAME, STATES, account_number
-from tests.world import CANARY
+from tests.world import CANARY, STAFF
 
 PEOPLE = (
     "alice", "bob", "vera", "theo", "rich", "held", "closed", "new", "busy", "waiting", "arab",
-    "vast", None,
+    "vast", "ada", "tess", None,
 )  # fmt: skip
 """None is a visitor who is not signed in; comes last, as opening a return page asks the bank."""
 
@@ -51,16 +51,32 @@ def addresses(town: Town, name: str | None) -> list[str]:
     if name is None:
         returns = [f"/pay/{state}payment/return" for state in STATES]
         return [*EVERYONES, town.welcome, town.welcome_dead, *returns]
-    if name == "waiting":
-        return ["/accounts", *_of_account(town, name)]
-    if name == "new":
-        return [*_of_account(town, name), *(second_steps.LIST + rest for rest in SECOND_STEPS)]
-    if name in ("alice", "busy"):
-        return ["/help", "/there-is-no-such-page", *_of_account(town, name)]
-    if name in ("held", "new", "vast"):
-        return _of_account(town, name)
+    if name in STAFF:
+        return [f"/staff/{rest}" for rest in _of_staff(town, name)]
+    others = {
+        "waiting": ["/accounts"],
+        "new": [second_steps.LIST + rest for rest in SECOND_STEPS],
+        "alice": ["/help", "/there-is-no-such-page"],
+        "busy": ["/help", "/there-is-no-such-page"],
+        "held": [],
+        "vast": [],
+    }
+    if name in others:
+        return [*others[name], *_of_account(town, name)]
     # These see the same pages as alice, apart from a few; for theo the second says that he may not.
     return [town.path(rest, OWNED_BY.get(name, name)) for rest in SEEN_BY.get(name, FEW)]
+
+
+def _of_staff(town: Town, name: str) -> list[str]:
+    account = f"accounts/{town.public_ids['alice']}"
+    found = ["", "?q=pine", "?q=zzz", account, f"accounts/{town.public_ids['vast']}", "nothing"]
+    if name != "ada":
+        return [*found, "members"]
+    person = f"{account}/people/alicecustomer"
+    found += [f"{account}?done=verified", person, f"{person}?done=unlocked", f"{person}/view"]
+    found += [f"{account}/call", f"{account}/call?done=sent", "letters"]
+    found += ["lost-factors", "lost-factors/alicereset/proof", "members", "members/bencustomer"]
+    return found
 
 
 def _of_account(town: Town, name: str) -> list[str]:
@@ -272,6 +288,28 @@ def second_payment(visitor: Visitor) -> None:
     page.get_by_role("button", name="Go on to payment").click()
 
 
+def no_contact_chosen(visitor: Visitor) -> None:
+    page = visitor.open(f"/staff/accounts/{visitor.town.public_ids['alice']}/call")
+    page.eval_on_selector("main form", "(form) => { form.noValidate = true; }")
+    page.get_by_role("button", name="Send a code").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def letter_printed(visitor: Visitor) -> None:
+    page = visitor.open("/staff/letters")
+    page.get_by_role("button", name="Print").first.click()
+    expect(page.locator(".letter-page__code")).to_be_visible()
+
+
+def portal_seen(visitor: Visitor) -> None:
+    """Comes last: from here on it is alice's page."""
+    account = visitor.town.public_ids["alice"]
+    page = visitor.open(f"/staff/accounts/{account}/people/alicecustomer/view")
+    page.get_by_label("Reason").fill("a call about a bill")
+    page.get_by_role("button", name="See the portal").click()
+    expect(page.get_by_role("button", name="End the view")).to_be_visible()
+
+
 Answer = Callable[[Visitor], None]
 ANSWERS: dict[str | None, tuple[Answer, ...]] = {
     None: (
@@ -281,4 +319,5 @@ ANSWERS: dict[str | None, tuple[Answer, ...]] = {
     ),
     "alice": (amount_refused, form_too_old, token_foreign),
     "waiting": (second_payment,),
+    "ada": (no_contact_chosen, letter_printed, portal_seen),
 }

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app import create_app
 from blueprints.auth import service
 from blueprints.billing import opening
-from core import clock, ids
+from core import clock, ids, search_terms, sessions
 from core.db import db, unit_of_work
 from core.migrate import upgrade
 from core.money import MAX_MINOR
@@ -26,6 +26,7 @@ from models import (
     Account,
     AccountStatus,
     Customer,
+    FactorReset,
     HoldReason,
     Isp,
     Line,
@@ -36,7 +37,7 @@ from models import (
     Role,
     Subscription,
 )
-from tests import world
+from tests import crawl, world
 
 PAYERS = 60
 """Customers `payer01`… with one bill to pay, each for one journey."""
@@ -70,7 +71,37 @@ def build() -> world.World:
         world.issue_month(made, ("busy",), _month_of(months))
     unit_of_work(lambda session: _add_states(session, made))
     unit_of_work(lambda session: _add_vast(session, made), made.accounts["vast"])
+    unit_of_work(lambda session: _add_what_staff_do(session, made))
     return made
+
+
+def _add_what_staff_do(session: Session, made: world.World) -> None:
+    """Sessions of staff, which the windows of tests take over; words to search by; a letter to
+    print; two who have lost their factors, of whom one waits for a second member."""
+    search_terms.refresh(session, list(made.accounts.values()))
+    crawl.add_letter(session, "alice", made.accounts["alice"])
+    for name, prover in (("alice", None), ("bob", made.customers["sue"])):
+        session.add(
+            FactorReset(
+                public_id=f"{name}reset",
+                customer_id=made.customers[name],
+                state="asked" if prover is None else "proofed",
+                how="" if prover is None else f"{LONG_NAME} {world.CANARY}",
+                proofed_by_id=prover,
+                asked_at=clock.now(),
+            )
+        )
+    for name in world.STAFF:
+        sessions.open_session_row(
+            session,
+            session.get_one(Customer, made.customers[name]),
+            is_own_device=False,
+            address="127.0.0.1",
+            user_agent="tests",
+            replaces_token=None,
+            is_staff=True,
+            has_second_factor=True,
+        )
 
 
 def _month_of(months: int) -> date:

@@ -19,11 +19,11 @@ from zxcvbn import zxcvbn
 from app import check_database, create_app
 from blueprints.billing.verify import find_faults
 from blueprints.staff import catalog
-from core import clock, isp, passwords
+from core import clock, isp, passwords, search_terms
 from core.db import db, reading
 from core.migrate import upgrade
 from core.settings import Settings, read_settings
-from demo import DEMO_CUSTOMERS, build, start
+from demo import DEMO_CUSTOMERS, DEMO_STAFF, build, start
 from tests import outside, pg
 from tests.staff.conftest import DATA
 
@@ -155,8 +155,9 @@ def test_the_history_has_people_of_every_kind(built: Demo) -> None:
 def test_sign_in_works_with_the_passwords_that_are_shown(built: Demo) -> None:
     found = built.rows("SELECT sign_in_id, password_hash FROM customers")
     hashes = dict(found)
-    assert set(hashes) == {customer.sign_in_id for customer in DEMO_CUSTOMERS}
-    for customer in DEMO_CUSTOMERS:
+    people = (*DEMO_CUSTOMERS, DEMO_STAFF)
+    assert set(hashes) == {customer.sign_in_id for customer in people}
+    for customer in people:
         assert passwords.verify(
             built.settings.data,
             hashes[customer.sign_in_id],
@@ -174,6 +175,20 @@ def test_second_step_of_the_demo_is_a_code_for_its_mailbox(built: Demo) -> None:
     )
     assert [(name, kind) for name, kind, _value in found] == [("ed.walker", "email")]
     assert "code by e-mail" in {name: note for name, _, note in DEMO_CUSTOMERS}["ed.walker"]
+
+
+def test_second_step_of_the_demos_staff_is_shown_in_its_mailbox(built: Demo) -> None:
+    found = built.rows(
+        "SELECT sign_in_id, staff_members.role, factors.kind FROM staff_members"
+        " JOIN customers ON customers.id = staff_members.customer_id"
+        " JOIN factors ON factors.customer_id = customers.id WHERE confirmed_at IS NOT NULL"
+    )
+    assert found == [("dana.desk", "administrator", "totp")]
+
+
+def test_words_of_the_demo_are_as_a_rebuild_makes_them(built: Demo) -> None:
+    with reading() as session:
+        assert list(search_terms.find_faults(session)) == []
 
 
 def _everything(demo: Demo) -> list[list[tuple[Any, ...]]]:
