@@ -101,7 +101,7 @@ def _by_role(rule: access.Rule, who: str) -> str:
     return "allowed" if may else "forbidden"
 
 
-ENDS_SESSION = ("activity.not_me_post", "auth.sign_out")
+ENDS_SESSION = ("activity.not_me_post", "settings.close_post", "auth.sign_out")
 """They come last, as the crawl goes on with its session; in this order."""
 LEAD_ON = {"dashboard.index", "auth.sign_out", "activity.not_me_post", "settings.close_post"}
 
