@@ -319,3 +319,12 @@ def together(count: int, work: Callable[[int], T]) -> list[T | Exception]:
     for thread in threads:
         thread.join()
     return results
+
+
+def answered(ask: Callable[[], int]) -> int:
+    """The status of an answer; one that says "busy, try again" is asked for again."""
+    for _ in range(20):
+        status = ask()
+        if status != 503:
+            break
+    return status

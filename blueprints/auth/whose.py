@@ -84,7 +84,7 @@ def find_accounts(session: Session, typed: Typed) -> Found:
 def find_customers(session: Session, typed: Typed, *, by_id: bool = False) -> Found:
     """The customers who are meant: with `by_id` by the ID that they sign in with; otherwise the
     owner of an account by its number, or whose contact was typed."""
-    key = typed.text if by_id else "\0"
+    key = typed.text if by_id else "?"  # no ID and no address has it
     named = session.execute(
         select(Customer.id, Customer.sign_in_key)
         .where(or_(Customer.sign_in_key == key, Customer.email_key == key))

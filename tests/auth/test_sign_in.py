@@ -67,10 +67,10 @@ def test_password_is_taken_as_it_was_typed(portal: Portal) -> None:
 def test_older_hash_is_replaced_at_sign_in(portal: Portal) -> None:
     old = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(PASSWORD)
     portal.execute("UPDATE customers SET password_hash = :old WHERE sign_in_id = 'alice'", old=old)
-    portal.visitor("alice")
+    portal.visitor().sign_in("alice")
     new = portal.one("SELECT password_hash FROM customers WHERE sign_in_id = 'alice'")
     assert "m=19456,t=2,p=1" in new
-    portal.visitor("alice")
+    portal.visitor().sign_in("alice")
     assert new == portal.one("SELECT password_hash FROM customers WHERE sign_in_id = 'alice'")
 
 

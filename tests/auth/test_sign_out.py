@@ -29,6 +29,7 @@ NO_WAY_OUT = {
     "auth.recover_link",
     "auth.find_id",
     "auth.passkey_options",
+    "staff.join",
     "demo.mailbox",
     "demo.mailbox_message",
     "dashboard.index",  # leads on
@@ -41,8 +42,12 @@ def test_customer_signs_out_on_every_page(portal: Portal) -> None:
     everyones = {name for name, rule in POLICY.items() if rule.who is Who.EVERYONE} & set(paths)
     assert {name for name in everyones if not POLICY[name].greets} == NO_WAY_OUT
     flows = {name for name, rule in POLICY.items() if rule.who is Who.FLOW}
-    for path in [path for name, path in paths.items() if name not in NO_WAY_OUT | flows]:
-        visitor = portal.visitor("alice")
+    for name, path in paths.items():
+        if name in NO_WAY_OUT | flows:
+            continue
+        visitor = portal.visitor("ada" if POLICY[name].who is Who.STAFF else "alice")
+        if visitor.get(path).status == 303:
+            continue  # leads on: there is nothing to show in this state
         page = visitor.submit(visitor.get(path), "/sign-out")
         check_signed_out(visitor, page)
         assert visitor.get(portal.path()).status == 303
