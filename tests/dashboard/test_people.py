@@ -22,7 +22,7 @@ NEW = {"name": "Gus Guest", "sign_in_id": "gus", "password": "amber-violin-thurs
 def invite(portal: Portal, visitor: Visitor, contact: str = GUEST, role: str = "viewer") -> str:
     """Invite somebody; the path of the link that was sent."""
     path = portal.path("people/invite")
-    done = visitor.submit(visitor.get(path), path, contact=contact, role=role)
+    done = visitor.submit(visitor.get(path), path, invitee=contact, role=role)
     assert done.status == 303, done.text
     [*_, (recipient, facts)] = letters(portal, "invitation")
     assert recipient == contact
@@ -136,7 +136,7 @@ def test_invitation_is_limited_and_holds_no_secret_in_the_open(portal: Portal) -
     alice = portal.visitor("alice")
     path = portal.path("people/invite")
     statuses = [
-        alice.submit(alice.get(path), path, contact=f"g{number}@example.org").status
+        alice.submit(alice.get(path), path, invitee=f"g{number}@example.org").status
         for number in range(6)
     ]
     assert statuses == [303] * 5 + [429]
@@ -226,7 +226,7 @@ def test_only_the_owner_says_who_shares(portal: Portal) -> None:
         for endpoint in ("people.person_list", "people.invite", "people.person"):
             assert visitor.get(paths[endpoint]).status == wanted
         for endpoint in ("people.invite_post", "people.person_post", "people.person_remove"):
-            sent = visitor.post(paths[endpoint], guard | {"role": "owner", "contact": GUEST})
+            sent = visitor.post(paths[endpoint], guard | {"role": "owner", "invitee": GUEST})
             assert sent.status == wanted
         assert differs() == set()
 
@@ -261,7 +261,7 @@ def test_steps_in_any_order_leave_an_owner_and_count_once(
         bobs = portal.path("people/bobcustomer")
         if step == "invite" and "alice" in roles(portal):
             sent = alice.post(
-                portal.path("people/invite"), guard | {"contact": GUEST, "role": "payer"}
+                portal.path("people/invite"), guard | {"invitee": GUEST, "role": "payer"}
             )
             if sent.status == 303:
                 link = f"/invitation/{letters(portal, 'invitation')[-1][1]['token']}"

@@ -35,7 +35,7 @@ FILLED = {
     "new_password": CHOSEN["password"],
     "value": "new@example.org",
     "address": "2 Oak St",
-    "contact": "guest@example.org",
+    "invitee": "guest@example.org",
 }
 """What is typed into fields that are empty at first."""
 RANDOM = {"public_id", "key", "result", "gateway_reference", "hosted_url", "facts", "password_hash"}
@@ -261,7 +261,7 @@ def test_every_form_pressed_again_counts_once(street: Street, name: str) -> None
             differs = {}
         assert differs == {}, form
         if once.header("Location") in ENDINGS:
-            assert leads_to(again) == (303, "/sign-in"), form
+            assert (again.status, leads_to(again)[1].split("?")[0]) == (303, "/sign-in"), form
             continue
         assert leads_to(again) == leads_to(once), form
         assert charged == charged_once, form

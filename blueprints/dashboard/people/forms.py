@@ -16,7 +16,7 @@ ROLES = [role.value for role in Role]
 
 
 class InviteForm(PortalForm):
-    contact = StringField(
+    invitee = StringField(
         _l("Their e-mail address or phone number"),
         filters=[stripped],
         validators=[

@@ -56,13 +56,13 @@ def invite_post() -> Response | BaseResponse:
         path = service.invite(
             g.account_id,
             signed_in().customer_id,
-            form.contact.data or "",
+            form.invitee.data or "",
             Role(form.role.data),
             arrived_key(),
             current_app.config["PORTAL"].secret,
         )
     except ContactUnreadable as refusal:
-        form.contact.errors = [refusal.customer_message]
+        form.invitee.errors = [refusal.customer_message]
         return _invite_page(form, 422)
     except TooManyAttempts as refusal:
         return asking.wait_page(refusal.retry_after_seconds, _list_path())
