@@ -3,6 +3,8 @@ and headers included, with brotli, and with gzip at most a fifth more."""
 
 from __future__ import annotations
 
+import email
+import email.policy
 import gzip
 import json
 import re
@@ -31,6 +33,7 @@ from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision
 from tests import processes
+from tests.browser.town import account_number
 from tests.page import FRAGMENT
 from tests.test_serve import environment, free_ports
 from tests.world import PASSWORD
@@ -288,6 +291,69 @@ def test_forms_shown_again_and_refusals(served: Served, table: Table) -> None:
     table.add("Form too old", OPEN_PAGE, post("alice", pay, csrf_token="x"), 403)
     for answers in (post("alice", pay, csrf_token="x"), ask(served, "/nothing")):
         assert [answer.header("Content-Encoding") for answer in answers.values()] == ["br", "gzip"]
+    assert table.faults == []
+
+
+WAYS_IN = {"br": "fresh", "gzip": "mover1"}
+"""Whose way in is measured: a code is sent to each."""
+
+
+def letter(served: Served, recipient: str, pattern: str) -> str:
+    """What fits `pattern` in the newest message to `recipient` that holds it, once it has come."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        for path in (served.data / "mailbox").glob("*.eml"):
+            mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            body = mail.get_body(("plain",))
+            found = re.search(pattern, str(body.get_content())) if body is not None else None
+            if mail["To"] == recipient and found is not None:
+                return found.group()
+        time.sleep(0.1)
+    raise AssertionError(f"nothing like {pattern} came to {recipient}")
+
+
+def way_in(served: Served, encoding: str) -> Iterator[tuple[str, int, int, Answer]]:
+    """Each page of registering, recovering and finding an ID, with its budget and status."""
+    wire, name = served.wire(None, encoding), WAYS_IN[encoding]
+    shown = wire.get("/register")
+    yield "Register, first visit", OPEN_PAGE, 200, shown
+
+    def send(action: str, **typed: str) -> Answer:
+        [form, *_] = shown.page.cssselect(f"form[method=post][action='{action}']")
+        return wire.post(action, dict(form.form_values()) | typed)
+
+    yield "Register, nobody named", OPEN_PAGE, 422, send("/register")
+    typed = {"/register": {"who": account_number(name)}, "/register/way": {"way": "email"}}
+    for action, values in typed.items():
+        shown = wire.get(send(action, **values).header("Location"))
+        yield f"After {action}", PAGE, 200, shown
+    yield "A wrong code", PAGE, 422, send("/register/code", code="wrong")
+    code = letter(served, f"{name}@example.net", r"\d{3} \d{3}")
+    shown = wire.get(send("/register/code", code=code).header("Location"))
+    yield "ID and password", PAGE, 200, shown
+    weak = {"sign_in_id": "alice", "password": "password123"}
+    yield "ID and password, refused", PAGE, 422, send("/register/id", **weak)
+    [form] = shown.page.cssselect("form[action='/register/id']")
+    for what in ("strength", "free"):
+        body = urlencode(dict(form.form_values()) | weak).encode()
+        fragment = wire.send("POST", f"/register/{what}", FRAGMENT, body)
+        assert len(fragment.body) <= 300
+        yield f"Fragment: {what}", BLOCK, 200, fragment
+    for first in ("/recover", "/forgot-id"):
+        shown = wire.get(first)
+        yield f"{first}, first visit", OPEN_PAGE, 200, shown
+        who = "bob" if encoding == "br" else "vera"
+        shown = wire.get(send(first, who=who).header("Location"))
+        yield f"After {first}", PAGE, 200, shown
+        shown = wire.get(send(f"{first}/way", way="email").header("Location"))
+        yield f"After {first}/way", PAGE, 200, shown
+    yield "A dead link", OPEN_PAGE, 410, wire.get("/recover/link/nothing")
+
+
+def test_ways_in(served: Served, table: Table) -> None:
+    for of_brotli, of_gzip in zip(way_in(served, "br"), way_in(served, "gzip"), strict=True):
+        what, budget, status, answer = of_brotli
+        table.add(what, budget, {"br": answer, "gzip": of_gzip[3]}, status)
     assert table.faults == []
 
 
