@@ -20,7 +20,7 @@ from blueprints.auth.reach import Reach
 from blueprints.auth.service import Browser, SignInRules
 from blueprints.auth.whose import Found, Typed
 from core import codes, flows, form_keys, throttle
-from core.db import db, unit_of_work
+from core.db import db, forget_reader, unit_of_work
 from core.flows import FlowInHand
 from core.form_keys import ArrivedKey
 from models import Channel, CodePurpose, FlowKind
@@ -162,6 +162,8 @@ def check_code(
 
     Raises CodeRefused, TooManyAttempts; `people` are `codes.guesses_at` of those who are meant.
     """
+    # One connection at a time: guesses by the hundred that held two would starve each other.
+    forget_reader()
     found = form_keys.find_result(db.session(), key)
     if found is not None:
         return found
