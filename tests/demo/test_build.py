@@ -5,6 +5,7 @@ With a few hundred rows of the export and a shorter history; `make run` builds t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from core import clock, isp, passwords, search_terms
 from core.db import db, reading
 from core.migrate import upgrade
 from core.settings import Settings, read_settings
-from demo import DEMO_CUSTOMERS, DEMO_STAFF, build, start
+from demo import DEMO_CUSTOMERS, DEMO_STAFF, REGISTERS, build, start
 from tests import outside, pg
 from tests.staff.conftest import DATA
 
@@ -165,6 +166,20 @@ def test_sign_in_works_with_the_passwords_that_are_shown(built: Demo) -> None:
             is_known_device=True,
         )
         assert zxcvbn(customer.password)["score"] >= 3
+
+
+def test_somebody_is_left_to_create_an_online_account(built: Demo) -> None:
+    """Whom the first page of registering names: a code can reach them."""
+    client = built.app.test_client()
+    base = built.settings.public_url
+    assert REGISTERS in client.get("/register", base_url=base).text
+    client.post("/register", base_url=base, data={"who": REGISTERS})
+    page = client.get("/register/way", base_url=base)
+    guard = dict(re.findall(r'name="(csrf_token|form_key)" value="([^"]+)"', page.text))
+    client.post("/register/way", base_url=base, data=guard | {"way": "email"})
+    assert built.rows("SELECT recipient FROM messages WHERE kind = 'register_code'") == [
+        ("ruth.adler@example.net",)
+    ]
 
 
 def test_second_step_of_the_demo_is_a_code_for_its_mailbox(built: Demo) -> None:
