@@ -33,6 +33,7 @@ from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision
 from tests import processes
+from tests.browser.pages import OWN_PAGES
 from tests.browser.town import account_number
 from tests.page import FRAGMENT
 from tests.test_serve import environment, free_ports
@@ -354,6 +355,22 @@ def test_ways_in(served: Served, table: Table) -> None:
     for of_brotli, of_gzip in zip(way_in(served, "br"), way_in(served, "gzip"), strict=True):
         what, budget, status, answer = of_brotli
         table.add(what, budget, {"br": answer, "gzip": of_gzip[3]}, status)
+
+
+def test_settings_and_people(served: Served, table: Table) -> None:
+    wire = served.wire("alice")
+    paths = [f"/settings/{rest}" for rest in OWN_PAGES] + ["/activity"]
+    paths += [f"/a/{served.ids['alice']}/{rest}" for rest in ("people", "people/invite")]
+    contacts = wire.get("/settings/contacts").page
+    paths += [
+        link.get("href")
+        for link in contacts.cssselect("main a[href$='/replace'], main a[href$='/remove']")
+    ]
+    events = wire.get("/activity").page
+    paths.append(events.cssselect("main a[href*='/not-me/']")[0].get("href"))
+    for path in paths:
+        table.add(path[-40:], PAGE, ask(served, path, "alice"))
+    table.add("Fragment of /activity", BLOCK, ask(served, "/activity", "alice", **FRAGMENT))
     assert table.faults == []
 
 

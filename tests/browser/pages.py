@@ -40,6 +40,10 @@ EVERYONES = (
     "/there-is-no-such-page",
 )
 SECOND_STEPS = ("", "/app", "/message", "/passkey", "/recovery-codes")
+OWN_PAGES = (
+    *("", "name", "language", "time-zone", "contacts", "contacts/add/email", "contacts/add/phone"),
+    *("address", "messages", "password", "sessions", "data", "close"),
+)
 FEW = ("", "billing/", "billing/pay")
 SEEN_BY = {"theo": ("", "billing/"), "closed": ("", "billing/invoices/")}
 OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
@@ -59,6 +63,12 @@ def addresses(town: Town, name: str | None) -> list[str]:
         "alice": ["/help", "/there-is-no-such-page"],
         "busy": ["/help", "/there-is-no-such-page"],
         "held": [],
+        "rich": [
+            *(f"/settings/{rest}" for rest in OWN_PAGES),
+            *("/activity", "/activity?kind=staff", "/invitation/nothing"),
+            town.path("people", "rich"),
+            town.path("people/invite", "rich"),
+        ],
         "vast": [],
     }
     if name in others:

@@ -99,7 +99,7 @@ def _language_page(form: LanguageForm, status: int = 200) -> Response:
 
 @bp.get("/time-zone")
 def time_zone() -> Response:
-    form = shown(TimeZoneForm, time_zone=signed_in().timezone or "")
+    form = shown(TimeZoneForm, time_zone=signed_in().timezone or current_isp().timezone)
     region = request.args.get("region", "")
     known = form.time_zone.data or current_isp().timezone
     return _time_zone_page(form, region if region in zones.regions() else zones.region_of(known))
