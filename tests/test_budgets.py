@@ -355,6 +355,7 @@ def test_ways_in(served: Served, table: Table) -> None:
     for of_brotli, of_gzip in zip(way_in(served, "br"), way_in(served, "gzip"), strict=True):
         what, budget, status, answer = of_brotli
         table.add(what, budget, {"br": answer, "gzip": of_gzip[3]}, status)
+    assert table.faults == []
 
 
 def test_settings_and_people(served: Served, table: Table) -> None:
