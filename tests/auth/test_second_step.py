@@ -447,3 +447,34 @@ def test_pages_take_few_queries(portal: Portal, queries: Queries) -> None:
             assert visitor.get(path).status == 200
         assert queries.count <= 6, queries.statements
         queries.statements.clear()
+
+
+def test_session_that_the_browser_had_before_ends_with_the_second_step(portal: Portal) -> None:
+    """Bar 26: nobody is left signed in, or handed a session of somebody else's choice."""
+    factors.give_app(portal, "alice")
+    visitor = portal.visitor("mallory")
+    hers = visitor.cookies()["session"]
+    assert visitor.sign_in("alice").location == "/sign-in/second-step"
+    give_code(visitor, app_code())
+    assert visitor.cookies()["session"] != hers
+    old = portal.visitor()
+    old.client.set_cookie("session", hers, domain="127.0.0.1")
+    assert old.get("/accounts").location.startswith("/sign-in")
+
+
+def test_form_that_waits_is_shown_again_after_the_second_step(
+    portal: Portal, tick: Callable[..., None]
+) -> None:
+    factors.give_app(portal, "alice")
+    visitor = half_way(portal, "alice")
+    give_code(visitor, app_code())
+    page = visitor.get(portal.path("billing/pay"))
+    tick(hours=1)
+    page = visitor.submit(page, "/billing/pay", choice="other", amount="12.34")
+    page = visitor.submit(
+        visitor.get(page.location), "/sign-in", sign_in_id="alice", password=PASSWORD
+    )
+    assert page.location == "/sign-in/second-step"
+    page = give_code(visitor, app_code())
+    assert page.location == portal.path("billing/pay")
+    assert "12.34" in visitor.get(page.location).response.text
