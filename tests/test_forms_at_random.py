@@ -408,6 +408,15 @@ class Forms(RuleBasedStateMachine):
         return found
 
 
+OF_FACTORS = {
+    "auth.confirm_passkey",
+    "auth.factor_remove",
+    "auth.message_check_post",
+    "auth.message_send",
+    "auth.passkey_sign_in",
+    "auth.recovery_codes_kept",
+}
+"""Forms that somebody with a second step meets, or script sends: tests/auth/test_factors.py."""
 OF_LINKS = {"auth.recover_link_post"}
 """Forms behind a link that was sent: tests/auth/test_recovering.py."""
 
@@ -429,7 +438,7 @@ def forms_to_send(portal: Portal) -> set[str]:
         and rule.proof is not Proof.OWN
         and rule.who is not Who.FLOW
         and not endpoint.endswith("_strength")
-    } - OF_LINKS
+    } - (OF_LINKS | OF_FACTORS)
 
 
 def forms_at(portal: Portal, visitor: Visitor, path: str) -> dict[str, tuple[str, dict[str, str]]]:

@@ -8,10 +8,12 @@ from urllib.parse import unquote
 import pytest
 
 from core.access import POLICY
+from models import FlowKind
 from tests import crawl, factors
 from tests.conftest import Portal, together
 from tests.factors import app_code, give_code, half_way, sent_codes, told
-from tests.page import Page, Visitor
+from tests.page import BASE, Page, Visitor
+from tests.test_forms_at_random import ANYTHING, OF_FACTORS
 from tests.world import PASSWORD
 
 LIST = "/settings/second-step"
@@ -358,6 +360,49 @@ def test_whoever_has_removed_the_last_one_is_asked_when_one_becomes_needed(
         "UPDATE isp SET requires_second_factor = :yes, revision = revision + 1", yes=True
     )
     assert visitor.get(portal.path()).location == LIST
+
+
+# Anything ------------------------------------------------------------------------------------
+
+
+def test_forms_of_second_steps_take_anything(portal: Portal) -> None:
+    """Of settings with everything begun, and of a half-finished sign-in."""
+    factors.give_app(portal, "alice")
+    factors.give_phone(portal, "alice")
+    half = half_way(portal, "alice")
+    lost = half_way(portal, "alice")
+    lost.submit(lost.get("/sign-in/second-step"), "/lost")
+    visitor = half_way(portal, "alice")
+    give_code(visitor, app_code())
+    visitor.submit(visitor.get(f"{LIST}/app"), "/app")
+    visitor.submit(visitor.get(f"{LIST}/message"), "/message", contact="+15415550123")
+    [own, *_begun] = public_ids(portal, "alice")
+    for page in ("/app/check", "/message/check", f"/remove?factor={own}"):
+        shown = visitor.get(LIST + page)
+        assert (shown.status, shown.response.headers["Cache-Control"]) == (200, "no-store")
+    guards = (
+        (visitor, crawl.token_of(visitor), OF_FACTORS),
+        (half, half.get("/sign-in/second-step").form("/lost")[1], OF_FLOW),
+        (lost, lost.get("/sign-in/lost").form("/staff")[1], OF_LOST),
+    )
+    paths = crawl.addresses(portal)
+    for who, guard, endpoints in guards:
+        for endpoint in sorted(endpoints):
+            for value in ANYTHING:
+                names = ("by", "code", "factor", "batch", "credential", "name", "next", "trust")
+                answer = who.client.post(
+                    paths[endpoint], base_url=BASE, data=guard | dict.fromkeys(names, value)
+                )
+                assert answer.status_code < 500, (endpoint, value)
+    assert own in public_ids(portal, "alice")
+
+
+OF_FLOW = {name for name, rule in POLICY.items() if rule.flow is FlowKind.SIGN_IN} - {
+    "auth.second_step_page", "auth.enrol", "auth.lost_begin",
+}  # fmt: skip
+OF_LOST = {name for name, rule in POLICY.items() if rule.flow is FlowKind.LOST_FACTORS} - {
+    "auth.lost"
+}
 
 
 def test_signing_out_is_always_possible(portal: Portal) -> None:
