@@ -38,7 +38,15 @@ from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision, SandboxStore
 from models import Base as Tables
-from models import Contact, ContactKind, Customer, Device, StaffRole
+from models import (
+    Contact,
+    ContactKind,
+    Customer,
+    Device,
+    FactorReset,
+    ResetState,
+    StaffRole,
+)
 from tests import crawl, repeats, world
 from tests.conftest import SEED, Base, Portal
 from tests.page import BASE, BOOSTED, FRAGMENT, Visitor
@@ -501,8 +509,12 @@ def give_something_to_lose(session: Session, portal: Portal) -> None:
 
 
 def trust_again(session: Session) -> None:
-    """A new password, which an earlier form may have set, ends trust."""
+    """A new password, which an earlier form may have set, ends trust; staff refuse a reset."""
     session.execute(update(Device).values(trusted_until_at=clock.now() + timedelta(days=30)))
+    anew = update(FactorReset).values(approved_by_id=None, ended_at=None)
+    is_proofed = FactorReset.public_id == "bobreset"  # as tests/crawl.py makes it
+    session.execute(anew.where(is_proofed).values(state=ResetState.PROOFED.value))
+    session.execute(anew.where(~is_proofed).values(state="asked", proofed_by_id=None))
 
 
 def test_each_field_of_each_form_takes_anything(portal: Portal) -> None:
