@@ -206,6 +206,18 @@ def test_asking_twice_asks_once(portal: Portal) -> None:
     assert "We look into it" in visitor.get("/sign-in/lost").text
 
 
+def test_whoever_has_asked_may_still_prove_it_alone(portal: Portal) -> None:
+    factors.give_app(portal, "alice")
+    factors.give_phone(portal, "alice")
+    visitor = lost(portal)
+    visitor.submit(visitor.get("/sign-in/lost"), "/staff")
+    page = visitor.get("/sign-in/lost")
+    assert not page.select("form[action$='/staff']")
+    assert prove(portal, visitor).location == "/sign-in/lost"
+    assert prove(portal, visitor).location == "/sign-in?done=factors-reset"
+    assert (portal.one(FACTORS), portal.one(STATE)) == (0, "done")
+
+
 def test_member_who_approves_and_one_who_refuses_at_once_leave_one_end(
     portal: Portal, asked: str
 ) -> None:
