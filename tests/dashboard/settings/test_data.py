@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import LargeBinary, insert
 
 from blueprints.auth import choosing
-from core import activity, throttle
+from core import activity, postman, throttle
 from core.db import db, reading, unit_of_work
 from core.privacy import Privacy, class_of
-from models import Base, UtcDateTime
+from models import Base, Channel, UtcDateTime
 from tests import crawl
 from tests.conftest import Portal
 from tests.dashboard.told import announced
@@ -177,6 +177,20 @@ def test_closed_account_is_signed_out_and_cannot_sign_in(portal: Portal) -> None
     for name in ("alice", "alice@example.net"):
         assert portal.visitor().sign_in(name).status == 422
     assert sorted(announced(portal, "online_account_closed")) == ["alice@example.net"]
+
+
+def test_message_of_closing_sends_nobody_to_the_sign_in_page(portal: Portal) -> None:
+    close(portal.visitor("alice"))
+    with portal.app.app_context():
+        gateways = portal.app.extensions["message_gateways"]
+        postman.send_due(gateways, portal.settings.public_url)
+        [told] = [
+            mail.text
+            for mail in gateways[Channel.EMAIL].list_latest()
+            if "Online account closed" in mail.subject
+        ]
+    assert "call us at once: +1 541-555-0100" in told
+    assert "/activity" not in told
 
 
 def test_nothing_personal_of_the_customer_is_left(portal: Portal) -> None:
