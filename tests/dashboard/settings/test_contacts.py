@@ -94,6 +94,7 @@ def test_phone_number_is_stored_in_e164_and_its_code_goes_by_text(portal: Portal
     asked = ask(alice, "(541) 521-5901", path)
     enter(portal, alice, asked, "+15415215901")
     assert ("+15415215901", True) in on_file(portal)
+    assert "+1 541-521-5901" in alice.get("/settings/contacts").text
     assert portal.one("SELECT channel FROM messages WHERE kind = 'contact_code'") == "text"
 
 
