@@ -29,7 +29,7 @@ def test_events_stand_in_words_with_device_and_address(portal: Portal) -> None:
     visitor.sign_in("alice")
     page = visitor.get("/activity")
     assert "Signed in" in page.text
-    assert "Firefox Windows" in page.text
+    assert "Firefox on Windows" in page.text
     assert "127.0.0.1" in page.text
     assert "Payment of $105.56 received" in page.text
     assert "Account 1001" in page.text
