@@ -139,6 +139,13 @@ def test_weak_password_is_refused_with_its_reason(portal: Portal, weak: str) -> 
     assert weak not in page.response.text.replace('value="alice"', "")
 
 
+def test_hint_says_what_the_isp_requires(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    assert "a long phrase" in alice.get("/settings/password").text
+    portal.execute("UPDATE isp SET requires_mixed_password = true, revision = revision + 1")
+    assert "a long phrase" not in alice.get("/settings/password").text
+
+
 def test_password_is_asked_for_before_it_is_changed(portal: Portal, tick: object) -> None:
     alice = portal.visitor("alice")
     tick(minutes=11)  # type: ignore[operator]
