@@ -312,6 +312,7 @@ def test_letter_speaks_the_accounts_language(asked: Portal) -> None:
     sue = asked.visitor("sue")
     letter = sue.submit(sue.get("/staff/letters"), "/print")
     assert letter.select("html")[0].get("lang") == "es" or letter.tree.get("lang") == "es"
+    assert "Print this page now" in letter.text, "what is for the member stays in theirs"
 
 
 def test_letter_whose_flow_is_over_is_gone(asked: Portal, tick: Any) -> None:
