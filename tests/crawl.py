@@ -166,7 +166,7 @@ _PATHS = {
     "settings.sessions_end_others": "/settings/sessions/end-others",
     "settings.data": "/settings/data",
     "settings.data_post": "/settings/data",
-    "settings.data_file": "/settings/data/everything.json",
+    "settings.data_file": "/settings/data/everything",
     "settings.close": "/settings/close",
     "settings.address": "/settings/address",
     "settings.address_post": "/settings/address",

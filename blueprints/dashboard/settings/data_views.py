@@ -25,7 +25,7 @@ def data_post() -> BaseResponse:
     return go_to(exporting.begin(signed_in(), arrived_key()))
 
 
-@bp.get("/data/everything.json")
+@bp.get("/data/everything")
 @recent_password
 def data_file() -> Response | BaseResponse:
     customer_id = signed_in().customer_id

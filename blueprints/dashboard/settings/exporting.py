@@ -23,7 +23,7 @@ from core.privacy import Privacy, class_of
 from core.sessions import SignedIn
 from models import Base, Customer, DataAccess, Invoice, Line, Membership, Role
 
-FILE = "/settings/data/everything.json"
+FILE = "/settings/data/everything"
 PURPOSE = "export by the customer"
 FETCHED_WITHIN = timedelta(minutes=10)
 OF_EVERYBODY = ("memberships", "payments", "activity", "data_accesses")

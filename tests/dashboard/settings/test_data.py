@@ -26,7 +26,7 @@ CANARY = "canary-of-alice"
 
 def download(visitor: Visitor) -> dict[str, list[dict[str, Any]]]:
     done = visitor.submit(visitor.get("/settings/data"), "/data")
-    assert done.location == "/settings/data/everything.json"
+    assert done.location == "/settings/data/everything"
     file = visitor.get(done.location)
     assert file.response.headers["Content-Disposition"].startswith("attachment")
     tables: dict[str, list[dict[str, Any]]] = json.loads(file.response.text)["tables"]
@@ -154,7 +154,7 @@ def test_download_is_noted_and_announced(portal: Portal) -> None:
 
 def test_file_is_there_for_a_while_and_only_after_the_note(portal: Portal, tick: Tick) -> None:
     alice = portal.visitor("alice")
-    file = "/settings/data/everything.json"
+    file = "/settings/data/everything"
     assert alice.get(file).location == "/settings/data"
     download(alice)
     assert alice.get(file).status == 200
