@@ -663,7 +663,9 @@ def test_two_processes_check_ten_passwords_and_never_lock_out_a_known_device(
             "SELECT subject, count(*), sum(state = 'pending') FROM sign_in_attempts"
             " WHERE state <> 'passed' GROUP BY subject HAVING count(*) > 1"
         ).fetchall()
-    assert all(count <= 10 and not pending for _, count, pending in rows)
+    assert all(count <= 10 for _, count, _pending in rows)
+    # A try whose outcome could not be written, on a busy machine, was refused and stays counted.
+    assert sum(pending for _, _count, pending in rows) <= found.count(503)
     stranger = served.wire()
     stranger.get("/sign-in")
     refused = stranger.post("/sign-in", {"sign_in_id": names[0], "password": PASSWORD})

@@ -531,6 +531,15 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for table in (
+        *("postal_letters", "one_time_codes", "factors", "contact_changes", "search_terms"),
+        *("invitations", "flows", "data_accesses", "staff_members", "recovery_codes"),
+        *("message_choices", "factor_resets", "passkey_challenges"),
+    ):
+        op.drop_table(table)
+
+    # What belongs to a customer has no place in the schema before.
+    op.execute("DELETE FROM contacts WHERE account_id IS NULL")
     with op.batch_alter_table("sessions", schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f("fk_sessions_viewer_id"), type_="foreignkey")
         batch_op.drop_column("viewer_session_id")
@@ -562,10 +571,3 @@ def downgrade() -> None:
         )
         batch_op.drop_column("ended_on")
         batch_op.drop_column("customer_id")
-
-    for table in (
-        *("postal_letters", "one_time_codes", "factors", "contact_changes", "search_terms"),
-        *("invitations", "flows", "data_accesses", "staff_members", "recovery_codes"),
-        *("message_choices", "factor_resets", "passkey_challenges"),
-    ):
-        op.drop_table(table)

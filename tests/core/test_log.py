@@ -72,7 +72,8 @@ def lines(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
 def test_request_leaves_one_line_that_names_the_route_and_not_the_path(
     portal: Portal, lines: Lines
 ) -> None:
-    alice = portal.visitor("alice")
+    alice = portal.visitor()
+    alice.sign_in("alice")
     page = alice.get(portal.path("billing/invoices/"), year="2026", state="open")
     line = lines.requests[-1]
     assert line | {"ms": 0, "request": "", "timestamp": ""} == {

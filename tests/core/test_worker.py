@@ -83,7 +83,8 @@ def test_old_keys_sessions_and_tries_are_cleared_and_young_ones_kept(
     def counts() -> list[int]:
         return [portal.one(f"SELECT count(*) FROM {table}") for table in tables]
 
-    alice = portal.visitor("alice")
+    alice = portal.visitor()
+    alice.sign_in("alice")
     alice.submit(alice.get(portal.path()), "/pay")
     with portal.app.app_context():
         worker.clean_up()

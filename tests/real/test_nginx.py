@@ -51,7 +51,7 @@ def test_customer_pays_over_tls_with_http_2(
     assert answer.headers["strict-transport-security"].startswith("max-age=63072000")
     page.get_by_label("ID or e-mail").fill("payer41" if has_script else "payer42")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/a/**")
     cookies = {cookie["name"]: cookie for cookie in context.cookies()}
     assert cookies
