@@ -47,6 +47,9 @@ _COLUMNS = (
 
 ABOUT_MONEY = ("payment_received", "invoice_issued")
 """Kinds whose sentence names an amount: not for whoever may not see money."""
+OF_ALL = (*ABOUT_MONEY, "line_held", "line_released", "account_opened", "account_closed")
+"""Kinds about an account that everybody who uses it may read. What else happens on it (contacts,
+people, letters) is for its owner and for whomever it is about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +19,6 @@ from gateways.payments.base import StartOrder
 from gateways.payments.sandbox.store import Decision
 from tests import crawl, world
 from tests.conftest import Portal
-from tests.page import Visitor
 from tests.staff.conftest import DATA, Desk, row
 from tests.test_front import KEPT, ask, is_remembered, text, without_values
 
@@ -117,23 +115,6 @@ def sign_in_elsewhere(portal: Portal) -> None:
         portal.visitor(name)
 
 
-def nobody_owns_it(portal: Portal) -> None:
-    portal.execute("UPDATE memberships SET role = 'payer' WHERE role = 'owner'")
-
-
-def invite(portal: Portal) -> str:
-    done = portal.app.test_cli_runner().invoke(args=["customers", "add", "1001"])
-    assert done.exit_code == 0, done.output
-    return urlsplit(done.output.split()[0]).path
-
-
-def register(portal: Portal) -> None:
-    visitor = Visitor(portal.app)
-    page = visitor.get(invite(portal))
-    chosen = {"sign_in_id": "richard", "password": "amber-violin-thursday"}
-    assert visitor.submit(page, "", **chosen).status == 303
-
-
 def load_catalog(portal: Portal) -> None:
     loaded = catalog.read_file(DATA / "catalog.toml")
     plans = [plan | {"name": f"New {plan['name']}"} for plan in loaded.plans]
@@ -186,8 +167,6 @@ ACTS: dict[str, tuple[Act, Act, float]] = {
     "a forgotten payment is booked": (nothing, reconcile_what_was_forgotten, 0),
     "a bill is issued": (nothing, issue_a_bill, 0),
     "they sign in elsewhere": (nothing, sign_in_elsewhere, 0.1),
-    "somebody is invited": (nobody_owns_it, lambda portal: void(invite(portal)), 0),
-    "somebody registers": (nobody_owns_it, register, 0),
     "plans are renamed": (nothing, load_catalog, 0),
     "maintenance is announced": (nothing, announce, 0),
     "what was announced is over": (announce, nothing, 2.5),
@@ -195,10 +174,6 @@ ACTS: dict[str, tuple[Act, Act, float]] = {
     "the account is closed": (nothing, import_again(status="closed"), 0),
     "the account is renamed": (nothing, import_again(name="Somebody Else"), 0),
 }
-
-
-def void(_value: object) -> None:
-    """For what is done, not asked."""
 
 
 @pytest.mark.parametrize("what", ACTS)

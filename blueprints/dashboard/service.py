@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 from blueprints.billing.invoicing import BilledSubscription
 from blueprints.billing.overview import Due, find_due
 from core import clock
-from core.activity import ABOUT_MONEY
+from core.activity import ABOUT_MONEY, OF_ALL
 from core.db import db
 from core.isp import current_isp
 from core.money import Money
@@ -103,7 +103,9 @@ class HomePage(Due):
     activity: list[ActivityRow]
 
 
-def find_home(account_id: int, customer_id: int, *, can_see_money: bool, can_pay: bool) -> HomePage:
+def find_home(
+    account_id: int, customer_id: int, *, can_see_money: bool, can_pay: bool, is_owner: bool
+) -> HomePage:
     """Everything the account's first page shows, in five queries.
 
     Without `can_see_money` there is no activity that names an amount, and the template shows none.
@@ -120,7 +122,9 @@ def find_home(account_id: int, customer_id: int, *, can_see_money: bool, can_pay
         last_payment=last_payment,
         subscriptions=_list_subscriptions(account_id, due.balance.currency),
         line=line,
-        activity=_list_activity(account_id, customer_id, can_see_money=can_see_money),
+        activity=_list_activity(
+            account_id, customer_id, can_see_money=can_see_money, is_owner=is_owner
+        ),
     )
 
 
@@ -258,7 +262,14 @@ _ACTIVITY = Prepared(
     select(Activity.kind, Activity.facts, Activity.happened_at)
     .where(
         or_(
-            Activity.account_id == bindparam("account_id"),
+            and_(
+                Activity.account_id == bindparam("account_id"),
+                or_(
+                    bindparam("is_owner", type_=Boolean),
+                    Activity.customer_id == bindparam("customer_id"),
+                    Activity.kind.in_(sorted(OF_ALL)),
+                ),
+            ),
             and_(Activity.account_id.is_(None), Activity.customer_id == bindparam("customer_id")),
         ),
         or_(bindparam("sees_money", type_=Boolean), Activity.kind.not_in(sorted(ABOUT_MONEY))),
@@ -270,9 +281,17 @@ _ACTIVITY = Prepared(
 )
 
 
-def _list_activity(account_id: int, customer_id: int, *, can_see_money: bool) -> list[ActivityRow]:
-    """The latest of the account and of the customer's own sign-ins, never of other customers."""
-    rows = _ACTIVITY.all(account_id=account_id, customer_id=customer_id, sees_money=can_see_money)
+def _list_activity(
+    account_id: int, customer_id: int, *, can_see_money: bool, is_owner: bool
+) -> list[ActivityRow]:
+    """The latest of the account, as far as it is for more than its owner, and of the customer's own
+    sign-ins, never of other customers."""
+    rows = _ACTIVITY.all(
+        account_id=account_id,
+        customer_id=customer_id,
+        sees_money=can_see_money,
+        is_owner=is_owner,
+    )
     return [ActivityRow(row.kind, _amount(row.facts), row.happened_at) for row in rows]
 
 

@@ -31,6 +31,10 @@ def home() -> Response:
     person = signed_in()
     role = Role(person.account.role) if person.account is not None else Role.TECHNICAL
     page = service.find_home(
-        g.account_id, person.customer_id, can_see_money=role in SEES_MONEY, can_pay=can_pay()
+        g.account_id,
+        person.customer_id,
+        can_see_money=role in SEES_MONEY,
+        can_pay=can_pay(),
+        is_owner=role is Role.OWNER,
     )
     return render("dashboard/home.html", page=page)

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from core import clock
+from core import activity, clock
+from core.db import unit_of_work
 from tests import crawl
 from tests.conftest import Portal
 from tests.dashboard.told import announced, letters
@@ -58,6 +59,18 @@ def test_role_decides_which_events_of_an_account_are_seen(portal: Portal) -> Non
     assert "$" not in theo.text
     mallory = portal.visitor("mallory").get("/activity?kind=money")
     assert "Account 1001" not in mallory.text
+
+
+def test_what_happens_to_contacts_is_read_by_the_owner_alone(portal: Portal) -> None:
+    account_id, alice = portal.world.accounts["alice"], portal.world.customers["alice"]
+    event = activity.Event("contact_added", clock.now(), account_id=account_id, customer_id=alice)
+    with portal.app.app_context():
+        unit_of_work(lambda session: activity.record(session, [event]))
+    portal.app.extensions["remembered"].forget()
+    for who in ("alice", "bob", "vera", "theo"):
+        visitor = portal.visitor(who)
+        for path in (portal.path(), "/activity"):
+            assert ("way to reach you" in visitor.get(path).text) == (who == "alice"), (who, path)
 
 
 def test_removed_membership_hides_the_account_with_the_next_request(portal: Portal) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
 from blueprints.dashboard.activity.errors import EventGone
 from blueprints.dashboard.settings import user_agents
 from core.access import SEES_MONEY
-from core.activity import ABOUT_MONEY
+from core.activity import ABOUT_MONEY, OF_ALL
 from core.db import db
 from core.money import Money
 from models import Account, Activity, Membership, Role
@@ -60,19 +60,25 @@ class ActivityPage:
 
 def list_events(customer_id: int, group: str, page: int) -> ActivityPage:
     """One page of what happened to a customer and to the accounts they may use, newest first: of
-    money only where their role may see it. Three queries."""
+    money only where their role may see it, of contacts and people where they are the owner. Three
+    queries."""
     roles = db.session.execute(
         select(Membership.account_id, Membership.role).where(Membership.customer_id == customer_id)
     ).all()
     seen = [row.account_id for row in roles]
     money = [row.account_id for row in roles if Role(row.role) in SEES_MONEY]
+    owned = [row.account_id for row in roles if row.role == Role.OWNER]
     is_money = Activity.kind.in_(ABOUT_MONEY)
     wanted = and_(
         or_(
             and_(is_money, Activity.account_id.in_(money)),
             and_(
                 ~is_money,
-                or_(Activity.customer_id == customer_id, Activity.account_id.in_(seen)),
+                or_(
+                    Activity.customer_id == customer_id,
+                    Activity.account_id.in_(owned),
+                    and_(Activity.account_id.in_(seen), Activity.kind.in_(OF_ALL)),
+                ),
             ),
         ),
         _in_group(group),
