@@ -576,4 +576,6 @@ def test_no_form_breaks_anything_whatever_is_sent_in_whatever_order(
         ),
     )
     # It did not only knock at closed doors.
-    assert examples < 50 or any(method == "started" for method, _, _ in reached)
+    # Of so many forms few are those that pay: another that was taken is as good.
+    is_taken = any(method == "POST" and status == 303 for method, _, status in reached)
+    assert examples < 50 or is_taken or any(method == "started" for method, _, _ in reached)
