@@ -54,6 +54,14 @@ class FlowInHand:
     expires_at: datetime
 
     @property
+    def of_customer(self) -> int:
+        """Whose it is, of a flow that begins with a right password. Raises LookupError of others,
+        which may be nobody's."""
+        if self.customer_id is None:
+            raise LookupError(f"the flow {self.kind} is nobody's")
+        return self.customer_id
+
+    @property
     def subject(self) -> str:
         """Whom a form key is minted for, and what a code is bound to."""
         return f"flow:{self.flow_id}"

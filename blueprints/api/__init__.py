@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("api", __name__)
 
-from blueprints.api import views  # noqa: E402, F401 - the views need `bp`
+from blueprints.api import views

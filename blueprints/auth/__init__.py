@@ -4,13 +4,13 @@ from flask import Blueprint
 
 bp = Blueprint("auth", __name__)
 
-from blueprints.auth import (  # noqa: E402 - the views need `bp`
-    confirm,  # noqa: F401
-    factor_views,  # noqa: F401
-    find_id_views,  # noqa: F401
-    lost_views,  # noqa: F401
-    recover_views,  # noqa: F401
-    register_views,  # noqa: F401
-    second_step_views,  # noqa: F401
-    views,  # noqa: F401
+from blueprints.auth import (
+    confirm,
+    factor_views,
+    find_id_views,
+    lost_views,
+    recover_views,
+    register_views,
+    second_step_views,
+    views,
 )

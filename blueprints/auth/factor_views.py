@@ -3,6 +3,9 @@ a password."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 from flask import Response, current_app, request, session, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -24,6 +27,7 @@ from blueprints.auth.errors import (
     PasskeyRefused,
 )
 from blueprints.auth.forms import CodeForm, ContactForm, PasskeyForm, SignInForm
+from blueprints.auth.service import SignInRules
 from core import form_guard, kept_forms
 from core.db import db
 from core.htmx import go_to, render
@@ -35,6 +39,17 @@ from core.throttle import TooManyAttempts
 from models import FactorKind
 
 DONE_WORDS = ("added", "removed", "codes")
+
+
+class Confirming(Protocol):
+    """What lets a factor count once its code was typed.
+
+    Raises NothingPending, CodeWrong, TooManyAttempts.
+    """
+
+    def __call__(
+        self, customer_id: int, typed: str, rules: SignInRules, *, session_id: int
+    ) -> None: ...
 
 
 @bp.get("/settings/second-step")
@@ -65,6 +80,30 @@ def _added() -> BaseResponse:
     if recovery_codes.count_left(db.session(), signed_in().customer_id):
         return go_to(url_for("auth.factor_list", done="added"))
     return go_to(url_for("auth.recovery_codes_page", done="added"))
+
+
+def _confirm(
+    confirm: Confirming, page: Callable[[CodeForm, int], Response | BaseResponse]
+) -> Response | BaseResponse:
+    """Let the code that was typed confirm a factor; `page` shows its form again."""
+    form, person = CodeForm(), signed_in()
+    if not form.validate():
+        return page(form, 422)
+    try:
+        confirm(
+            person.customer_id,
+            form.code.data or "",
+            asking.rules(),
+            session_id=person.session_id,
+        )
+    except CodeWrong as refusal:
+        form.code.errors = [refusal.customer_message]
+        return page(form, 422)
+    except NothingPending:
+        return go_to(url_for("auth.factor_list"))
+    except TooManyAttempts as refusal:
+        return asking.wait_page(refusal.retry_after_seconds, request.path)
+    return _added()
 
 
 # An authenticator app -------------------------------------------------------------------------
@@ -101,24 +140,7 @@ def _app_check_page(form: CodeForm, status: int = 200) -> Response | BaseRespons
 @bp.post("/settings/second-step/app/check")
 @recent_password
 def app_check_post() -> Response | BaseResponse:
-    form, person = CodeForm(), signed_in()
-    if not form.validate():
-        return _app_check_page(form, 422)
-    try:
-        totp.confirm(
-            person.customer_id,
-            form.code.data or "",
-            asking.rules(),
-            session_id=person.session_id,
-        )
-    except CodeWrong as refusal:
-        form.code.errors = [refusal.customer_message]
-        return _app_check_page(form, 422)
-    except NothingPending:
-        return go_to(url_for("auth.factor_list"))
-    except TooManyAttempts as refusal:
-        return asking.wait_page(refusal.retry_after_seconds, url_for("auth.app_check"))
-    return _added()
+    return _confirm(totp.confirm, _app_check_page)
 
 
 # Codes by e-mail or text ----------------------------------------------------------------------
@@ -176,24 +198,7 @@ def _message_check_page(form: CodeForm, status: int = 200) -> Response | BaseRes
 @bp.post("/settings/second-step/message/check")
 @recent_password
 def message_check_post() -> Response | BaseResponse:
-    form, person = CodeForm(), signed_in()
-    if not form.validate():
-        return _message_check_page(form, 422)
-    try:
-        message_factors.confirm(
-            person.customer_id,
-            form.code.data or "",
-            asking.rules(),
-            session_id=person.session_id,
-        )
-    except CodeWrong as refusal:
-        form.code.errors = [refusal.customer_message]
-        return _message_check_page(form, 422)
-    except NothingPending:
-        return go_to(url_for("auth.factor_list"))
-    except TooManyAttempts as refusal:
-        return asking.wait_page(refusal.retry_after_seconds, url_for("auth.message_check"))
-    return _added()
+    return _confirm(message_factors.confirm, _message_check_page)
 
 
 @bp.post("/settings/second-step/message/send")

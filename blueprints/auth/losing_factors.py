@@ -102,7 +102,7 @@ def send_code(flow: FlowInHand, way: str, key: ArrivedKey, rules: SignInRules, p
 
     Raises TooManyAttempts.
     """
-    customer_id, channel = _customer_of(flow), _way(way)
+    customer_id, channel = flow.of_customer, _way(way)
 
     def work(session: Session) -> str:
         subject = factors.sending_subject(rules.secret, customer_id)
@@ -132,7 +132,7 @@ def give_code(flow: FlowInHand, way: str, typed: str, rules: SignInRules) -> boo
 
     Raises CodeWrong, TooManyAttempts, SignInRefused when the flow is over.
     """
-    customer_id, channel = _customer_of(flow), _way(way)
+    customer_id, channel = flow.of_customer, _way(way)
 
     def work(session: Session) -> bool | None:
         row = session.execute(
@@ -164,11 +164,6 @@ def give_code(flow: FlowInHand, way: str, typed: str, rules: SignInRules) -> boo
     if is_done is None:
         raise CodeWrong
     return is_done
-
-
-def _customer_of(flow: FlowInHand) -> int:
-    assert flow.customer_id is not None  # noqa: S101 - such a flow begins with a right password
-    return flow.customer_id
 
 
 def _way(typed: str) -> Channel:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from blueprints.auth.errors import CodeRefused
@@ -23,7 +24,7 @@ from core import codes, flows, form_keys, throttle
 from core.db import db, forget_reader, unit_of_work
 from core.flows import FlowInHand
 from core.form_keys import ArrivedKey
-from models import Channel, CodePurpose, FlowKind
+from models import Account, Channel, CodePurpose, Customer, FlowKind
 
 LASTS = timedelta(hours=24)
 """How long a way in stays open: as long as its longest code by e-mail."""
@@ -101,6 +102,29 @@ def advance(
         return paths[work(session, held)]
 
     return form_keys.once(key, guarded, *account_ids)
+
+
+def choose(
+    flow: FlowInHand,
+    key: ArrivedKey,
+    paths: Mapping[str, str],
+    of: type[Account | Customer],
+    public_id: str,
+    column: str,
+) -> str:
+    """Go on with one of the accounts or customers that are proven, which `column` of the flow then
+    names; the path. Another one changes nothing."""
+
+    def work(session: Session, held: FlowInHand) -> str:
+        chosen = session.scalar(
+            select(of.id).where(of.public_id == public_id, of.id.in_(held.facts["whose"]))
+        )
+        if chosen is None:
+            return Step.CHOOSE
+        flows.move(session, held, Step.LAST, **{column: chosen})
+        return Step.LAST
+
+    return advance(flow, key, paths, [Step.CHOOSE], work)
 
 
 def may_send(

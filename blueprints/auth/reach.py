@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from core import clock, outbox, topics
-from core.isp import current_isp
+from core.isp import IspView, current_isp
 from core.outbox import Letter
 from core.topics import Choices, Topic
 from models import Account, Channel, Contact, ContactKind, Customer, Membership, Role
@@ -84,17 +84,20 @@ def _find(session: Session, which: ColumnElement[bool]) -> list[Reach]:
             row.account_id,
             CHANNELS[row.kind],
             row.value,
-            _has_rested(row, today - rest, isp.timezone),
+            codes_from_on(row, isp) <= today,
             row.ended_on is None,
         )
         for row in rows
     ]
 
 
-def _has_rested(row: Any, rested_on: date, timezone: str) -> bool:
-    """Whether a contact is old enough, or was given when its account or customer came."""
-    came_on = row.opened_on or clock.day_of(row.created_at, timezone)
-    return bool(row.since_on <= rested_on or row.since_on <= came_on)
+def codes_from_on(contact: Any, isp: IspView) -> date:
+    """From which day a contact may have codes (bar 17): at once when it was given with its account
+    or customer (columns `opened_on`, `created_at`), otherwise when it has rested."""
+    since_on: date = contact.since_on
+    came_on = contact.opened_on or clock.day_of(contact.created_at, isp.timezone)
+    rest = timedelta(days=isp.contact_rest_days)
+    return since_on if since_on <= came_on else since_on + rest
 
 
 def for_codes(found: Sequence[Reach], channel: Channel) -> list[Reach]:

@@ -262,18 +262,7 @@ def list_proven(flow: FlowInHand) -> list[tuple[str, str, str]]:
 def choose(flow: FlowInHand, key: ArrivedKey, public_id: str) -> str:
     """Go on with one of the customers who are proven; the path. Another one changes nothing."""
 
-    def work(session: Session, held: FlowInHand) -> str:
-        customer_id = session.scalar(
-            select(Customer.id).where(
-                Customer.public_id == public_id, Customer.id.in_(held.facts["whose"])
-            )
-        )
-        if customer_id is None:
-            return Step.CHOOSE
-        flows.move(session, held, Step.LAST, customer_id=customer_id)
-        return Step.LAST
-
-    return proving.advance(flow, key, PATHS, [Step.CHOOSE], work)
+    return proving.choose(flow, key, PATHS, Customer, public_id, "customer_id")
 
 
 # The link -------------------------------------------------------------------------------------

@@ -264,18 +264,7 @@ def list_proven(flow: FlowInHand) -> list[tuple[str, str, str]]:
 def choose(flow: FlowInHand, key: ArrivedKey, public_id: str) -> str:
     """Go on with one of the accounts that are proven; the path. Another one changes nothing."""
 
-    def work(session: Session, held: FlowInHand) -> str:
-        account_id = session.scalar(
-            select(Account.id).where(
-                Account.public_id == public_id, Account.id.in_(held.facts["whose"])
-            )
-        )
-        if account_id is None:
-            return Step.CHOOSE
-        flows.move(session, held, Step.LAST, account_id=account_id)
-        return Step.LAST
-
-    return proving.advance(flow, key, PATHS, [Step.CHOOSE], work)
+    return proving.choose(flow, key, PATHS, Account, public_id, "account_id")
 
 
 # ID and password ------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class Choice:
 
 
 def find_choice(flow: FlowInHand) -> Choice:
-    customer_id, is_staff = _customer_of(flow), bool(flow.facts["is_staff"])
+    customer_id, is_staff = flow.of_customer, bool(flow.facts["is_staff"])
     held = factors.list_held(db.session(), customer_id, for_staff=is_staff)
     ways = dict.fromkeys(factor.kind.value for factor in held)
     if recovery_codes.count_left(db.session(), customer_id):
@@ -70,18 +70,13 @@ def find_choice(flow: FlowInHand) -> Choice:
     return Choice(tuple(ways), is_staff, may_trust)
 
 
-def _customer_of(flow: FlowInHand) -> int:
-    assert flow.customer_id is not None  # noqa: S101 - such a flow begins with a right password
-    return flow.customer_id
-
-
 # Codes by message -----------------------------------------------------------------------------
 
 
 def send_code(flow: FlowInHand, way: str, key: ArrivedKey, rules: SignInRules, path: str) -> str:
     """Send a code by `way`, e-mail or text; the same form twice sends one. Returns `path`, where it
     is typed. Raises FactorNotFound, TooManyAttempts."""
-    customer_id = _customer_of(flow)
+    customer_id = flow.of_customer
 
     def work(session: Session) -> str:
         held = factors.list_held(session, customer_id, for_staff=flow.facts["is_staff"])
@@ -159,7 +154,7 @@ def finish(flow: FlowInHand, typed: Typed, browser: Browser, rules: SignInRules)
 
     Raises CodeWrong, PasskeyRefused, TooManyAttempts, and SignInRefused when the flow is over.
     """
-    customer_id = _customer_of(flow)
+    customer_id = flow.of_customer
     fingerprint = _fingerprint(flow, typed, rules.secret)
     use = _trial(flow, typed, rules.secret)
 
@@ -216,7 +211,7 @@ def _try(session: Session, customer_id: int, typed: Typed, use: Use, secret: byt
 
 def _trial(flow: FlowInHand, typed: Typed, secret: bytes) -> Use:
     """What tries `typed`. All that takes time is done here, before a unit of work begins."""
-    customer_id, is_staff = _customer_of(flow), bool(flow.facts["is_staff"])
+    customer_id, is_staff = flow.of_customer, bool(flow.facts["is_staff"])
     if typed.way == FactorKind.PASSKEY:
         return _passkey_trial(flow, typed, customer_id, is_staff=is_staff)
     if typed.way == FactorKind.TOTP:
@@ -253,7 +248,7 @@ def _passkey_trial(flow: FlowInHand, typed: Typed, customer_id: int, *, is_staff
 
 
 def _use_code(session: Session, flow: FlowInHand, typed: Typed, secret: bytes) -> int | None:
-    held = factors.list_held(session, _customer_of(flow), for_staff=flow.facts["is_staff"])
+    held = factors.list_held(session, flow.of_customer, for_staff=flow.facts["is_staff"])
     matching = [factor.factor_id for factor in held if factor.kind == typed.way]
     if not matching:
         return None
@@ -316,7 +311,7 @@ def enrol_app(flow: FlowInHand, typed: str, browser: Browser, rules: SignInRules
     if flow.step == Step.PASSED:
         return finish(flow, given, browser, rules)
     _check_step(flow, Step.ENROL)
-    totp.confirm(_customer_of(flow), typed, rules)
+    totp.confirm(flow.of_customer, typed, rules)
     return _enter_enrolled(flow, given, browser, rules)
 
 
@@ -328,7 +323,7 @@ def enrol_passkey(
     if flow.step == Step.PASSED:
         return finish(flow, given, browser, rules)
     _check_step(flow, Step.ENROL)
-    passkeys.add(_customer_of(flow), name, answer, is_staff=flow.facts["is_staff"])
+    passkeys.add(flow.of_customer, name, answer, is_staff=flow.facts["is_staff"])
     return _enter_enrolled(flow, given, browser, rules)
 
 

@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("billing", __name__)
 
-from blueprints.billing import views  # noqa: E402, F401 - the views need `bp`
+from blueprints.billing import views

@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("dashboard", __name__)
 
-from blueprints.dashboard import views  # noqa: E402, F401 - the views need `bp`
+from blueprints.dashboard import views

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import groupby
 from typing import Any
 
 from flask_babel import gettext as _
@@ -112,7 +113,7 @@ def find_home(
     """
     due = find_due(account_id)
     account, last_payment = _account_and_last_payment(account_id, due.balance.currency)
-    line = _find_line(account_id, account.status)
+    line = next(iter(list_lines(account_id, account.status)), None)
     return HomePage(
         **due.as_fields(),
         account=account,
@@ -185,18 +186,21 @@ _LINE = Prepared(
 )
 
 
-def _find_line(account_id: int, account_status: str) -> LineView | None:
-    """The account's line with the reasons it is held; of several the one that still runs."""
-    rows = _LINE.all(account_id=account_id)
-    if not rows:
-        return None
-    first = rows[0]
-    reasons = [row.reason for row in rows if row.id == first.id and row.reason is not None]
-    if first.is_closed or account_status == AccountStatus.CLOSED:
-        state, reasons = "closed", []
-    else:
-        state = "held" if reasons else "active"
-    return LineView(first.username, state, reasons, first.down_kbps or 0, first.up_kbps or 0)
+def list_lines(account_id: int, account_status: str) -> list[LineView]:
+    """The account's lines with the reasons they are held, those that still run first."""
+    found = []
+    for _line_id, of_line in groupby(_LINE.all(account_id=account_id), key=lambda row: row.id):
+        rows = list(of_line)
+        first = rows[0]
+        reasons = [row.reason for row in rows if row.reason is not None]
+        if first.is_closed or account_status == AccountStatus.CLOSED:
+            state, reasons = "closed", []
+        else:
+            state = "held" if reasons else "active"
+        found.append(
+            LineView(first.username, state, reasons, first.down_kbps or 0, first.up_kbps or 0)
+        )
+    return found
 
 
 _SUBSCRIPTIONS = Prepared(

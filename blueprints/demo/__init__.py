@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("demo", __name__)
 
-from blueprints.demo import views  # noqa: E402, F401 - the views need `bp`
+from blueprints.demo import views

@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 
-from blueprints.staff import views  # noqa: E402, F401 - the views need `bp`
+from blueprints.staff import views

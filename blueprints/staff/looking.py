@@ -20,6 +20,7 @@ from blueprints.billing.overview import (
     list_latest_invoices,
     list_some_payments,
 )
+from blueprints.dashboard.service import LineView, list_lines
 from blueprints.dashboard.settings import user_agents
 from blueprints.staff.finding import place_of
 from blueprints.staff.roles import SIGHT, Sight, masked_email, masked_phone
@@ -32,15 +33,12 @@ from core.money import Money
 from core.phones import format_phone
 from models import (
     Account,
-    AccountStatus,
     Activity,
     Contact,
     ContactKind,
     Customer,
     Device,
     Factor,
-    Line,
-    LineHold,
     Membership,
     PostalLetter,
     SignInSession,
@@ -59,15 +57,6 @@ class ContactView:
     kind: str
     shown: str
     since_on: date
-
-
-@dataclass(frozen=True, slots=True)
-class LineView:
-    username: str
-    state: str
-    hold_reasons: list[str]
-    down_kbps: int
-    up_kbps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +174,7 @@ def look_at_account(public_id: str, role: StaffRole, reader: Reader) -> AccountP
         find_due(account_id) if sight.balance else None,
         list_latest_invoices(account_id) if sight.bills else [],
         list_some_payments(account_id, BILLS_SHOWN) if sight.bills else [],
-        _lines(session, account_id, account.status) if sight.line else [],
+        list_lines(account_id, account.status) if sight.line else [],
         _people(session, account_id) if sight.people else [],
         _events(session, Activity.account_id == account_id, sight) if sight.people else [],
         account.letter_asked_at if sight.people else None,
@@ -243,30 +232,6 @@ def _shown(row: Any, sight: Sight) -> ContactView:
     elif row.kind == ContactKind.PHONE:
         shown = format_phone(row.value) if sight.contacts else masked_phone(row.value)
     return ContactView(row.kind, shown, row.since_on)
-
-
-def _lines(session: Session, account_id: int, account_status: str) -> list[LineView]:
-    rows = session.execute(
-        select(
-            Line.id, Line.username, Line.is_closed, Line.down_kbps, Line.up_kbps, LineHold.reason
-        )
-        .outerjoin(LineHold, and_(LineHold.line_id == Line.id, LineHold.released_at.is_(None)))
-        .where(Line.account_id == account_id)
-        .order_by(Line.is_closed, Line.id, LineHold.reason)
-    ).all()
-    reasons: dict[int, list[str]] = {}
-    for row in rows:
-        reasons.setdefault(row.id, []).extend([row.reason] if row.reason else [])
-    found: dict[int, LineView] = {}
-    for row in rows:
-        is_closed = row.is_closed or account_status == AccountStatus.CLOSED
-        state = "closed" if is_closed else "held" if reasons[row.id] else "active"
-        held_for = [] if is_closed else reasons[row.id]
-        found.setdefault(
-            row.id,
-            LineView(row.username, state, held_for, row.down_kbps or 0, row.up_kbps or 0),
-        )
-    return list(found.values())
 
 
 _HAS_FACTOR = (

@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("support", __name__)
 
-from blueprints.support import views  # noqa: E402, F401 - the views need `bp`
+from blueprints.support import views

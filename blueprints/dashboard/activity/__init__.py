@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("activity", __name__, url_prefix="/activity")
 
-from blueprints.dashboard.activity import views  # noqa: E402, F401 - the views need `bp`
+from blueprints.dashboard.activity import views

@@ -4,7 +4,7 @@ from flask import Blueprint
 
 bp = Blueprint("people", __name__)
 
-from blueprints.dashboard.people import (  # noqa: E402 - the views need `bp`
-    invitation_views,  # noqa: F401
-    views,  # noqa: F401
+from blueprints.dashboard.people import (
+    invitation_views,
+    views,
 )

@@ -4,9 +4,9 @@ from flask import Blueprint
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
 
-from blueprints.dashboard.settings import (  # noqa: E402 - the views need `bp`
-    contact_views,  # noqa: F401
-    data_views,  # noqa: F401
-    device_views,  # noqa: F401
-    views,  # noqa: F401
+from blueprints.dashboard.settings import (
+    contact_views,
+    data_views,
+    device_views,
+    views,
 )

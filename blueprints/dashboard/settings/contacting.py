@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -170,13 +171,10 @@ def list_books(customer_id: int, secret: bytes) -> list[Book]:
     ).all()
     isp = current_isp()
     today = clock.today(isp.timezone)
-    rest = timedelta(days=isp.contact_rest_days)
 
-    def codes_from_on(row: object) -> date | None:
-        came_on = row.opened_on or clock.day_of(row.created_at, isp.timezone)  # type: ignore[attr-defined]
-        rested_on: date = row.since_on + rest  # type: ignore[attr-defined]
-        is_first = row.since_on <= came_on  # type: ignore[attr-defined]
-        return None if is_first or rested_on <= today else rested_on
+    def codes_from_on(row: Any) -> date | None:
+        rested_on = reach.codes_from_on(row, isp)
+        return None if rested_on <= today else rested_on
 
     return [
         Book(

@@ -1,6 +1,6 @@
 """The pages of staff, one module for each screen."""
 
-from blueprints.staff.views import (  # noqa: F401 - they register their routes
+from blueprints.staff.views import (
     account,
     call,
     join,
