@@ -11,7 +11,8 @@ from markupsafe import escape
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.auth import choosing, passkeys, service
-from blueprints.auth.forms import SignInForm
+from blueprints.auth.errors import PasswordWeak, SignInIdTaken
+from blueprints.auth.forms import SignInForm, WelcomeForm
 from blueprints.auth.service import Browser, Opened, SignInRules
 from core import flows, passwords
 from core.htmx import go_to, render
@@ -107,6 +108,23 @@ def begin_flow(kind: FlowKind, token: str, lasts: timedelta, path: str) -> BaseR
     is_https = current_app.config["PORTAL"].is_https
     flows.set_cookie(response, kind, token, lasts, is_https=is_https)
     return response
+
+
+class RefusalsAt:
+    """Within the block, what is refused of a chosen ID or password is put at its field."""
+
+    def __init__(self, form: WelcomeForm) -> None:
+        self._form = form
+
+    def __enter__(self) -> None:
+        """Nothing is to be done beforehand."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if isinstance(error, SignInIdTaken):
+            self._form.sign_in_id.errors = [error.customer_message]
+        elif isinstance(error, PasswordWeak):
+            self._form.password.errors = [error.customer_message]
+        return isinstance(error, SignInIdTaken | PasswordWeak)
 
 
 def say(text: str) -> Response:

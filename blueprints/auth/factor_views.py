@@ -62,7 +62,9 @@ def factor_list() -> Response:
         None,
         held=[(factor, factors.word(factor.kind)) for factor in held],
         codes_left=recovery_codes.count_left(db.session(), person.customer_id),
-        can_have_message=bool(message_factors.list_contacts(person.customer_id)),
+        # For staff a message is no second step.
+        can_have_message=not factors.is_staff(db.session(), person.customer_id)
+        and bool(message_factors.list_contacts(person.customer_id)),
         has_passkeys=passkeys.are_possible(),
         has_app=any(factor.kind is FactorKind.TOTP for factor in held),
         is_required=current_isp().requires_second_factor,

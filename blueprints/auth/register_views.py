@@ -7,7 +7,7 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.auth import asking, bp, choosing, flow_pages, registering
-from blueprints.auth.errors import AlreadyRegistered, PasswordWeak, SignInIdTaken
+from blueprints.auth.errors import AlreadyRegistered
 from blueprints.auth.forms import WelcomeForm, WhichForm, WhoForm
 from blueprints.auth.proving import Step
 from blueprints.auth.service import Opened
@@ -111,7 +111,7 @@ def _finish(form: WelcomeForm) -> Opened | None:
     """The session of the new customer; otherwise the form says why not, or the flow is over."""
     if not form.validate():
         return None
-    try:
+    with asking.RefusalsAt(form):
         return registering.finish(
             flows.in_hand(),
             form.sign_in_id.data or "",
@@ -119,10 +119,6 @@ def _finish(form: WelcomeForm) -> Opened | None:
             asking.browser(),
             asking.rules(),
         )
-    except SignInIdTaken as refusal:
-        form.sign_in_id.errors = [refusal.customer_message]
-    except PasswordWeak as refusal:
-        form.password.errors = [refusal.customer_message]
     return None
 
 

@@ -16,7 +16,7 @@ from blueprints.auth.asking import (
     sign_in_page,
     wait_page,
 )
-from blueprints.auth.errors import LinkDead, PasswordWeak, SignInIdTaken, SignInRefused
+from blueprints.auth.errors import LinkDead, SignInRefused
 from blueprints.auth.forms import SignInForm, WelcomeForm
 from core import constant_pages, htmx
 from core.htmx import go_to, render
@@ -109,12 +109,8 @@ def welcome_post(token: str) -> Response | BaseResponse:
 
 def _register(form: WelcomeForm, token: str) -> bool:
     """Whether the customer was made; if not, the form says why."""
-    try:
+    with asking.RefusalsAt(form):
         service.register(token, form.sign_in_id.data or "", form.password.data or "", rules())
-    except SignInIdTaken as refusal:
-        form.sign_in_id.errors = [refusal.customer_message]
-    except PasswordWeak as refusal:
-        form.password.errors = [refusal.customer_message]
     return not form.errors
 
 

@@ -32,7 +32,7 @@ from tests.world import PASSWORD, STAFF
 
 CHOSEN = {"sign_in_id": "richard", "password": "amber-violin-thursday"}
 FILLED = {
-    "new_password": CHOSEN["password"],
+    "password": CHOSEN["password"],
     "value": "new@example.org",
     "address": "2 Oak St",
     "invitee": "guest@example.org",

@@ -110,6 +110,13 @@ def _join(session: Session, row: Any, customer_id: int) -> str:
     return f"/a/{public_id}/"
 
 
+def words_of(token: str, name: str, sign_in_id: str) -> list[str]:
+    """What is guessed first of the password of whoever was invited. Raises InvitationDead."""
+    value = _find(db.session(), token).value
+    isp = current_isp()
+    return [isp.name, isp.id_name, name, sign_in_id, value, *value.split("@")]
+
+
 def register(token: str, name: str, sign_in_id: str, password: str, rules: SignInRules) -> None:
     """Make the customer who was invited. Posted twice with the same ID and password, the second
     time finds it done. Raises InvitationDead, SignInIdTaken, PasswordWeak, TooBusy."""
@@ -122,9 +129,7 @@ def register(token: str, name: str, sign_in_id: str, password: str, rules: SignI
 
 def _register(token: str, name: str, sign_in_id: str, password: str, rules: SignInRules) -> None:
     row = _find(db.session(), token)
-    isp = current_isp()
-    context = [isp.name, isp.id_name, name, sign_in_id, row.value, *row.value.split("@")]
-    choosing.check_password(password, context)
+    choosing.check_password(password, words_of(token, name, sign_in_id))
     password_hash = passwords.hash_password(rules.lock_folder, password)
 
     def work(session: Session) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Response, g, url_for
+from flask import Response, g, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.auth import asking
-from blueprints.auth.errors import PasswordWeak, SignInIdTaken
 from blueprints.dashboard.people import accepting, bp
 from blueprints.dashboard.people.errors import AlreadyShares, InvitationDead
 from blueprints.dashboard.people.forms import InvitedForm
@@ -40,7 +39,7 @@ def invitation_post(token: str) -> Response | BaseResponse:
 
 def _register(form: InvitedForm, token: str) -> bool:
     """Whether the customer was made; if not, the form says why."""
-    try:
+    with asking.RefusalsAt(form):
         accepting.register(
             token,
             form.name.data or "",
@@ -48,11 +47,17 @@ def _register(form: InvitedForm, token: str) -> bool:
             form.password.data or "",
             asking.rules(),
         )
-    except SignInIdTaken as refusal:
-        form.sign_in_id.errors = [refusal.customer_message]
-    except PasswordWeak as refusal:
-        form.password.errors = [refusal.customer_message]
     return not form.errors
+
+
+@bp.post("/invitation/<token>/strength")
+def invitation_strength(token: str) -> Response:
+    """What there is to say of the password that is being typed."""
+    typed = [request.form.get(name, "") for name in ("name", "sign_in_id")]
+    try:
+        return asking.strength(accepting.words_of(token, *typed))
+    except InvitationDead:
+        return asking.say("")
 
 
 @bp.post("/invitation/<token>/accept")
@@ -67,7 +72,15 @@ def invitation_accept(token: str) -> Response | BaseResponse:
 
 def _page(form: InvitedForm, token: str, status: int = 200) -> Response:
     opened = accepting.open_invitation(token)
-    page = render("people/invitation.html", None, status, form=form, opened=opened, token=token)
+    page = render(
+        "people/invitation.html",
+        None,
+        status,
+        form=form,
+        opened=opened,
+        token=token,
+        strength_path=url_for("people.invitation_strength", token=token),
+    )
     return page if g.get("is_personal") else asking.set_pre_cookie(page)
 
 

@@ -45,7 +45,7 @@ class TimeZoneForm(PortalForm):
 
 
 class PasswordForm(PortalForm):
-    new_password = PasswordField(
+    password = PasswordField(
         _l("New password"),
         validators=[DataRequired(_l("Choose a password.")), Length(max=1024)],
     )

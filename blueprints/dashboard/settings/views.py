@@ -7,7 +7,7 @@ from flask import Response, request
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.auth import asking, reach
+from blueprints.auth import asking, judging, reach
 from blueprints.auth.errors import PasswordWeak
 from blueprints.dashboard.settings import bp, service, zones
 from blueprints.dashboard.settings.errors import SecurityOff
@@ -179,12 +179,25 @@ def password_post() -> Response | BaseResponse:
         return _password_page(form, 422)
     person, key = signed_in(), arrived_key()
     try:
-        path = service.change_password(person, form.new_password.data or "", key, asking.rules())
+        path = service.change_password(person, form.password.data or "", key, asking.rules())
     except PasswordWeak as refusal:
-        form.new_password.errors = [refusal.customer_message]
+        form.password.errors = [refusal.customer_message]
         return _password_page(form, 422)
     return go_to(path)
 
 
 def _password_page(form: PasswordForm, status: int = 200) -> Response:
-    return render("settings/password.html", None, status, form=form, person=signed_in())
+    return render(
+        "settings/password.html",
+        None,
+        status,
+        form=form,
+        person=signed_in(),
+        strength_path="/settings/password/strength",
+    )
+
+
+@bp.post("/password/strength")
+def password_strength() -> Response:
+    """What there is to say of the password that is being typed."""
+    return asking.strength(judging.words_of_customer(signed_in().customer_id))

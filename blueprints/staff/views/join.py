@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
+from blueprints.auth import asking, judging
 from blueprints.auth.asking import rules, set_pre_cookie
-from blueprints.auth.errors import LinkDead, PasswordWeak, SignInIdTaken
+from blueprints.auth.errors import LinkDead
 from blueprints.auth.forms import WelcomeForm
 from blueprints.staff import bp, members
 from core.htmx import go_to, render
@@ -33,13 +34,20 @@ def join_post(token: str) -> Response | BaseResponse:
 
 def _join(form: WelcomeForm, token: str) -> bool:
     """Whether the member may sign in now; if not, the form says why."""
-    try:
+    with asking.RefusalsAt(form):
         members.join(token, form.sign_in_id.data or "", form.password.data or "", rules())
-    except SignInIdTaken as refusal:
-        form.sign_in_id.errors = [refusal.customer_message]
-    except PasswordWeak as refusal:
-        form.password.errors = [refusal.customer_message]
     return not form.errors
+
+
+@bp.post("/join/<token>/strength")
+def join_strength(token: str) -> Response:
+    """What there is to say of the password that is being typed."""
+    try:
+        invited = members.find_invited(token)
+    except LinkDead:
+        return asking.say("")
+    words = judging.words_of_customer(invited.customer_id)
+    return asking.strength([*words, request.form.get("sign_in_id", "")])
 
 
 def _page(form: WelcomeForm, token: str, status: int = 200) -> Response:
@@ -51,6 +59,6 @@ def _page(form: WelcomeForm, token: str, status: int = 200) -> Response:
         form=form,
         name=invited.name,
         token=token,
-        strength_path=None,
+        strength_path=url_for("staff.join_strength", token=token),
     )
     return set_pre_cookie(page)

@@ -9,7 +9,7 @@ import pytest
 from core import clock
 from tests.conftest import Portal
 from tests.dashboard.told import announced, events
-from tests.page import Visitor
+from tests.page import FRAGMENT, Visitor
 from tests.world import PASSWORD
 
 NEW = "amber-violin-thursday-9"
@@ -87,7 +87,7 @@ def test_zone_that_there_is_not_is_refused(portal: Portal, zone: str) -> None:
 
 
 def change(visitor: Visitor, to: str = NEW) -> None:
-    done = visitor.submit(visitor.get("/settings/password"), "/password", new_password=to)
+    done = visitor.submit(visitor.get("/settings/password"), "/password", password=to)
     assert done.location == "/settings/?done=password"
 
 
@@ -133,9 +133,9 @@ def test_new_password_ends_recoveries_and_links(portal: Portal) -> None:
 @pytest.mark.parametrize("weak", ["short", "password123", "alice@example.net", "pinecrest-1001"])
 def test_weak_password_is_refused_with_its_reason(portal: Portal, weak: str) -> None:
     alice = portal.visitor("alice")
-    page = alice.submit(alice.get("/settings/password"), "/password", new_password=weak)
+    page = alice.submit(alice.get("/settings/password"), "/password", password=weak)
     assert page.status == 422
-    assert page.select("#new_password-error")
+    assert page.select("#password-error")
     assert weak not in page.response.text.replace('value="alice"', "")
 
 
@@ -160,7 +160,18 @@ def test_form_sent_twice_counts_once(portal: Portal) -> None:
     alice = portal.visitor("alice")
     page = alice.get("/settings/password")
     for _ in range(2):
-        done = alice.submit(page, "/password", new_password=NEW)
+        done = alice.submit(page, "/password", password=NEW)
         assert done.location == "/settings/?done=password"
     assert events(portal) == ["password_changed"]
     assert len(announced(portal, "password_changed")) == 1
+
+
+def test_line_beneath_the_field_judges_what_is_being_typed(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    _action, values = alice.get("/settings/password").form("/password")
+    for typed, says in (("alice-alice-alice", "Leave out your name"), (NEW, "hard to guess")):
+        line = alice.post(
+            "/settings/password/strength", values | {"password": typed}, headers=FRAGMENT
+        )
+        assert says in line.text
+        assert len(line.response.data) < 300
