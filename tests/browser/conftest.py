@@ -19,11 +19,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
@@ -108,18 +109,16 @@ class Town:
             return value
 
 
-@pytest.fixture(scope="package")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    data = tmp_path_factory.mktemp("browser")
-    port = free_ports()
-    bank = f"http://localhost:{port + 1}"
-    with thin_line(None, 0) as line, (data / "served.log").open("w") as log:
-        entrance = line.listen(port)
-        more = {
-            "LASTMILE_DEMO": "1",
-            "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8",
-            "LASTMILE_PUBLIC_URL": f"http://127.0.0.1:{entrance}",
-        }
+@contextmanager
+def running_town(data: Path, port: int, public_url: str) -> Iterator[None]:
+    """The town of the tests, served at `port` under `public_url` until the end of the block."""
+    more = {
+        "LASTMILE_DEMO": "1",
+        "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8",
+        "LASTMILE_PUBLIC_URL": public_url,
+    }
+    path = data / "served.log"
+    with path.open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.browser.town"],
             cwd=ROOT,
@@ -128,13 +127,24 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
             stderr=log,
         )
         try:
-            for address in (f"http://127.0.0.1:{port}/health", f"{bank}/health"):
-                _wait_for(address, process, data / "served.log")
+            _wait_for(f"http://{urlsplit(public_url).hostname}:{port}/health", path, process)
+            yield
+        finally:
+            processes.end(process)
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    data = tmp_path_factory.mktemp("browser")
+    port = free_ports()
+    bank = f"http://localhost:{port + 1}"
+    with thin_line(None, 0) as line:
+        entrance = line.listen(port)
+        with running_town(data, port, f"http://127.0.0.1:{entrance}"):
+            _wait_for(f"{bank}/health", data / "served.log")
             facts = json.loads((data / "town.json").read_text())
             shared = SandboxSecrets.read_or_create(data / "sandbox-secret")
             yield Town(entrance, port + 1, line, data, bank=SandboxControl(bank, shared), **facts)
-        finally:
-            processes.end(process)
 
 
 @pytest.fixture
@@ -146,10 +156,10 @@ def thin(served: Town) -> Iterator[ThinLine]:
     served.line.lose = None
 
 
-def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(address: str, log: Path, process: subprocess.Popen[bytes] | None = None) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
+        assert process is None or process.poll() is None, log.read_text()
         try:
             with urllib.request.urlopen(address, timeout=5):
                 return

@@ -7,8 +7,6 @@ numbers.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,9 +17,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
-from core.settings import ROOT
-from tests.browser.conftest import PATIENCE_MS, PHONE, _wait_for
-from tests.test_serve import environment, free_ports
+from tests.browser.conftest import PATIENCE_MS, PHONE, running_town
+from tests.test_serve import free_ports
 from tests.thin_line import thin_line
 from tests.world import PASSWORD
 
@@ -63,26 +60,11 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     data, port = tmp_path_factory.mktemp("passkeys"), free_ports()
-    with thin_line(None, 0) as line, (data / "served.log").open("w") as log:
+    with thin_line(None, 0) as line:
         entrance, other = line.listen(port), line.listen(port)
-        more = {
-            "LASTMILE_DEMO": "1",
-            "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8",
-            "LASTMILE_PUBLIC_URL": f"http://localhost:{entrance}",
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.browser.town"],
-            cwd=ROOT,
-            env=environment(data, port, **more),
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            _wait_for(f"http://localhost:{port}/health", process, data / "served.log")
+        # A passkey is for a host with a name.
+        with running_town(data, port, f"http://localhost:{entrance}"):
             yield House(f"http://localhost:{entrance}", f"http://localhost:{other}")
-        finally:
-            process.terminate()
-            process.wait(20)
 
 
 @dataclass
