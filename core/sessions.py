@@ -558,20 +558,28 @@ def end_all_of(session: Session, customer_id: int, *, but: int | None = None) ->
 
 
 def renew(session: Session, session_id: int, *, has_password: bool) -> str:
-    """Give a session another id and another secret within the running unit of work; the old id is
-    dead (bar 26). Returns the cookie's token; with `has_password` it counts as just signed in."""
+    """Let a session go on as another row, with another id and secret, within the running unit of
+    work; the old id is dead (bar 26). Returns the cookie's token; with `has_password` it counts as
+    just signed in.
+
+    A form that waits stays with the old row too: when the answer is lost, the sign-in that then
+    comes with the old cookie finds it (core/kept_forms.py).
+    """
     token = ids.secret_token()
-    changed: dict[str, Any] = {
-        "token_hash": ids.hash_token(token),
-        "csrf_secret": secrets.token_bytes(16),
+    old = session.get_one(SignInSession, session_id)
+    if old.ended_at is not None:
+        return token  # ended meanwhile: it opens nothing
+    goes_on = {
+        column.key: getattr(old, column.key)
+        for column in SignInSession.__mapper__.column_attrs
+        if column.key != "id"
     }
+    goes_on |= {"token_hash": ids.hash_token(token), "csrf_secret": secrets.token_bytes(16)}
     if has_password:
-        changed["password_at"] = clock.now()
-    session.execute(
-        update(SignInSession)
-        .where(SignInSession.id == session_id, SignInSession.ended_at.is_(None))
-        .values(changed)
-    )
+        goes_on["password_at"] = clock.now()
+    session.add(SignInSession(**goes_on))
+    old.ended_at = clock.now()
+    session.flush()
     return token
 
 

@@ -181,3 +181,21 @@ def test_passwords_of_expired_visitors_are_never_kept(portal: Portal, tick: Tick
     tick(hours=2)
     visitor.sign_in("alice", PASSWORD + "!")
     assert portal.one("SELECT count(*) FROM sessions WHERE kept_form IS NOT NULL") == 0
+
+
+def test_form_waits_also_when_the_answer_to_the_password_is_lost(
+    portal: Portal, tick: Tick
+) -> None:
+    path = "/settings/contacts/add/email"
+    alice = portal.visitor("alice")
+    page = alice.get(path)
+    tick(minutes=11)
+    confirm = alice.get(alice.submit(page, path, value="new@example.org").location)
+    before = alice.cookies()["session"]
+    assert alice.submit(confirm, "/confirm", password=PASSWORD).location == path
+    assert alice.cookies()["session"] != before
+    alice.client.set_cookie("session", before, domain="127.0.0.1")  # it never arrived
+    assert alice.get("/settings/").location.startswith("/sign-in")
+    signed_in = alice.sign_in("alice")
+    assert signed_in.location == path
+    assert alice.get(path).form(path)[1]["value"] == "new@example.org"
