@@ -47,6 +47,7 @@ from core.db import check_engine, configure, db, forget_reader
 from core.isp import NotSetUp, current_isp, is_pinned
 from core.observed import Observed
 from core.passwords import check_cost
+from core.policy import check_policy
 from core.sessions import (
     PortalSession,
     RowSessions,
@@ -144,7 +145,7 @@ def create_app(settings: Settings | None = None, *, has_commands: bool = True) -
     _register(app)
     if has_commands:
         _add_commands(app)
-    access.check_policy(app)
+    check_policy(app)
     access.install(app, settings, build)
     error_pages.install(app)
     return app

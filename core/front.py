@@ -19,10 +19,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.sansio.utils import host_is_trusted
 
 from core import cache, clock, form_guard, isp, maintenance, words
-from core.access import POLICY
 from core.compression import encoding_for
 from core.db import connect_once
 from core.isp import NotSetUp, current_isp
+from core.policy import POLICY
 from core.remembered import Memory, Parts, Remembered, compress_around, split_around
 from core.sessions import RowSessions
 from core.settings import Settings

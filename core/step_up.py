@@ -11,7 +11,8 @@ from flask import current_app, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from core import htmx, kept_forms
-from core.access import SAFE_METHODS, ViewersOnlyRead
+from core.access import ViewersOnlyRead
+from core.policy import SAFE_METHODS
 from core.sessions import signed_in
 
 P = ParamSpec("P")

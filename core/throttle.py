@@ -138,12 +138,8 @@ def begin(
             recent += len(_recent(_in_a_row(session, twin), now))
         if not is_known_device:
             _check_network(session, subject, network, most_subjects, now)
-        attempt = SignInAttempt(
-            subject=subject, network=network, state=AttemptState.PENDING.value, tried_at=now
-        )
-        session.add(attempt)
-        session.flush()
-        return Attempt(attempt.id, may_be_checked=recent < PER_SUBJECT)
+        added = _add(session, subject, network, now)
+        return Attempt(added.attempt_id, may_be_checked=recent < PER_SUBJECT)
 
     queues = [subject] if is_known_device else [subject, network.encode()]
     if twin is not None:
@@ -169,12 +165,7 @@ def begin_within(
         _check_windows(session, subject, windows, now)
         if address:
             _check_network(session, subject, network, most_subjects, now)
-        attempt = SignInAttempt(
-            subject=subject, network=network, state=AttemptState.PENDING.value, tried_at=now
-        )
-        session.add(attempt)
-        session.flush()
-        return Attempt(attempt.id)
+        return _add(session, subject, network, now)
 
     queues = [subject, network.encode()] if address else [subject]
     with noted(network):
@@ -188,8 +179,12 @@ def count_within(session: Session, subject: bytes, windows: Windows) -> Attempt:
     if session.connection().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_number_of(subject))))
     _check_windows(session, subject, windows, now)
+    return _add(session, subject, "", now)
+
+
+def _add(session: Session, subject: bytes, network: str, now: datetime) -> Attempt:
     attempt = SignInAttempt(
-        subject=subject, network="", state=AttemptState.PENDING.value, tried_at=now
+        subject=subject, network=network, state=AttemptState.PENDING.value, tried_at=now
     )
     session.add(attempt)
     session.flush()

@@ -16,9 +16,9 @@ from werkzeug.test import TestResponse
 from app import create_app
 from blueprints.dashboard.activity.service import stamp_of
 from core import activity, clock, flows, row_names, sessions
-from core.access import FIRST_PAGES, SAFE_METHODS
 from core.db import db, reading, unit_of_work
 from core.ids import hash_token
+from core.policy import FIRST_PAGES, SAFE_METHODS
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
 from models import (

@@ -10,7 +10,7 @@ import brotli
 import pytest
 
 from core import clock
-from core.access import POLICY, Who
+from core.policy import POLICY, Who
 from tests import crawl
 from tests.conftest import Portal
 from tests.page import BASE, BOOSTED, FRAGMENT, Visitor

@@ -32,8 +32,8 @@ from blueprints.billing import settling
 from blueprints.billing.verify import find_faults
 from blueprints.staff import members
 from core import clock, sessions
-from core.access import PAYS, POLICY, Proof, Who
 from core.db import db, reading, unit_of_work
+from core.policy import PAYS, POLICY, Proof, Who
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision, SandboxStore

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.access import POLICY
+from core.policy import POLICY
 from core.settings import ROOT
 from gateways.payments.sandbox.store import Decision
 from tests import crawl

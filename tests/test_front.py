@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 from werkzeug.test import EnvironBuilder, TestResponse
 
 from core import clock, form_keys, maintenance
-from core.access import POLICY
 from core.db import unit_of_work
 from core.front import ENDPOINT
 from core.isp import MaintenanceWindow
+from core.policy import POLICY
 from core.remembered import Memory, Parts, Remembered, compress_around, split_around
 from models import Account, Customer, Isp, Membership
 from tests import crawl

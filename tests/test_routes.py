@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import create_app
-from core import access
-from core.access import POLICY, SAFE_METHODS, Proof, Who
+from core import policy
+from core.policy import POLICY, SAFE_METHODS, Proof, Who
 from gateways.payments.sandbox.store import Decision
 from models import Base, FlowKind, Role
 from tests import crawl
@@ -50,7 +50,7 @@ def test_crawl_knows_an_address_for_every_route(portal: Portal) -> None:
 
 def test_unlisted_route_fails_the_start(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(POLICY, "support.help")
-    with pytest.raises(access.UnlistedRoute, match=r"support\.help"):
+    with pytest.raises(policy.UnlistedRoute, match=r"support\.help"):
         create_app(portal.settings)
 
 
@@ -93,7 +93,7 @@ def _of_a_customer(endpoint: str, method: str, who: str) -> set[str]:
     return {"sign in", "allowed"} if endpoint in LEAD_ON else {"allowed"}
 
 
-def _by_role(rule: access.Rule, who: str) -> str:
+def _by_role(rule: policy.Rule, who: str) -> str:
     is_staff = rule.who is Who.STAFF
     if who not in (STAFF if is_staff else ROLE_OF) or rule.who is Who.OPERATOR:
         return "absent"
@@ -629,7 +629,7 @@ def test_reading_everything_changes_only_the_time_of_last_use(portal: Portal, ti
             crawl.send(visitor, "GET", path, headers=FRAGMENT)
     assert differs() == set()
     assert crawl.changes(before, crawl.dump(portal.app)) == {"sessions"}
-    assert access.EVERY_GET_WRITES == "sessions.last_used_at"
+    assert policy.EVERY_GET_WRITES == "sessions.last_used_at"
 
 
 def test_staffs_reading_is_noted_and_changes_nothing_else(portal: Portal, tick: Any) -> None:

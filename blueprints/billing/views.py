@@ -22,9 +22,10 @@ from blueprints.billing.forms import PayForm
 from blueprints.billing.overview import Due, InvoiceRow, Part, PaymentRow
 from blueprints.billing.starting import Choice
 from core import form_guard, kept_forms
-from core.access import PAYS, greet
+from core.access import greet
 from core.htmx import go_out, go_to, nothing_new, render
 from core.isp import current_isp
+from core.policy import PAYS
 from core.sessions import find_signed_in, signed_in
 from gateways.payments.base import PaymentGateway
 from models import Role

@@ -8,8 +8,8 @@ from werkzeug.wrappers import Response as BaseResponse
 from blueprints.auth.service import home_of
 from blueprints.billing.views import can_pay
 from blueprints.dashboard import bp, service
-from core.access import SEES_MONEY
 from core.htmx import go_to, render
+from core.policy import SEES_MONEY
 from core.sessions import find_signed_in, signed_in
 from models import Role
 

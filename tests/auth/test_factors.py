@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from core.access import POLICY
+from core.policy import POLICY
 from models import FlowKind
 from tests import crawl, factors
 from tests.conftest import Portal, together

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.access import POLICY, Who
+from core.policy import POLICY, Who
 from tests import crawl
 from tests.conftest import Portal
 from tests.page import Page, Visitor

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from blueprints.auth import finding_id, recovering, registering
-from core.access import POLICY, SAFE_METHODS, Proof, Who
+from core.policy import POLICY, SAFE_METHODS, Proof, Who
 from models import FlowKind
 from tests import crawl
 from tests.auth.mail import sent

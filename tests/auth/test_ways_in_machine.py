@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from blueprints.auth import finding_id, recovering, registering
 from core import clock
-from core.access import POLICY, Who
+from core.policy import POLICY, Who
 from models import FlowKind
 from tests import crawl, repeats, world
 from tests.auth.mail import sent

@@ -14,8 +14,8 @@ import pytest
 from click.testing import Result
 
 from core import clock, maintenance, worker
-from core.access import POLICY, Proof, Who
 from core.isp import IspView
+from core.policy import POLICY, Proof, Who
 from gateways.payments.sandbox.store import Decision
 from tests import crawl
 from tests.conftest import Portal, Queries

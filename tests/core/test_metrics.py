@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from core import maintenance, metrics, vital_signs
-from core.access import POLICY
+from core.policy import POLICY
 from core.settings import ROOT
 from models import PaymentState
 from tests import crawl, processes

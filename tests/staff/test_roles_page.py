@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blueprints.staff.roles import SIGHT
-from core.access import POLICY
+from core.policy import POLICY
 from core.settings import ROOT
 from models import StaffRole
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.access import POLICY, SAFE_METHODS
+from core.policy import POLICY, SAFE_METHODS
 from tests import crawl
 from tests.conftest import Portal
 from tests.page import Visitor

@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
 
 from blueprints.dashboard.activity.errors import EventGone
 from blueprints.dashboard.settings import user_agents
-from core.access import SEES_MONEY
 from core.activity import ABOUT_MONEY, OF_ALL
 from core.db import db
 from core.money import Money
+from core.policy import SEES_MONEY
 from models import Account, Activity, Membership, Role
 
 PER_PAGE = 20

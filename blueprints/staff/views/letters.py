@@ -8,8 +8,8 @@ from flask_babel import gettext as _
 from blueprints.staff import bp
 from blueprints.staff import letters as service
 from blueprints.staff.views import asking
-from core.access import FIRST_PAGES
 from core.htmx import render
+from core.policy import FIRST_PAGES
 from core.words import language, speaking
 from models import FlowKind
 

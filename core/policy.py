@@ -1,0 +1,308 @@
+"""Who may use which route, in one table: what the gate in core/access.py asks.
+
+A route that is missing from POLICY fails the start of the portal. Roles say what a customer may do
+on an account; anybody else's account looks exactly like one that does not exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from flask import Flask
+
+from models import FlowKind, Role, StaffRole
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class Who(StrEnum):
+    EVERYONE = "everyone"
+    CUSTOMER = "customer"
+    ACCOUNT = "account"
+    FLOW = "flow"  # a way in that is half gone, by its own cookie
+    STAFF = "staff"  # the ISP's own people, after their second factor
+    OPERATOR = "operator"  # the programs of whoever runs the portal, by a token of its own
+
+
+NOT_SIGNED_IN = frozenset({Who.EVERYONE, Who.OPERATOR})
+
+
+class Proof(StrEnum):
+    """What an unsafe request must carry to show that our own page sent it."""
+
+    TOKEN = "token"  # noqa: S105 - the session's CSRF token, not a password
+    STRICT_COOKIE = "strict cookie"  # before sign-in: the cookie every such page sets
+    OWN = "own"  # its own proof: a gateway's signature, or asking the gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may use a route. `roles` count for `Who.ACCOUNT`, `staff` for `Who.STAFF`, `flow` for
+    `Who.FLOW`.
+
+    `is_kept`: an own device may keep the page, which depends on nothing but the revisions of
+    account, customer and ISP. `stays_open` during maintenance: what writes nothing, and the pages
+    of staff. `keeps_form`: the page that shows the form again when the session had expired.
+    `get_writes`: what a GET changes, which is otherwise nothing. `greets`: a page open to everyone
+    that whoever is signed in sees in the signed-in frame, with the way out (bar 29).
+    `before_second_factor`: also for whoever has none where the ISP asks everyone for one.
+    `viewers_too`: staff who see the portal as a customer does may send it; otherwise they write
+    nothing (bar 35).
+    """
+
+    who: Who
+    roles: frozenset[Role] = frozenset()
+    proof: Proof = Proof.TOKEN
+    is_kept: bool = False
+    stays_open: bool = False
+    keeps_form: str = ""
+    get_writes: str = ""
+    greets: bool = False
+    flow: FlowKind | None = None
+    staff: frozenset[StaffRole] = frozenset()
+    viewers_too: bool = False
+    before_second_factor: bool = False
+
+
+EVERY_ROLE = frozenset(Role)
+SEES_MONEY = frozenset({Role.OWNER, Role.PAYER, Role.VIEWER})
+OWNS = frozenset({Role.OWNER})
+PAYS = frozenset({Role.OWNER, Role.PAYER})
+
+EVERY_STAFF = frozenset(StaffRole)
+ADMINISTRATORS = frozenset({StaffRole.ADMINISTRATOR})
+HELPERS = frozenset({StaffRole.SUPPORT, StaffRole.ADMINISTRATOR})
+"""Who helps people with signing in, and prints their letters."""
+CALL_TAKERS = HELPERS | {StaffRole.BILLING}
+
+_NOTED = "that it was read: data_accesses, activity"
+
+
+def _staff(who: frozenset[StaffRole], get_writes: str = "", keeps_form: str = "") -> Rule:
+    """A page of staff, who also answer during maintenance."""
+    return Rule(Who.STAFF, staff=who, stays_open=True, get_writes=get_writes, keeps_form=keeps_form)
+
+
+_PUBLIC = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE)
+_OPEN = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, stays_open=True)
+_READS_MONEY = Rule(Who.ACCOUNT, SEES_MONEY, is_kept=True)
+_CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
+_OWN = Rule(Who.CUSTOMER)
+_OWNS = Rule(Who.ACCOUNT, OWNS)
+
+
+def _sets(page: str) -> Rule:
+    """What a customer changes about themselves, on `page`, which shows the form again."""
+    return Rule(Who.CUSTOMER, keeps_form=page)
+
+
+_SECOND_STEP = Rule(Who.FLOW, flow=FlowKind.SIGN_IN)
+_LOST_FACTORS = Rule(Who.FLOW, flow=FlowKind.LOST_FACTORS)
+_ENROLS = Rule(Who.CUSTOMER, before_second_factor=True)
+_REGISTERS = Rule(Who.FLOW, flow=FlowKind.REGISTER)
+_RECOVERS = Rule(Who.FLOW, flow=FlowKind.RECOVER)
+_FINDS_ID = Rule(Who.FLOW, flow=FlowKind.FIND_ID)
+
+FIRST_PAGES = {
+    FlowKind.REGISTER: "/register",
+    FlowKind.RECOVER: "/recover",
+    FlowKind.FIND_ID: "/forgot-id",
+    FlowKind.SIGN_IN: "/sign-in",
+    FlowKind.LOST_FACTORS: "/sign-in",
+}
+"""Where each flow begins, and begins again when it has ended."""
+ENROL_PAGE = "/settings/second-step"
+
+POLICY: dict[str, Rule] = {
+    "static": _OPEN,
+    "health": _OPEN,
+    "metrics": Rule(Who.OPERATOR, stays_open=True),
+    "support.help": Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, is_kept=True, greets=True),
+    "auth.sign_in": _PUBLIC,
+    "auth.sign_in_post": _PUBLIC,
+    "auth.welcome": _PUBLIC,
+    "auth.welcome_post": _PUBLIC,
+    "auth.sign_out": Rule(Who.EVERYONE, proof=Proof.TOKEN, viewers_too=True),
+    "auth.confirm": _ENROLS,
+    "auth.confirm_post": _ENROLS,
+    "auth.confirm_passkey": _ENROLS,
+    "auth.passkey_options": _PUBLIC,
+    "auth.passkey_sign_in": _PUBLIC,
+    "auth.second_step_page": _SECOND_STEP,
+    "auth.second_step_post": _SECOND_STEP,
+    "auth.second_step_passkey": _SECOND_STEP,
+    "auth.second_step_send": _SECOND_STEP,
+    "auth.enrol": _SECOND_STEP,
+    "auth.enrol_post": _SECOND_STEP,
+    "auth.enrol_app": _SECOND_STEP,
+    "auth.enrol_passkey": _SECOND_STEP,
+    "auth.lost_begin": _SECOND_STEP,
+    "auth.lost": _LOST_FACTORS,
+    "auth.lost_post": _LOST_FACTORS,
+    "auth.lost_send": _LOST_FACTORS,
+    "auth.lost_ask": _LOST_FACTORS,
+    "auth.factor_list": _ENROLS,
+    "auth.factor_remove_page": _ENROLS,
+    "auth.factor_remove": replace(_ENROLS, keeps_form="auth.factor_remove_page"),
+    "auth.app_page": _ENROLS,
+    "auth.app_start": _ENROLS,
+    "auth.app_check": _ENROLS,
+    "auth.app_check_post": _ENROLS,
+    "auth.message_page": _ENROLS,
+    "auth.message_start": replace(_ENROLS, keeps_form="auth.message_page"),
+    "auth.message_check": _ENROLS,
+    "auth.message_check_post": _ENROLS,
+    "auth.message_send_page": _ENROLS,
+    "auth.message_send": _ENROLS,
+    "auth.passkey_page": _ENROLS,
+    "auth.passkey_add": _ENROLS,
+    "auth.recovery_codes_page": _ENROLS,
+    "auth.recovery_codes_make": _ENROLS,
+    "auth.recovery_codes_kept": _ENROLS,
+    "auth.register": _PUBLIC,
+    "auth.register_post": _PUBLIC,
+    "auth.register_way": _REGISTERS,
+    "auth.register_way_post": _REGISTERS,
+    "auth.register_code": _REGISTERS,
+    "auth.register_code_post": _REGISTERS,
+    "auth.register_account": _REGISTERS,
+    "auth.register_account_post": _REGISTERS,
+    "auth.register_id": _REGISTERS,
+    "auth.register_id_post": _REGISTERS,
+    "auth.register_strength": _REGISTERS,
+    "auth.register_free": _REGISTERS,
+    "auth.recover": _PUBLIC,
+    "auth.recover_post": _PUBLIC,
+    "auth.recover_way": _RECOVERS,
+    "auth.recover_way_post": _RECOVERS,
+    "auth.recover_code": _RECOVERS,
+    "auth.recover_code_post": _RECOVERS,
+    "auth.recover_sent": _RECOVERS,
+    "auth.recover_which": _RECOVERS,
+    "auth.recover_which_post": _RECOVERS,
+    "auth.recover_password": _RECOVERS,
+    "auth.recover_password_post": _RECOVERS,
+    "auth.recover_strength": _RECOVERS,
+    "auth.recover_link": _PUBLIC,
+    "auth.recover_link_post": _PUBLIC,
+    "auth.recover_link_strength": _PUBLIC,
+    "auth.find_id": _PUBLIC,
+    "auth.find_id_post": _PUBLIC,
+    "auth.find_id_way": _FINDS_ID,
+    "auth.find_id_way_post": _FINDS_ID,
+    "auth.find_id_sent": _FINDS_ID,
+    "auth.welcome_strength": _PUBLIC,
+    "demo.mailbox": _PUBLIC,
+    "demo.mailbox_message": _PUBLIC,
+    "dashboard.index": _PUBLIC,
+    "dashboard.choose_account": Rule(Who.CUSTOMER),
+    "dashboard.home": Rule(Who.ACCOUNT, EVERY_ROLE, is_kept=True),
+    "activity.event_list": _OWN,
+    "activity.not_me": _OWN,
+    "activity.not_me_post": _OWN,
+    "people.person_list": _OWNS,
+    "people.invite": _OWNS,
+    "people.invite_post": Rule(Who.ACCOUNT, OWNS, keeps_form="people.invite"),
+    "people.invitation_withdraw": _OWNS,
+    "people.person": _OWNS,
+    "people.person_post": Rule(Who.ACCOUNT, OWNS, keeps_form="people.person"),
+    "people.person_remove_page": _OWNS,
+    "people.person_remove": _OWNS,
+    "people.leave": _OWN,
+    "people.leave_post": _OWN,
+    "people.invitation": Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, greets=True),
+    "people.invitation_post": _PUBLIC,
+    "people.invitation_strength": _PUBLIC,
+    "people.invitation_accept": _OWN,
+    "settings.index": _OWN,
+    "settings.name": _OWN,
+    "settings.name_post": _sets("settings.name"),
+    "settings.language": _OWN,
+    "settings.language_post": _sets("settings.language"),
+    "settings.time_zone": _OWN,
+    "settings.time_zone_post": _sets("settings.time_zone"),
+    "settings.messages": _OWN,
+    "settings.messages_post": _sets("settings.messages"),
+    "settings.password": _OWN,
+    "settings.password_post": _sets("settings.password"),
+    "settings.password_strength": _OWN,
+    "settings.contacts": _OWN,
+    "settings.contact_add": _OWN,
+    "settings.contact_add_post": _sets("settings.contact_add"),
+    "settings.contact_replace": _OWN,
+    "settings.contact_replace_post": _sets("settings.contact_replace"),
+    "settings.contact_remove": _OWN,
+    "settings.contact_remove_post": _sets("settings.contact_remove"),
+    "settings.contact_code": _OWN,
+    "settings.contact_code_post": _sets("settings.contact_code"),
+    "settings.contact_send_again": _OWN,
+    "settings.contact_withdraw": _OWN,
+    "settings.sessions": _OWN,
+    "settings.session_end": _OWN,
+    "settings.sessions_end_others": _OWN,
+    "settings.device_distrust": _OWN,
+    "settings.data": _OWN,
+    "settings.data_post": _sets("settings.data"),
+    "settings.data_file": _OWN,
+    "settings.close": _OWN,
+    "settings.close_post": _sets("settings.close"),
+    "settings.address": _OWN,
+    "settings.address_post": _sets("settings.address"),
+    "billing.overview": _READS_MONEY,
+    "billing.invoice_list": _READS_MONEY,
+    "billing.invoice_detail": _READS_MONEY,
+    "billing.payment_list": _READS_MONEY,
+    "billing.payment_detail": Rule(Who.ACCOUNT, SEES_MONEY),
+    "billing.pay": Rule(Who.ACCOUNT, PAYS),
+    "billing.pay_start": Rule(Who.ACCOUNT, PAYS, keeps_form="billing.pay"),
+    "billing.payment_continue": _CHANGES_PAYMENT,
+    "billing.payment_cancel": _CHANGES_PAYMENT,
+    "billing.payment_return": Rule(
+        Who.EVERYONE,
+        proof=Proof.OWN,
+        # It then shows what is known and does not ask.
+        stays_open=True,
+        get_writes="the payment's state, as the gateway tells it",
+    ),
+    "api.payment_notice": Rule(Who.EVERYONE, proof=Proof.OWN),
+    "staff.join": _PUBLIC,
+    "staff.join_post": _PUBLIC,
+    "staff.join_strength": _PUBLIC,
+    "staff.search": _staff(EVERY_STAFF, _NOTED),
+    "staff.account": _staff(EVERY_STAFF, _NOTED),
+    "staff.call": _staff(CALL_TAKERS, _NOTED),
+    "staff.call_send": _staff(CALL_TAKERS),
+    "staff.call_check": _staff(CALL_TAKERS),
+    "staff.person": _staff(HELPERS, _NOTED),
+    "staff.unlock": _staff(HELPERS),
+    "staff.end_sessions": _staff(HELPERS),
+    "staff.view": _staff(HELPERS, _NOTED),
+    "staff.view_begin": _staff(HELPERS, keeps_form="staff.view"),
+    "staff.view_end": Rule(Who.CUSTOMER, viewers_too=True, stays_open=True),
+    "staff.reset": _staff(HELPERS),
+    "staff.resets": _staff(HELPERS, _NOTED),
+    "staff.reset_proof": _staff(HELPERS, _NOTED),
+    "staff.reset_proof_post": _staff(HELPERS, keeps_form="staff.reset_proof"),
+    "staff.reset_approve": _staff(HELPERS),
+    "staff.reset_refuse": _staff(HELPERS),
+    "staff.letters": _staff(HELPERS, _NOTED),
+    "staff.letter_print": _staff(HELPERS),
+    "staff.members": _staff(ADMINISTRATORS),
+    "staff.member_add": _staff(ADMINISTRATORS, keeps_form="staff.members"),
+    "staff.member": _staff(ADMINISTRATORS),
+    "staff.member_change": _staff(ADMINISTRATORS, keeps_form="staff.member"),
+}
+# What any signed-in GET may write (bar 40).
+EVERY_GET_WRITES = "sessions.last_used_at"
+
+
+class UnlistedRoute(RuntimeError):
+    """A route has no rule in POLICY."""
+
+
+def check_policy(app: Flask) -> None:
+    """Refuse to start with a route that POLICY does not name (bar 30)."""
+    missing = {rule.endpoint for rule in app.url_map.iter_rules()} - set(POLICY)
+    if missing:
+        raise UnlistedRoute(f"core/policy.py has no rule for {', '.join(sorted(missing))}")
