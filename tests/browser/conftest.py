@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,16 +92,26 @@ class Town:
         """The text of the newest message to `recipient` that holds `words`, once it has come."""
         end = time.monotonic() + 30
         while time.monotonic() < end:
-            for path in sorted(
-                (self.data / "mailbox").glob("*.eml"), key=lambda path: path.stat().st_mtime_ns
-            )[::-1]:
-                mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            for _path, mail in self._letters_to(recipient):
                 body = mail.get_body(("plain",))
                 text = str(body.get_content()) if body is not None else ""
-                if mail["To"] == recipient and words in text:
+                if words in text:
                     return text
             time.sleep(0.1)
         raise AssertionError(f"no message to {recipient} holds {words!r}")
+
+    def forget_letters(self, recipient: str) -> None:
+        """So that the next one waited for is not one of before."""
+        for path, _mail in list(self._letters_to(recipient)):
+            path.unlink()
+
+    def _letters_to(self, recipient: str) -> Iterator[tuple[Path, EmailMessage]]:
+        """The newest first."""
+        paths = (self.data / "mailbox").glob("*.eml")
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+            mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            if mail["To"] == recipient:
+                yield path, mail
 
     def one(self, sql: str, *values: Any) -> Any:
         """The only column of the only row."""

@@ -221,6 +221,7 @@ def letter_asked(visitor: Visitor) -> None:
 
 
 def code_asked(visitor: Visitor) -> None:
+    visitor.town.forget_letters("fresh@example.net")
     page = visitor.open("/register/way")
     page.get_by_label("By e-mail").check()
     page.get_by_role("button", name="Send").click()
@@ -252,6 +253,7 @@ def id_refused(visitor: Visitor) -> None:
 
 
 def link_asked(visitor: Visitor) -> None:
+    visitor.town.forget_letters("vast@example.net")
     page = visitor.open("/recover")
     page.locator("[name=who]").fill("vast")
     page.get_by_role("button", name="Go on").click()

@@ -26,7 +26,7 @@ from tests.staff.conftest import CUT_OVER, DATA, Desk, row
 pytestmark = pytest.mark.parametrize("engine_kind", ["sqlite"])
 
 FAULTS = (FULL, IOERR_WRITE, IOERR_FSYNC, READONLY)
-MOST_WRITES = 250
+MOST_WRITES = 1000
 
 
 class Trouble:

@@ -80,18 +80,20 @@ class Customer:
         """Status, location and text; sent again until there is an answer that is not 5xx."""
         body = urllib.parse.urlencode(values).encode() if values is not None else None
         end = time.monotonic() + PATIENCE_SECONDS
+        last = ""
         while time.monotonic() < end:
             try:
                 with self._opener.open(self.origin + path, body, timeout=10) as answer:
                     return answer.status, "", answer.read().decode()
             except urllib.error.HTTPError as error:
+                last = f"{error.code} {error.read().decode(errors='replace')}"
                 if error.code < 500:
-                    return error.code, error.headers.get("Location", ""), error.read().decode()
-            except (OSError, HTTPException):
-                pass  # the connection broke, or nobody listens at the moment
+                    return error.code, error.headers.get("Location", ""), last[4:]
+            except (OSError, HTTPException) as error:
+                last = repr(error)  # the connection broke, or nobody listens at the moment
             self.failures += 1
             time.sleep(0.1)
-        raise AssertionError(f"no answer from {path}")
+        raise AssertionError(f"no answer from {path}; the last: {last[-2000:]}")
 
     def cookies(self) -> str:
         """The header that its browser sends."""
