@@ -36,8 +36,8 @@ def make(
     *,
     valid: timedelta | None = None,
 ) -> str:
-    """A new code within the running unit of work, as it is to be sent; an earlier one for the same
-    ends. `valid`: how long, when shorter than usual for the channel."""
+    """A new code within the running unit of work, in groups as every message and letter has it; an
+    earlier one for the same ends. `valid`: how long, when shorter than usual for the channel."""
     digits = DIGITS[channel]
     code = f"{secrets.randbelow(10**digits):0{digits}}"
     now = clock.now()
@@ -54,7 +54,7 @@ def make(
         )
     )
     session.flush()
-    return code
+    return grouped(code)
 
 
 def use(
@@ -101,7 +101,7 @@ def clean(typed: str) -> str:
 
 
 def grouped(code: str, size: int = 3) -> str:
-    """A code as it is printed, in groups."""
+    """A code as people read it, in groups."""
     return " ".join(code[start : start + size] for start in range(0, len(code), size))
 
 

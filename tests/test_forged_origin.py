@@ -29,7 +29,7 @@ FORGED_HEADERS = {
     "Forwarded": "for=6.6.6.6;host=evil.example;proto=https",
 }
 KINDS = sorted(path.stem for path in (ROOT / "templates" / "email").glob("*.html"))
-CODE = {"code": "123456", "minutes": 10}
+CODE = {"code": "123 456", "minutes": 10}
 FACTS: dict[str, dict[str, Any]] = {
     "account_closed": {},
     "address_change": {"account_number": "1001", "sign_in_id": "alice", "text": "2 Mill St"},

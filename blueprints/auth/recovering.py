@@ -140,7 +140,7 @@ def _send_code(
                 proven[0].language,
                 customer_id=proven[0].id,
                 channel=Channel.TEXT.value,
-                secrets={"code": codes.grouped(code)},
+                secrets={"code": code},
                 useless_at=clock.now() + codes.VALID[Channel.TEXT],
             )
             for each in (recipients if proven else ())

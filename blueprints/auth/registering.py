@@ -151,7 +151,7 @@ def _queue_code(
                 languages[each.account_id],
                 account_id=each.account_id,
                 channel=channel.value,
-                secrets={"code": codes.grouped(code)},
+                secrets={"code": code},
                 useless_at=valid_until,
             )
             for each in recipients

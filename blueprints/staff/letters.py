@@ -130,7 +130,7 @@ def print_letter(public_id: str, reader: Reader, secret: bytes) -> PrintedLetter
             row.name,
             address_lines(row.address, row.value),
             row.number,
-            codes.grouped(code),
+            code,
             row.language,
             clock.day_of(now + codes.VALID[Channel.POST], zone),
             clock.day_of(now, zone),

@@ -30,7 +30,7 @@ def test_new_address_counts_once_its_code_was_entered(
     page.get_by_label("E-mail address").fill(f"{name}@example.org")
     go_on(page, "Send the code")
     letter = served.wait_for_letter(f"{name}@example.org", "Your code")
-    page.get_by_label("Code").fill(found(r"\d{6}", letter))
+    page.get_by_label("Code").fill(found(r"\d{3} \d{3}", letter))
     go_on(page, "Let it count")
     expect(page.get_by_text(f"{name}@example.org").first).to_be_visible()
     told = served.wait_for_letter(f"{name}@example.net", "reach you")

@@ -59,7 +59,7 @@ def mailed_code(visitor: Visitor, name: str) -> str:
     reader = visitor.context.new_page()
     for _ in range(60):
         reader.goto(visitor.town.origin + "/demo/mailbox")
-        found = re.search(r"your code is (\d{6})", reader.inner_text("main"))
+        found = re.search(r"your code is (\d{3} \d{3})", reader.inner_text("main"))
         if found and f"{name}@example.net" in reader.inner_text("main"):
             reader.close()
             return found[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -46,6 +47,17 @@ def replace_path(visitor: Visitor, what: str = "replace") -> str:
 
 
 # Adding -----------------------------------------------------------------------------------------
+
+
+def test_code_is_sent_in_groups_and_taken_with_and_without_them(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    for value, joint in ((NEW, " "), ("other@example.org", "")):
+        asked = ask(alice, value)
+        code = code_sent(portal, value, "contact_code")
+        assert re.fullmatch(r"\d{3} \d{3}", code)
+        typed = code.replace(" ", joint)
+        done = alice.submit(alice.get(asked.location), asked.location, code=typed)
+        assert done.location == "/settings/contacts?done=added"
 
 
 def test_new_address_counts_once_its_code_was_entered(portal: Portal) -> None:
@@ -122,7 +134,7 @@ def test_wrong_code_is_refused_and_five_of_them_are_enough(portal: Portal) -> No
     alice = portal.visitor("alice")
     asked = ask(alice)
     right = code_sent(portal, NEW, "contact_code")
-    wrong = "000000" if right != "000000" else "111111"
+    wrong = "000000" if right != "000 000" else "111111"
     for _ in range(5):
         page = alice.submit(alice.get(asked.location), asked.location, code=wrong)
         assert page.status == 422
