@@ -120,10 +120,12 @@ class RefusalsAt:
         """Nothing is to be done beforehand."""
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        if isinstance(error, SignInIdTaken):
-            self._form.sign_in_id.errors = [error.customer_message]
-        elif isinstance(error, PasswordWeak):
+        if isinstance(error, PasswordWeak):
             self._form.password.errors = [error.customer_message]
+            if error.is_id_taken:
+                self._form.sign_in_id.errors = [SignInIdTaken().customer_message]
+        elif isinstance(error, SignInIdTaken):
+            self._form.sign_in_id.errors = [error.customer_message]
         return isinstance(error, SignInIdTaken | PasswordWeak)
 
 

@@ -6,6 +6,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Sequence
+from datetime import timedelta
 
 from flask_babel import gettext as _
 from sqlalchemy import or_, select, update
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.auth import reach
 from blueprints.auth.errors import AlreadyRegistered, PasswordWeak, SignInIdTaken
-from core import activity, clock, ids, passwords, search_terms
+from core import activity, clock, ids, passwords, search_terms, throttle
 from core.db import db
 from core.isp import current_isp
 from models import (
@@ -28,6 +29,8 @@ from models import (
 )
 
 SUGGESTED = 3
+QUESTIONS = ((timedelta(hours=1), 60),)
+"""How often one may ask whether an ID is free."""
 _LETTERS = re.compile(r"[a-z0-9]+")
 
 
@@ -66,6 +69,24 @@ def check_password(password: str, context: Sequence[str]) -> None:
         raise PasswordWeak(weakness)
 
 
+def check_chosen(
+    sign_in_id: str, password: str, context: Sequence[str], asker: bytes, *, whose_id: int = 0
+) -> None:
+    """Raises PasswordWeak as `check_password` does, and says with it whether the ID is taken by
+    anybody but the customer `whose_id`, as often as `is_free` would tell `asker`.
+
+    An ID that is taken beside a good password is found out when the customer is made.
+    """
+    try:
+        check_password(password, [*context, sign_in_id])
+    except PasswordWeak as refusal:
+        try:
+            refusal.is_id_taken = not is_free(sign_in_id, asker, whose_id=whose_id)
+        except throttle.TooManyAttempts:
+            refusal.is_id_taken = False
+        raise
+
+
 def strength_line(password: str, context: Sequence[str]) -> str:
     """What there is to say of a password that is being typed: nothing of an empty one."""
     if not password:
@@ -80,13 +101,23 @@ def strength_line(password: str, context: Sequence[str]) -> str:
 # IDs ------------------------------------------------------------------------------------------
 
 
-def is_taken(session: Session, sign_in_id: str) -> bool:
-    """Whether somebody signs in with this ID already, or with the e-mail address that it is."""
+def is_taken(session: Session, sign_in_id: str, *, whose_id: int = 0) -> bool:
+    """Whether somebody but the customer `whose_id` signs in with this ID already, or with the
+    e-mail address that it is."""
     key = fold(sign_in_id)
     found = session.scalar(
-        select(Customer.id).where(or_(Customer.sign_in_key == key, Customer.email_key == key))
+        select(Customer.id).where(
+            or_(Customer.sign_in_key == key, Customer.email_key == key), Customer.id != whose_id
+        )
     )
     return found is not None
+
+
+def is_free(sign_in_id: str, asker: bytes, *, whose_id: int = 0) -> bool:
+    """Whether nobody else has the ID. Raises TooManyAttempts by `asker`, the name under which
+    `throttle` counts the questions: it is no list of who is a customer."""
+    throttle.begin_within(asker, QUESTIONS)
+    return not is_taken(db.session(), sign_in_id, whose_id=whose_id)
 
 
 def list_free_ids(name: str) -> list[str]:

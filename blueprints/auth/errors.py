@@ -51,11 +51,13 @@ class SignInIdTaken(Refusal):
 
 
 class PasswordWeak(Refusal):
-    """The password is refused; `reason` says what to do."""
+    """The password is refused; `reason` says what to do. `is_id_taken`: the ID that was chosen with
+    it is refused too, which is said at once."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, is_id_taken: bool = False) -> None:
         super().__init__()
         self.reason = reason
+        self.is_id_taken = is_id_taken
 
     @property
     def customer_message(self) -> str:

@@ -52,8 +52,6 @@ REPEATED = timedelta(hours=1)
 """How long after its end the last form may still come a second time."""
 LETTERS = 3
 """So many letters go to one account in the time that a letter's code counts."""
-QUESTIONS = ((timedelta(hours=1), 60),)
-"""How often one may ask whether an ID is free."""
 
 
 def begin(
@@ -282,9 +280,11 @@ def words_of(flow: FlowInHand) -> list[str]:
 
 def is_free(flow: FlowInHand, sign_in_id: str, rules: SignInRules) -> bool:
     """Whether nobody has the ID. Raises TooManyAttempts: it is no list of who is a customer."""
-    asked = throttle.subject_of(rules.secret, f"\0ids {flow.subject}")
-    throttle.begin_within(asked, QUESTIONS)
-    return not choosing.is_taken(db.session(), sign_in_id)
+    return choosing.is_free(sign_in_id, _asker(flow, rules))
+
+
+def _asker(flow: FlowInHand, rules: SignInRules) -> bytes:
+    return throttle.subject_of(rules.secret, f"\0ids {flow.subject}")
 
 
 def finish(
@@ -296,7 +296,7 @@ def finish(
     PasswordWeak, AlreadyRegistered, TooBusy, TooManyAttempts.
     """
     if flow.step == Step.LAST and flow.account_id is not None:
-        choosing.check_password(password, [sign_in_id, *words_of(flow)])
+        choosing.check_chosen(sign_in_id, password, words_of(flow), _asker(flow, rules))
         password_hash = passwords.hash_password(rules.lock_folder, password)
         customer_id = _make_owner(flow, flow.account_id, sign_in_id, password_hash)
         if customer_id is not None:

@@ -424,7 +424,9 @@ def register(token: str, sign_in_id: str, password: str, rules: SignInRules) -> 
 
 def _register(token: str, sign_in_id: str, password: str, rules: SignInRules) -> None:
     account_id, _name, _number = find_invited_account(token)
-    choosing.check_password(password, [sign_in_id, *choosing.words_of_account(account_id)])
+    asker = throttle.subject_of(rules.secret, f"\0ids {token}")
+    words = choosing.words_of_account(account_id)
+    choosing.check_chosen(sign_in_id, password, words, asker)
     password_hash = passwords.hash_password(rules.lock_folder, password)
 
     def work(session: Session) -> None:

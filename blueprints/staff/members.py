@@ -24,7 +24,7 @@ from blueprints.staff.errors import (
     MemberExists,
     MemberUnknown,
 )
-from core import activity, clock, ids, outbox, passwords, sessions
+from core import activity, clock, ids, outbox, passwords, sessions, throttle
 from core.db import db, unit_of_work
 from core.form_keys import ArrivedKey, once
 from core.isp import current_isp
@@ -309,8 +309,13 @@ def join(token: str, sign_in_id: str, password: str, rules: SignInRules) -> None
 
 def _join(token: str, sign_in_id: str, password: str, rules: SignInRules) -> None:
     invited = find_invited(token)
-    context = [*judging.words_of_customer(invited.customer_id), sign_in_id]
-    choosing.check_password(password, context)
+    choosing.check_chosen(
+        sign_in_id,
+        password,
+        judging.words_of_customer(invited.customer_id),
+        throttle.subject_of(rules.secret, f"\0ids {token}"),
+        whose_id=invited.customer_id,
+    )
     password_hash = passwords.hash_password(rules.lock_folder, password)
     key = fold(sign_in_id)
 

@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 from blueprints.auth import (
+    choosing,
     disabling,
     losing_factors,
     passkeys,
@@ -58,7 +59,7 @@ def rows() -> list[tuple[str, str]]:
         ("ways in begun, per account or what was typed", limit(throttle.STARTS)),
         ("codes and links sent, per person", limit(throttle.SENDINGS)),
         ("passwords reset, per person", limit(throttle.RESETS)),
-        ("asking whether an ID is free, per flow", limit(registering.QUESTIONS)),
+        ("asking whether an ID is free, per flow or link", limit(choosing.QUESTIONS)),
         (
             "code by e-mail",
             f"{codes.DIGITS[Channel.EMAIL]} digits, {span(codes.VALID[Channel.EMAIL])}",

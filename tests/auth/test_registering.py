@@ -318,6 +318,27 @@ def test_refusal_keeps_the_id_and_drops_the_password(
     assert visitor.submit(page, "/register/id", **CHOSEN).status == 303
 
 
+def test_taken_id_and_weak_password_are_said_in_one_answer(portal: Portal) -> None:
+    visitor = portal.visitor()
+    values = {"sign_in_id": "Alice", "password": "pinecrest id"}
+    page = visitor.submit(prove(portal, visitor), "/register/id", **values)
+    assert page.status == 422
+    said = [error.text_content() for error in page.select(".field__error")]
+    assert ["already has this ID" in said[0], "Leave out" in said[1]] == [True, True]
+    assert len(page.select(".notice--bad a")) == 2
+
+
+def test_weak_passwords_are_no_way_to_ask_for_ids_without_end(portal: Portal) -> None:
+    visitor = portal.visitor()
+    page = prove(portal, visitor)
+    values = {"sign_in_id": "alice", "password": "pinecrest id"}
+    told = [
+        "already has this ID" in visitor.submit(page, "/register/id", **values).text
+        for _number in range(62)
+    ]
+    assert told == [True] * 60 + [False] * 2
+
+
 def test_isp_may_require_a_mixed_password(portal: Portal) -> None:
     portal.execute("UPDATE isp SET requires_mixed_password = true, revision = revision + 1")
     visitor = portal.visitor()

@@ -194,6 +194,13 @@ def test_id_of_somebody_else_is_refused(portal: Portal, path: str, taken: str) -
     assert visitor.submit(page, path, **CHOSEN).status == 303  # the link is not used up
 
 
+def test_taken_id_and_weak_password_are_said_in_one_answer(portal: Portal, path: str) -> None:
+    page = choose(portal.visitor(), path, sign_in_id="alice", password="qwertyuiop")
+    assert page.status == 422
+    assert "already has this ID" in page.text
+    assert "easy to guess" in page.text
+
+
 @pytest.mark.parametrize(
     ("password", "says"),
     [

@@ -117,6 +117,15 @@ def test_what_is_refused_is_said_at_the_field(portal: Portal, field: str, value:
     assert guest.get(link).status == 200
 
 
+def test_taken_id_and_weak_password_are_said_in_one_answer(portal: Portal) -> None:
+    link = invite(portal, portal.visitor("alice"))
+    guest = portal.visitor()
+    weak = NEW | {"sign_in_id": "alice", "password": "qwertyuiop"}
+    page = guest.submit(guest.get(link), link, **weak)
+    assert page.select("#sign_in_id-error")
+    assert page.select("#password-error")
+
+
 def test_ten_who_open_one_link_make_one_member(portal: Portal) -> None:
     link = invite(portal, portal.visitor("alice"))
 

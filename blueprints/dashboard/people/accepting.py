@@ -129,7 +129,8 @@ def register(token: str, name: str, sign_in_id: str, password: str, rules: SignI
 
 def _register(token: str, name: str, sign_in_id: str, password: str, rules: SignInRules) -> None:
     row = _find(db.session(), token)
-    choosing.check_password(password, words_of(token, name, sign_in_id))
+    asker = throttle.subject_of(rules.secret, f"\0ids {token}")
+    choosing.check_chosen(sign_in_id, password, words_of(token, name, sign_in_id), asker)
     password_hash = passwords.hash_password(rules.lock_folder, password)
 
     def work(session: Session) -> None:
