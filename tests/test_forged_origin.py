@@ -47,6 +47,7 @@ FACTS: dict[str, dict[str, Any]] = {
     },
     "recover_link": {"sign_in_id": "alice", "token": "atoken"},
     "register_code": CODE,
+    "reported_link": {"sign_in_id": "alice", "token": "atoken"},
     "second_step_code": CODE,
     "security": {"event": "password_changed"},
     "staff_link": {"by": "Ada", "days": 7, "token": "atoken"},

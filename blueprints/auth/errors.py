@@ -90,6 +90,18 @@ class CodeWrong(Refusal):
         return _("This did not work. Check it and try again, or choose another way.")
 
 
+class AppCodeWrong(CodeWrong):
+    """The code is none that an authenticator app shows now, or it was used already."""
+
+    @property
+    def customer_message(self) -> str:
+        return _(
+            "This code does not count now. It changes every 30 seconds and works once: type the "
+            "one that your app shows at this moment. If that is refused too, let your phone set "
+            "its clock automatically."
+        )
+
+
 class NothingPending(Refusal):
     """What was to be confirmed was not begun, is done already, or too old."""
 

@@ -148,8 +148,11 @@ def _send_code(
     )
 
 
-def _send_link(session: Session, customer: Any, recipients: Sequence[Reach]) -> None:
-    """Put a link into the outbox for each of `recipients`; an earlier link is replaced."""
+def _send_link(
+    session: Session, customer: Any, recipients: Sequence[Reach], kind: str = "recover_link"
+) -> None:
+    """Put a link into the outbox for each of `recipients`, in the words of the message `kind`; an
+    earlier link is replaced."""
     now, token = clock.now(), ids.secret_token()
     _end_links(session, customer.id)
     session.add(
@@ -165,7 +168,7 @@ def _send_link(session: Session, customer: Any, recipients: Sequence[Reach]) -> 
         session,
         [
             Letter(
-                "recover_link",
+                kind,
                 each.value,
                 customer.language,
                 customer_id=customer.id,
@@ -208,17 +211,21 @@ def _note_start(session: Session, customer_id: int, by: str = "") -> None:
     )
 
 
-def start_recovery(session: Session, customer_id: int, *, by: str = "") -> Channel | None:
+def start_recovery(
+    session: Session, customer_id: int, *, by: str = "", after_report: bool = False
+) -> Channel | None:
     """Send a customer a link for a new password, within the running unit of work, for staff or
     after "This wasn't me": to the e-mail addresses that may have codes, otherwise to the phones.
 
     The channel it went by; None when nothing on file may have it. `by` stands in what happened.
+    `after_report`: the message says that everything was closed.
     """
+    kind = "reported_link" if after_report else "recover_link"
     found = reach.of_customer(session, customer_id)
     for channel in (Channel.EMAIL, Channel.TEXT):
         told = list({each.value: each for each in reach.for_codes(found, channel)}.values())
         for customer in list_customers(session, [customer_id]) if told else ():
-            _send_link(session, customer, told)
+            _send_link(session, customer, told, kind)
             _note_start(session, customer_id, by)
             return channel
     return None

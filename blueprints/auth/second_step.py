@@ -18,7 +18,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import factors, passkeys, recovery_codes, service, totp
-from blueprints.auth.errors import CodeWrong, FactorNotFound, PasskeyRefused, SignInRefused
+from blueprints.auth.errors import (
+    AppCodeWrong,
+    CodeWrong,
+    FactorNotFound,
+    PasskeyRefused,
+    SignInRefused,
+)
 from blueprints.auth.factors import BY_MESSAGE, Held, Step
 from blueprints.auth.service import Browser, Opened, SignInRules
 from core import clock, codes, form_keys, ids, outbox, sessions, throttle
@@ -173,7 +179,7 @@ def finish(flow: FlowInHand, typed: Typed, browser: Browser, rules: SignInRules)
         opened = unit_of_work(work)
     if opened is None:
         log.info("second factor refused", extra={"address": browser.address, "way": typed.way})
-        raise CodeWrong
+        raise AppCodeWrong if typed.way == FactorKind.TOTP else CodeWrong
     return opened
 
 

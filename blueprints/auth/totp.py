@@ -11,7 +11,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import factors
-from blueprints.auth.errors import CodeWrong, NothingPending
+from blueprints.auth.errors import AppCodeWrong, NothingPending
 from blueprints.auth.service import SignInRules
 from core import clock, codes, ids, sealing, throttle
 from core.db import db, unit_of_work
@@ -112,7 +112,7 @@ def confirm(
 ) -> None:
     """Let the key count from now on, since its app shows the right code.
 
-    Raises NothingPending, CodeWrong, TooManyAttempts.
+    Raises NothingPending, AppCodeWrong, TooManyAttempts.
     """
     pending = find_pending(customer_id, rules.secret)
     if pending is None:
@@ -142,7 +142,7 @@ def confirm(
     with throttle.noted():
         is_right = unit_of_work(work)
     if not is_right:
-        raise CodeWrong
+        raise AppCodeWrong
 
 
 @dataclass(frozen=True, slots=True)

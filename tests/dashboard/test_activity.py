@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from core import activity, clock
-from core.db import unit_of_work
-from tests import crawl
+from core import activity, clock, postman
+from core.db import db, unit_of_work
+from models import Message
+from tests import crawl, factors
 from tests.conftest import Portal
 from tests.dashboard.told import announced, letters
 from tests.page import FRAGMENT, Page, Visitor
@@ -106,6 +107,21 @@ def test_report_ends_all_sessions_and_disables_the_password(portal: Portal) -> N
         assert visitor.get(portal.path()).location.startswith("/sign-in")
     assert portal.one("SELECT password_disabled_at IS NOT NULL FROM customers WHERE id = 1")
     assert announced(portal, "not_me_reported") == ["alice@example.net"]
+
+
+@pytest.mark.parametrize("channel", ["email", "text"])
+def test_message_with_the_link_says_what_was_closed(portal: Portal, channel: str) -> None:
+    if channel == "text":
+        factors.give_phone(portal, "alice")
+        portal.execute("UPDATE contacts SET ended_on = '2026-01-01' WHERE kind = 'email'")
+    report(portal, portal.visitor("alice"))
+    with portal.app.app_context():
+        message = db.session.query(Message).filter_by(kind="reported_link").one()
+        sent = postman.compose(message, portal.settings.public_url)
+    assert (message.channel, "/recover/link/" in sent.text) == (channel, True)
+    assert "opens nothing" in sent.text
+    assert "stays as it is" not in sent.text
+    assert letters(portal, "recover_link") == []
 
 
 def test_isp_is_told_once_however_often_it_is_pressed(portal: Portal) -> None:

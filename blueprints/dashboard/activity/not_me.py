@@ -43,7 +43,7 @@ def report(person: SignedIn, event: EventRow, key: ArrivedKey) -> str:
         )
         revisions.raise_customer(session, customer_id)
         reach.announce(session, customer_id, "not_me_reported")
-        recovering.start_recovery(session, customer_id)
+        recovering.start_recovery(session, customer_id, after_report=True)
         _tell_isp(session, person, event)
         return DONE
 
