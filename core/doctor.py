@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from flask import current_app
 from sqlalchemy import and_, func, or_, select
@@ -144,7 +145,8 @@ def _mode(settings: Settings) -> _Said:
     maintenance.heed_file(str(settings.data))
     view = current_isp()
     if view.is_closed and view.maintenance is not None:
-        until = f"{view.maintenance.until_at:%Y-%m-%d %H:%M} UTC"
+        local = view.maintenance.until_at.astimezone(ZoneInfo(view.timezone))
+        until = f"{local:%Y-%m-%d %H:%M} ({view.timezone})"
         if view.maintenance.until_at <= clock.now():
             return _wrong(
                 f"The portal is closed for maintenance, and said it would open at {until}.",

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -190,7 +191,9 @@ def test_maintenance_that_was_forgotten(healthy: Portal, operator: Operator) -> 
         maintenance.set_window(window, healthy.settings.data)
         found = look(healthy, "mode")
         assert found.level is Level.NOTE
-        assert "closed for maintenance" in found.words
+        local = window.until_at.astimezone(ZoneInfo("America/Los_Angeles"))
+        said = f"closed for maintenance until {local:%Y-%m-%d %H:%M} (America/Los_Angeles)"
+        assert said in found.words
         with clock.set_to(now + timedelta(hours=2)):
             assert is_wrong(look(healthy, "mode"), "said it would open")
     finally:
