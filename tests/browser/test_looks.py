@@ -179,3 +179,39 @@ def test_skip_link_leads_to_the_content(new_visitor: NewVisitor, served: Town) -
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Pay $")).to_be_focused()
+
+
+# Zoomed in ------------------------------------------------------------------------------------
+
+OUTSIDE = """() => {
+  const it = document.activeElement;
+  return [it, ...(it.labels ?? [])].filter((part) => {
+    const box = part.getBoundingClientRect();
+    return box.top < 0 || box.top + Math.min(box.height, 24) > innerHeight;
+  }).map((part) => part.id || part.textContent.trim());
+}"""
+"""What of the focused element and its label cannot be seen in the window."""
+
+
+@pytest.mark.parametrize("has_script", [True, False], ids=["script", "plain"])
+def test_page_at_400_percent_opens_at_its_top_and_shows_fields_with_their_labels(
+    new_visitor: NewVisitor, served: Town, has_script: bool
+) -> None:
+    visitor = new_visitor("rich", viewport=ZOOMED, java_script_enabled=has_script)
+    paths = [
+        *("/settings/", "/settings/password", "/settings/contacts/add/email", "/settings/messages"),
+        *("/activity", "/help", served.path("", "rich"), served.path("people/invite", "rich")),
+    ]
+    faults = []
+    for path in paths:
+        page = visitor.open(path)
+        box = page.locator("h1").bounding_box()
+        assert box is not None
+        if page.evaluate("scrollY") != 0 or box["y"] + box["height"] > ZOOMED["height"]:
+            faults.append(f"{path} opens at {page.evaluate('scrollY')}, its heading at {box['y']}")
+        for _stop in range(30):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement === document.body"):
+                break
+            faults += [f"{path}: {part} is not seen" for part in page.evaluate(OUTSIDE)]
+    assert not faults, "\n".join(faults)
