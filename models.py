@@ -107,6 +107,11 @@ def added_number(value: int) -> Mapped[int]:
     return mapped_column(Integer, default=value, server_default=text(str(value)))
 
 
+def added_text(longest: int) -> Mapped[str]:
+    """A text that came with a later migration, empty for rows of the release before."""
+    return mapped_column(String(longest), default="", server_default=text("''"))
+
+
 # The ISP and what it sells ------------------------------------------------------------------
 
 
@@ -135,6 +140,7 @@ class Isp(Base):
     requires_second_factor: Mapped[bool] = added_claim()
     requires_mixed_password: Mapped[bool] = added_claim()
     contact_rest_days: Mapped[int] = added_number(30)
+    postal_address: Mapped[str] = added_text(200)
 
 
 class Maintenance(Base):

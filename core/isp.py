@@ -60,6 +60,7 @@ class IspView:
     requires_second_factor: bool
     requires_mixed_password: bool
     is_demo: bool
+    postal_address: str = ""
     maintenance: MaintenanceWindow | None = None
 
     @property
@@ -148,6 +149,7 @@ def current_isp() -> IspView:
             requires_second_factor=row.requires_second_factor,
             requires_mixed_password=row.requires_mixed_password,
             is_demo=row.is_demo,
+            postal_address=row.postal_address,
             maintenance=_find_maintenance(),
         )
         _cached[engine] = view

@@ -254,6 +254,7 @@ _ISP = _Keys(
         "requires_second_factor": _flag,
         "requires_mixed_password": _flag,
         "contact_rest_days": _whole(0, 365),
+        "postal_address": _text(200, r"[^\r\n]+", "an address on one line"),
     },
 )
 _AREA = _Keys({"code": _short_code, "name": _name})

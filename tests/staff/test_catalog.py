@@ -99,6 +99,12 @@ def test_what_getting_in_asks_for_is_set_by_the_file(desk: Desk, edited: Edit) -
     assert not desk.portal.one("SELECT requires_second_factor FROM isp")
 
 
+def test_postal_address_is_set_by_the_file(desk: Desk, edited: Edit) -> None:
+    assert desk.portal.one("SELECT postal_address FROM isp") == ""
+    catalog.load(edited(("terms_days = 14", 'postal_address = "5 Elm St, Pinecrest"')))
+    assert desk.portal.one("SELECT postal_address FROM isp") == "5 Elm St, Pinecrest"
+
+
 def test_a_tax_that_left_the_file_is_pointed_out(desk: Desk, edited: Edit) -> None:
     [note] = catalog.load(edited(('code = "E911"', 'code = "E912"'))).notes
     assert "E911" in note
@@ -121,6 +127,7 @@ def test_a_tax_that_left_the_file_is_pointed_out(desk: Desk, edited: Edit) -> No
         ("terms_days = 14", 'accent = "#9fe8c8"', "isp.accent: .* choose a darker"),
         ("terms_days = 14", "logo_svg = '<svg onload=\"x\"></svg>'", "isp.logo_svg: .*onload"),
         ('frn = "0031234567"', 'frn = "31234567"', "isp.frn: must be ten digits"),
+        ("terms_days = 14", 'postal_address = "5 Elm St\\nX"', "isp.postal_address: .* one line"),
         ('"help@pinecrest.example"', '"help at us"', "isp.support_email: must be an e-mail"),
         ('"+15415550100"', '"541 555"', "isp.support_phone: must be a phone number"),
         ('code = "ALDR"', 'code = "PINE"', "areas.PINE: this code stands in the file twice"),

@@ -287,6 +287,17 @@ def test_letter_holds_address_and_code_and_is_valid_for_three_weeks(asked: Porta
     assert use(asked, code_in(letter))
 
 
+def test_letter_names_its_sender_above_whom_it_goes_to(asked: Portal) -> None:
+    sue = asked.visitor("sue")
+    page = sue.get("/staff/letters")
+    assert sue.submit(page, "/print").select(".letter-page__sender") == []
+    asked.execute("UPDATE isp SET postal_address = '5 Elm St, Pinecrest', revision = revision + 1")
+    letter = sue.submit(page, "/print")
+    [sender] = letter.select(".letter-page__sender")
+    assert sender.text_content() == "Pinecrest Broadband, 5 Elm St, Pinecrest"
+    assert sender.getnext().get("class") == "letter-page__to"
+
+
 def test_printing_again_makes_another_code_and_the_first_is_dead(asked: Portal) -> None:
     sue = asked.visitor("sue")
     page = sue.get("/staff/letters")
