@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import BadRequest, LengthRequired, RequestEntityTooLarge
 from werkzeug.wrappers import Response as BaseResponse
 
-from core import cache, csrf, flows, htmx, kept_forms, maintenance
+from core import cache, csrf, flows, htmx, isp, kept_forms, maintenance
 from core.db import DatabaseBusy, db
 from core.errors import NotFound
 from core.isp import current_isp
@@ -24,6 +24,7 @@ from core.policy import (
     NOT_SIGNED_IN,
     POLICY,
     SAFE_METHODS,
+    STAFF_FIRST_PAGE,
     Proof,
     Rule,
     Who,
@@ -39,7 +40,7 @@ from core.sessions import (
 )
 from core.settings import Settings
 from core.words import language
-from models import Role, StaffMember, StaffRole
+from models import FlowKind, Role, StaffMember, StaffRole
 
 log = logging.getLogger("lastmile.access")
 
@@ -82,7 +83,9 @@ def install(app: Flask, settings: Settings, build: str) -> None:
         given = request.headers.get("Authorization", "")
         if rule.who is Who.OPERATOR and not is_operator(settings, given):
             raise NotFound
-        if not rule.stays_open and _is_closed(rule):
+        if rule.serves_staff:
+            isp.unpin()
+        if not rule.stays_open and _is_closed(rule) and not _is_for_staff(rule, settings):
             return maintenance.answer(is_for_people=rule.proof is not Proof.OWN)
         if request.method not in SAFE_METHODS:
             answer = _check_proof(rule, settings, pre_cookie)
@@ -135,6 +138,18 @@ def _is_closed(rule: Rule) -> bool:
         if rule.who is not Who.EVERYONE or request.method not in SAFE_METHODS:
             raise  # not signed out: it cannot be told who this is
     return current_isp().is_closed
+
+
+def _is_for_staff(rule: Rule, settings: Settings) -> bool:
+    """Whether staff ask for what stays open to them alone. Whose second step it is, a half-finished
+    sign-in noted when the password was right."""
+    if not rule.open_to_staff:
+        return False
+    if rule.who is Who.FLOW:
+        flow = _find_flow(rule, settings)
+        return flow is not None and bool(flow.facts.get("is_staff"))
+    person = find_signed_in()
+    return person is not None and person.is_staff
 
 
 def _check_role(rule: Rule, person: SignedIn) -> None:
@@ -191,12 +206,9 @@ def _check_viewer(rule: Rule, person: SignedIn) -> bool:
 
 def _take_flow(rule: Rule, settings: Settings) -> BaseResponse | None:
     """Put the flow of the cookie into `g.flow`; without one, lead to where it begins."""
-    kind = rule.flow
-    assert kind is not None  # noqa: S101 - tests/test_routes.py looks at every rule
-    token = request.cookies.get(flows.flow_cookie(kind.value, is_https=settings.is_https))
-    flow = flows.find(kind.value, token)
+    flow = _find_flow(rule, settings)
     if flow is None:
-        path = f"{FIRST_PAGES[kind]}?done=ended"
+        path = f"{FIRST_PAGES[_kind_of(rule)]}?done=ended"
         return htmx.sign_in_again(path) if htmx.wants_fragment() else htmx.go_to(path)
     if request.method not in SAFE_METHODS and not csrf.is_token_of(
         flow.csrf_secret, request.form.get("csrf_token", "")
@@ -205,6 +217,17 @@ def _take_flow(rule: Rule, settings: Settings) -> BaseResponse | None:
     g.flow = flow
     g.is_private = True
     return None
+
+
+def _kind_of(rule: Rule) -> FlowKind:
+    assert rule.flow is not None  # noqa: S101 - tests/test_routes.py looks at every rule
+    return rule.flow
+
+
+def _find_flow(rule: Rule, settings: Settings) -> flows.FlowInHand | None:
+    kind = _kind_of(rule).value
+    token = request.cookies.get(flows.flow_cookie(kind, is_https=settings.is_https))
+    return flows.find(kind, token)
 
 
 def _answer_unchanged(rule: Rule, person: SignedIn, build: str) -> Response | None:
@@ -303,7 +326,9 @@ def _ask_to_sign_in(rule: Rule) -> Response | BaseResponse:
         query["next"] = back
     if isinstance(session, PortalSession) and session.find_expired() is not None:
         query["done"] = "expired"
-    path = "/sign-in" + ("?" + urlencode(query) if query else "")
+    # Whoever asks for a page of staff while the portal is closed finds their way in open.
+    first = STAFF_FIRST_PAGE if rule.who is Who.STAFF and current_isp().is_closed else "/sign-in"
+    path = first + ("?" + urlencode(query) if query else "")
     if htmx.wants_fragment():
         return htmx.sign_in_again(path)
     return htmx.go_to(path)

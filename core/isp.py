@@ -100,6 +100,11 @@ def pin(view: IspView) -> None:
     g.isp, g.is_pinned = view, True
 
 
+def unpin() -> None:
+    """Let this request ask the database after all: staff work also while the portal is closed."""
+    g.pop("is_pinned", None)
+
+
 def is_pinned() -> bool:
     """Whether this request does without the database: nobody is signed in then."""
     return "is_pinned" in g

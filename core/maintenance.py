@@ -216,9 +216,10 @@ def retry_seconds(window: MaintenanceWindow) -> int:
     return max(FIRST_RETRY, min(left, LAST_RETRY)) if left > 0 else OVERDUE_RETRY
 
 
-def answer(*, is_for_people: bool) -> Response:
+def answer(*, is_for_people: bool, is_refusal: bool = False) -> Response:
     """The 503 of every route that is closed: a page, for a fragment what makes the browser load
-    that page, for programs a line of text."""
+    that page, for programs a line of text. As a refusal it says that who tried to sign in was not
+    let in, in the same words to whoever is no staff and to whoever had a wrong password."""
     window = current_isp().maintenance
     if window is None:
         raise LookupError("the portal is not closed")
@@ -227,19 +228,25 @@ def answer(*, is_for_people: bool) -> Response:
     elif htmx.wants_fragment():
         response = htmx.load_again(503)
     else:
-        response = _page(window)
+        response = _page(window, is_refusal=is_refusal)
     response.headers["Retry-After"] = str(retry_seconds(window))
     return response
 
 
-def _page(window: MaintenanceWindow) -> Response:
+def _page(window: MaintenanceWindow, *, is_refusal: bool) -> Response:
     is_overdue = window.until_at <= clock.now()
     # Whoever sent a form has nothing there to load again.
     again = "" if request.method in ("GET", "HEAD") else url_for("dashboard.index")
     response = constant_pages.answer(
-        f"maintenance {is_overdue} {again}",
+        f"maintenance {is_overdue} {again} {is_refusal}",
         lambda: htmx.render(
-            "errors/maintenance.html", None, 503, window=window, is_overdue=is_overdue, again=again
+            "errors/maintenance.html",
+            None,
+            503,
+            window=window,
+            is_overdue=is_overdue,
+            again=again,
+            is_refusal=is_refusal,
         ),
     )
     response.status_code = 503

@@ -42,10 +42,11 @@ class Rule:
     `Who.FLOW`.
 
     `is_kept`: an own device may keep the page, which depends on nothing but the revisions of
-    account, customer and ISP. `stays_open` during maintenance: what writes nothing, and the pages
-    of staff. `keeps_form`: the page that shows the form again when the session had expired.
-    `get_writes`: what a GET changes, which is otherwise nothing. `greets`: a page open to everyone
-    that whoever is signed in sees in the signed-in frame, with the way out (bar 29).
+    account, customer and ISP. `stays_open` during maintenance: what writes nothing, the pages of
+    staff, and their way in; `open_to_staff` stays so for them alone, and for whoever is half-way
+    signed in as one of them. `keeps_form`: the page that shows the form again when the session had
+    expired. `get_writes`: what a GET changes, which is otherwise nothing. `greets`: a page open to
+    everyone that whoever is signed in sees in the signed-in frame, with the way out (bar 29).
     `before_second_factor`: also for whoever has none where the ISP asks everyone for one.
     `viewers_too`: staff who see the portal as a customer does may send it; otherwise they write
     nothing (bar 35).
@@ -56,6 +57,7 @@ class Rule:
     proof: Proof = Proof.TOKEN
     is_kept: bool = False
     stays_open: bool = False
+    open_to_staff: bool = False
     keeps_form: str = ""
     get_writes: str = ""
     greets: bool = False
@@ -63,6 +65,11 @@ class Rule:
     staff: frozenset[StaffRole] = frozenset()
     viewers_too: bool = False
     before_second_factor: bool = False
+
+    @property
+    def serves_staff(self) -> bool:
+        """Whether staff use it also during maintenance, signed in or half-way."""
+        return self.who is Who.STAFF or self.open_to_staff
 
 
 EVERY_ROLE = frozenset(Role)
@@ -97,9 +104,10 @@ def _sets(page: str) -> Rule:
     return Rule(Who.CUSTOMER, keeps_form=page)
 
 
-_SECOND_STEP = Rule(Who.FLOW, flow=FlowKind.SIGN_IN)
+_SECOND_STEP = Rule(Who.FLOW, flow=FlowKind.SIGN_IN, open_to_staff=True)
 _LOST_FACTORS = Rule(Who.FLOW, flow=FlowKind.LOST_FACTORS)
 _ENROLS = Rule(Who.CUSTOMER, before_second_factor=True)
+_CONFIRMS = replace(_ENROLS, open_to_staff=True)
 _REGISTERS = Rule(Who.FLOW, flow=FlowKind.REGISTER)
 _RECOVERS = Rule(Who.FLOW, flow=FlowKind.RECOVER)
 _FINDS_ID = Rule(Who.FLOW, flow=FlowKind.FIND_ID)
@@ -112,6 +120,8 @@ FIRST_PAGES = {
     FlowKind.LOST_FACTORS: "/sign-in",
 }
 """Where each flow begins, and begins again when it has ended."""
+STAFF_FIRST_PAGE = "/staff/sign-in"
+"""Where staff get in while the portal is closed."""
 ENROL_PAGE = "/settings/second-step"
 
 POLICY: dict[str, Rule] = {
@@ -121,12 +131,15 @@ POLICY: dict[str, Rule] = {
     "support.help": Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, is_kept=True, greets=True),
     "auth.sign_in": _PUBLIC,
     "auth.sign_in_post": _PUBLIC,
+    "auth.staff_sign_in": _OPEN,
+    # What it writes are counts of tries, and the sessions of staff.
+    "auth.staff_sign_in_post": _OPEN,
     "auth.welcome": _PUBLIC,
     "auth.welcome_post": _PUBLIC,
-    "auth.sign_out": Rule(Who.EVERYONE, proof=Proof.TOKEN, viewers_too=True),
-    "auth.confirm": _ENROLS,
-    "auth.confirm_post": _ENROLS,
-    "auth.confirm_passkey": _ENROLS,
+    "auth.sign_out": Rule(Who.EVERYONE, proof=Proof.TOKEN, viewers_too=True, open_to_staff=True),
+    "auth.confirm": _CONFIRMS,
+    "auth.confirm_post": _CONFIRMS,
+    "auth.confirm_passkey": _CONFIRMS,
     "auth.passkey_options": _PUBLIC,
     "auth.passkey_sign_in": _PUBLIC,
     "auth.second_step_page": _SECOND_STEP,
@@ -137,7 +150,7 @@ POLICY: dict[str, Rule] = {
     "auth.enrol_post": _SECOND_STEP,
     "auth.enrol_app": _SECOND_STEP,
     "auth.enrol_passkey": _SECOND_STEP,
-    "auth.lost_begin": _SECOND_STEP,
+    "auth.lost_begin": Rule(Who.FLOW, flow=FlowKind.SIGN_IN),
     "auth.lost": _LOST_FACTORS,
     "auth.lost_post": _LOST_FACTORS,
     "auth.lost_send": _LOST_FACTORS,
@@ -279,7 +292,7 @@ POLICY: dict[str, Rule] = {
     "staff.end_sessions": _staff(HELPERS),
     "staff.view": _staff(HELPERS, _NOTED),
     "staff.view_begin": _staff(HELPERS, keeps_form="staff.view"),
-    "staff.view_end": Rule(Who.CUSTOMER, viewers_too=True, stays_open=True),
+    "staff.view_end": Rule(Who.CUSTOMER, viewers_too=True, stays_open=True, open_to_staff=True),
     "staff.reset": _staff(HELPERS),
     "staff.resets": _staff(HELPERS, _NOTED),
     "staff.reset_proof": _staff(HELPERS, _NOTED),

@@ -48,6 +48,8 @@ _PATHS = {
     "support.help": "/help",
     "auth.sign_in": "/sign-in",
     "auth.sign_in_post": "/sign-in",
+    "auth.staff_sign_in": "/staff/sign-in",
+    "auth.staff_sign_in_post": "/staff/sign-in",
     "auth.welcome": "/welcome/nothing",
     "auth.welcome_post": "/welcome/nothing",
     "auth.sign_out": "/sign-out",

@@ -416,6 +416,8 @@ class Forms(RuleBasedStateMachine):
         return found
 
 
+WHILE_CLOSED = {"auth.staff_sign_in_post"}
+"""Shown during maintenance alone, where tests/core/test_maintenance.py attacks it."""
 OF_FACTORS = {
     "auth.confirm_passkey",
     "auth.factor_remove",
@@ -446,7 +448,7 @@ def forms_to_send(portal: Portal) -> set[str]:
         and rule.proof is not Proof.OWN
         and rule.who is not Who.FLOW
         and not endpoint.endswith("_strength")
-    } - (OF_LINKS | OF_FACTORS)
+    } - (OF_LINKS | OF_FACTORS | WHILE_CLOSED)
 
 
 def forms_at(portal: Portal, visitor: Visitor, path: str) -> dict[str, tuple[str, dict[str, str]]]:

@@ -94,9 +94,11 @@ def sign_in(
     browser: Browser,
     rules: SignInRules,
     wanted: str = "",
+    only_staff: bool = False,
 ) -> Opened | HalfOpened:
     """Open a session for whoever knows the password, or begin the second step where one is needed;
-    `wanted` is the page to go to after it.
+    `wanted` is the page to go to after it. With `only_staff` everybody else is refused as if the
+    password were wrong, after the same work.
 
     Raises SignInRefused (unknown ID, wrong password and disabled customer alike, after the same
     work), TooManyAttempts before the password is looked at, TooBusy when the machine is.
@@ -151,7 +153,8 @@ def sign_in(
         throttle.end(
             attempt, has_passed=is_right, also=disabling.counting(counted_id, is_right=is_right)
         )
-    if not is_right or customer is None:
+    is_wanted = not only_staff or factors.is_staff(db.session(), customer.id if customer else 0)
+    if not is_right or customer is None or not is_wanted:
         log.info("sign-in refused", extra={"address": browser.address})
         raise SignInRefused
     better_hash = None

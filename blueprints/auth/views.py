@@ -18,8 +18,9 @@ from blueprints.auth.asking import (
 )
 from blueprints.auth.errors import LinkDead, SignInRefused
 from blueprints.auth.forms import SignInForm, WelcomeForm
-from core import constant_pages, htmx
+from core import constant_pages, htmx, maintenance
 from core.htmx import go_to, render
+from core.isp import current_isp
 from core.paths import own_path
 from core.sessions import PortalSession, find_signed_in
 from core.throttle import TooManyAttempts
@@ -49,21 +50,59 @@ def sign_in_post() -> Response | BaseResponse:
     form = SignInForm()
     if not form.validate():
         return sign_in_page(form, 422)
-    wanted = own_path(form.next.data)
     try:
-        opened = service.sign_in(
-            form.sign_in_id.data or "",
-            form.password.data or "",
-            is_own_device=bool(form.own_device.data),
-            browser=browser(),
-            rules=rules(),
-            wanted=wanted or "",
-        )
+        return _sign_in(form)
     except SignInRefused as refusal:
         return sign_in_page(form, 422, refusal=refusal.customer_message)
     except TooManyAttempts as refusal:
-        back = url_for("auth.sign_in", next=wanted)
+        back = url_for("auth.sign_in", next=own_path(form.next.data))
         return wait_page(refusal.retry_after_seconds, back)
+
+
+@bp.get("/staff/sign-in")
+def staff_sign_in() -> Response | BaseResponse:
+    """The way in of staff while the portal is closed."""
+    if not current_isp().is_closed:
+        return go_to(url_for("auth.sign_in", next=own_path(request.args.get("next"))))
+    form = SignInForm(formdata=None)
+    form.next.data = own_path(request.args.get("next")) or ""
+    return _staff_page(form)
+
+
+@bp.post("/staff/sign-in")
+def staff_sign_in_post() -> Response | BaseResponse:
+    if not current_isp().is_closed:
+        return sign_in_post()
+    form = SignInForm()
+    if not form.validate():
+        return _staff_page(form, 422)
+    try:
+        return _sign_in(form, only_staff=True)
+    except SignInRefused:
+        return maintenance.answer(is_for_people=True, is_refusal=True)
+    except TooManyAttempts as refusal:
+        back = url_for("auth.staff_sign_in", next=own_path(form.next.data))
+        return wait_page(refusal.retry_after_seconds, back)
+
+
+def _staff_page(form: SignInForm, status: int = 200) -> Response:
+    done = request.args.get("done")
+    return set_pre_cookie(render("auth/staff_sign_in.html", None, status, form=form, done=done))
+
+
+def _sign_in(form: SignInForm, *, only_staff: bool = False) -> BaseResponse:
+    """Let in whoever the form names, or lead on to the second step. Raises SignInRefused,
+    TooManyAttempts."""
+    wanted = own_path(form.next.data)
+    opened = service.sign_in(
+        form.sign_in_id.data or "",
+        form.password.data or "",
+        is_own_device=bool(form.own_device.data),
+        browser=browser(),
+        rules=rules(),
+        wanted=wanted or "",
+        only_staff=only_staff,
+    )
     if isinstance(opened, service.HalfOpened):
         path = url_for("auth.second_step_page")
         return begin_flow(FlowKind.SIGN_IN, opened.flow_token, service.HALF_LASTS, path)

@@ -17,10 +17,12 @@ from core import clock, maintenance, worker
 from core.isp import IspView
 from core.policy import POLICY, Proof, Who
 from gateways.payments.sandbox.store import Decision
-from tests import crawl
+from tests import crawl, factors
 from tests.conftest import Portal, Queries
-from tests.page import BASE, BOOSTED, FRAGMENT
-from tests.world import NOW
+from tests.factors import app_code, give_code, half_way
+from tests.page import BASE, BOOSTED, FRAGMENT, Page, Visitor
+from tests.test_forms_at_random import ANYTHING
+from tests.world import NOW, PASSWORD
 
 Tick = Callable[..., None]
 UNTIL = "2026-06-20 14:00"  # NOW is noon at the ISP
@@ -76,14 +78,132 @@ def test_closed_portal_answers_503_everywhere_and_changes_nothing(
             data = guard if method == "POST" else None
             response = crawl.send(visitor, method, path, data=data)
             if POLICY[endpoint].stays_open:
-                # Staff's pages send everybody else to sign in, which is closed.
-                others = (303,) if endpoint.startswith("staff.") else ()
+                # Staff's pages send everybody else to sign in as one of them, which nobody filled
+                # in here.
+                others = (303, 422) if endpoint.startswith(("staff.", "auth.staff")) else ()
                 assert response.status_code in (200, 404, *others), endpoint
                 continue
             assert response.status_code == 503, (endpoint, method)
             assert response.headers["Retry-After"] == "3600"
             assert response.headers["Cache-Control"] == "no-store"
     assert differs() == set()
+
+
+CLOSINGS = pytest.mark.parametrize("closing", [close, close_by_row])
+
+
+def staff_sign_in(visitor: Visitor, name: str, password: str = PASSWORD) -> Page:
+    page = visitor.get(visitor.get("/").select("footer a[href^='/staff']")[0].get("href"))
+    return visitor.submit(page, "/staff/sign-in", sign_in_id=name, password=password)
+
+
+@CLOSINGS
+def test_staff_sign_in_while_the_portal_is_closed_work_and_leave(
+    portal: Portal, closing: Callable[[Portal], None]
+) -> None:
+    factors.give_app(portal, "sue")
+    closing(portal)
+    sue = portal.visitor()
+    assert sue.get("/staff/").location == "/staff/sign-in?next=%2Fstaff%2F"
+    assert staff_sign_in(sue, "sue").location == "/sign-in/second-step"
+    assert give_code(sue, app_code()).location == "/staff/"
+    page = sue.get("/staff/")
+    assert page.status == 200
+    assert sue.get("/confirm").status == 200
+    assert sue.get("/settings/").status == 503
+    assert sue.submit(page, "/sign-out").status == 303
+    assert sue.get("/staff/").status == 303
+
+
+@CLOSINGS
+def test_staff_without_a_factor_set_one_up_while_the_portal_is_closed(
+    portal: Portal, closing: Callable[[Portal], None]
+) -> None:
+    closing(portal)
+    sue = portal.visitor()
+    staff_sign_in(sue, "sue")
+    page = sue.get("/sign-in/second-step/new")
+    sue.submit(page, "/sign-in/second-step/new/app")
+    page = sue.get("/sign-in/second-step/new")
+    code = app_code(page.select("code.key")[0].text_content().replace(" ", ""))
+    assert sue.submit(page, "/sign-in/second-step/new", code=code).location == "/staff/"
+    assert sue.get("/staff/").status == 200
+
+
+@CLOSINGS
+@pytest.mark.parametrize("who", ["alice", "vera"])
+def test_customer_is_told_nothing_by_the_way_in_of_staff(
+    portal: Portal, closing: Callable[[Portal], None], who: str
+) -> None:
+    factors.give_app(portal, "vera")
+    closing(portal)
+    told = []
+    names = ("session", "flow-sign-in")
+    for name, password in ((who, PASSWORD), (who, "wrong"), ("sue", "wrong"), ("nobody", "wrong")):
+        visitor = portal.visitor()
+        answer = staff_sign_in(visitor, name, password)
+        told.append((answer.status, answer.response.data, set(visitor.cookies()) & set(names)))
+    assert told[0][0] == 503
+    assert b"only staff can be at the moment" in told[0][1]
+    assert told == [told[0]] * 4
+    assert told[0][2] == set()
+    assert portal.one("SELECT count(*) FROM sessions") == 0
+    assert portal.one("SELECT count(*) FROM flows") == 0
+
+
+def test_tries_at_the_way_in_of_staff_are_counted(portal: Portal, tick: Tick) -> None:
+    close_by_row(portal)
+    statuses = []
+    for _ in range(11):
+        statuses.append(staff_sign_in(portal.visitor(), "sue", "wrong").status)
+        tick(seconds=20)
+    assert statuses[0] == 503
+    assert statuses[-1] == 429
+
+
+def test_form_of_the_way_in_of_staff_takes_anything(portal: Portal) -> None:
+    close_by_row(portal)
+    visitor = portal.visitor()
+    visitor.get("/staff/sign-in")
+    good = {"sign_in_id": "sue", "password": "wrong", "next": "/staff/"}
+    told = set()
+    for name in good:
+        for value in ANYTHING:
+            portal.execute("DELETE FROM sign_in_attempts")
+            answer = visitor.client.post("/staff/sign-in", base_url=BASE, data=good | {name: value})
+            told.add((answer.status_code, "Retry-After" in answer.headers))
+    assert told <= {(400, False), (422, False), (503, True)}
+    assert {(422, False), (503, True)} <= told
+    assert portal.one("SELECT count(*) FROM sessions") == 0
+
+
+def test_customer_half_way_in_cannot_finish_while_the_portal_is_closed(portal: Portal) -> None:
+    factors.give_app(portal, "alice")
+    alice = half_way(portal, "alice")
+    page = alice.get("/sign-in/second-step")
+    close_by_row(portal)
+    assert alice.get("/sign-in/second-step").status == 503
+    assert alice.submit(page, "/sign-in/second-step", code=app_code()).status == 503
+    assert portal.one("SELECT count(*) FROM sessions") == 0
+
+
+def test_disabled_member_is_no_staff_at_the_way_in(portal: Portal) -> None:
+    portal.execute("UPDATE staff_members SET is_disabled = :yes", yes=True)
+    close_by_row(portal)
+    assert staff_sign_in(portal.visitor(), "sue").status == 503
+
+
+def test_way_in_of_staff_is_the_usual_one_when_the_portal_is_open(portal: Portal) -> None:
+    close(portal)
+    late = portal.visitor()
+    page = late.get("/staff/sign-in", next="/staff/letters")
+    flask(portal, "off")
+    visitor = portal.visitor()
+    answer = visitor.get("/staff/sign-in", next="/staff/letters")
+    assert (answer.status, answer.location) == (303, "/sign-in?next=/staff/letters")
+    answer = late.submit(page, "/staff/sign-in", sign_in_id="alice", password=PASSWORD)
+    assert answer.status == 303
+    assert "session" in late.cookies()
 
 
 def test_closed_page_says_why_and_until_when_in_the_readers_language(portal: Portal) -> None:
@@ -425,7 +545,10 @@ def test_policy_leaves_nothing_open_to_subscribers_that_writes() -> None:
     open_rules = {name: rule for name, rule in POLICY.items() if rule.stays_open}
     still = {name for name, rule in open_rules.items() if rule.who is not Who.STAFF}
     # Whoever of staff looks at the portal as a customer must be able to stop.
-    assert still == {"static", "health", "metrics", "billing.payment_return", "staff.view_end"}
+    assert still == {
+        *("static", "health", "metrics", "billing.payment_return", "staff.view_end"),
+        *("auth.staff_sign_in", "auth.staff_sign_in_post"),
+    }
     assert POLICY["api.payment_notice"].proof is Proof.OWN
 
 
