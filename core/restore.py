@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from core import backup_file, clock, migrate, pg_programs, sole_use
+from core import backup_file, clock, erasures, migrate, pg_programs, sole_use
 from core.backup import (
     REPLACED_SCHEMA,
     Faults,
@@ -35,6 +35,7 @@ from core.backup import (
     make_single_file,
 )
 from core.backup_file import BadBackup, Manifest
+from core.erasures import Erase, Listed
 from core.pg_programs import PgProgramFailed
 from core.settings import Settings
 from core.sole_use import DatabaseInUse
@@ -49,12 +50,15 @@ class RestoreRefused(Exception):
 class Restored:
     """What a restore did. `replaced` says where the database that was there is now, None when there
     was none; `lost_rows` how many rows of each table it had more than the restored one, as far as
-    it could be read."""
+    it could be read; `erased` how many were erased again, and `doubtful` who may have been erased,
+    which nothing could tell any more."""
 
     manifest: Manifest
     replaced: str | None
     upgraded_from: str | None
     lost_rows: dict[str, int] = field(default_factory=dict)
+    erased: int = 0
+    doubtful: tuple[str, ...] = ()
 
 
 def examine(settings: Settings, path: Path, *, with_faults: bool = False) -> Manifest:
@@ -93,17 +97,26 @@ def _engine_name(engine: str) -> str:
     return {"sqlite": "SQLite", "postgresql": "PostgreSQL"}.get(engine, engine)
 
 
-def restore(
-    settings: Settings, path: Path, find_faults: Faults, *, with_faults: bool = False
-) -> Restored:
-    """Make the backup at `path` the database of this deployment.
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the blueprints know of a database that is restored."""
+
+    find_faults: Faults
+    erase: Erase
+    with_faults: bool = False
+
+
+def restore(settings: Settings, path: Path, rules: Rules) -> Restored:
+    """Make the backup at `path` the database of this deployment, and erase again what was erased
+    since, as the lists beside the backups and beside `path` tell.
 
     Raises RestoreRefused, and then the database is the one that was there.
     """
-    examine(settings, path, with_faults=with_faults)
+    examine(settings, path, with_faults=rules.with_faults)
     put_back = _restore_sqlite if settings.is_sqlite else _restore_postgresql
     with _refused_in_words(path):
-        return put_back(settings, path, find_faults, with_faults=with_faults)
+        listed = erasures.read([*erasures.folders(settings), path.absolute().parent])
+        return put_back(settings, path, rules, listed)
 
 
 def check_unused(settings: Settings, path: Path) -> None:
@@ -140,11 +153,15 @@ def _refused_in_words(path: Path) -> Iterator[None]:
 
 
 def _prepare(
-    session: Session, manifest: Manifest, find_faults: Faults, *, with_faults: bool
-) -> None:
+    session: Session, manifest: Manifest, rules: Rules, listed: Listed, seen: Mapping[str, bool]
+) -> tuple[int, tuple[str, ...]]:
     """Check what was restored within `session`, whose schema is this build's, and end what must not
     live again: sessions that were ended after the backup was made would be open once more, pages
-    that browsers keep would be taken for true."""
+    that browsers keep would be taken for true, people who were erased would be there again.
+
+    `seen` tells who is in the database that is replaced, and whether erased. Returns how many were
+    erased again, and of whom nothing tells whether they were.
+    """
     isp = session.execute(select(Isp.is_demo, Isp.revision)).one_or_none()
     if isp is None or isp.is_demo != manifest.is_demo:
         raise RestoreRefused("the database in the backup is not what its manifest says")
@@ -154,8 +171,10 @@ def _prepare(
             raise RestoreRefused(
                 f"the table {table} has {found.get(table, 0)} of the {wanted} rows in the backup"
             )
-    faults = find_some(session, find_faults)
-    if faults and not with_faults:
+    were_erased = {public_id for public_id in listed.doubtful if seen.get(public_id)}
+    erased = rules.erase(session, sorted(listed.done | were_erased))
+    faults = find_some(session, rules.find_faults)
+    if faults and not rules.with_faults:
         raise RestoreRefused(f"the books in the backup do not add up: {faults[0]}")
     session.execute(
         update(SignInSession)
@@ -166,6 +185,14 @@ def _prepare(
     # pages that browsers keep from then are outdated by one that the ISP never had.
     never_had = max(isp.revision + 1, int(clock.now().timestamp()))
     session.execute(update(Isp).values(revision=never_had))
+    session.flush()
+    unknown = listed.doubtful - seen.keys()
+    here = _seen_by(session) if unknown else {}
+    return erased, tuple(sorted(who for who in unknown if here.get(who) is False))
+
+
+def _seen_by(session: Session) -> dict[str, bool]:
+    return {public_id: bool(gone) for public_id, gone in session.execute(text(erasures.SEEN))}
 
 
 def _dated(name: str, is_taken: Callable[[str], bool]) -> str:
@@ -183,9 +210,7 @@ def _lost(before: dict[str, int], manifest: Manifest) -> dict[str, int]:
 # SQLite --------------------------------------------------------------------------------------
 
 
-def _restore_sqlite(
-    settings: Settings, path: Path, find_faults: Faults, *, with_faults: bool
-) -> Restored:
+def _restore_sqlite(settings: Settings, path: Path, rules: Rules, listed: Listed) -> Restored:
     target = database_file(settings)
     with sole_use.alone(target), backup_file.workshop(target.parent) as workshop:
         copy = workshop / "database"
@@ -200,7 +225,8 @@ def _restore_sqlite(
         if is_older:
             migrate.upgrade_file(url)
         with engine.connect() as connection, Session(connection, autoflush=False) as session:
-            _prepare(session, manifest, find_faults, with_faults=with_faults)
+            seen = _seen_in(target) if listed.doubtful else {}
+            erased, doubtful = _prepare(session, manifest, rules, listed, seen)
             session.commit()
         make_single_file(copy)
         _sync(copy)
@@ -212,7 +238,21 @@ def _restore_sqlite(
         str(replaced) if replaced is not None else None,
         revision if is_older else None,
         _lost(before, manifest),
+        erased,
+        doubtful,
     )
+
+
+def _seen_in(target: Path) -> dict[str, bool]:
+    """Who is in the database that is replaced, as far as it can be read. Not a byte of it is
+    changed: it may be damaged, and is kept as it is."""
+    name = f"{target.absolute().as_uri()}?mode=ro"
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(name, uri=True)) as connection,
+    ):
+        return {public_id: bool(gone) for public_id, gone in connection.execute(erasures.SEEN)}
+    return {}
 
 
 def _check_room(path: Path, folder: Path) -> None:
@@ -283,9 +323,7 @@ def _put_in_place(copy: Path, target: Path) -> None:
 # PostgreSQL ----------------------------------------------------------------------------------
 
 
-def _restore_postgresql(
-    settings: Settings, path: Path, find_faults: Faults, *, with_faults: bool
-) -> Restored:
+def _restore_postgresql(settings: Settings, path: Path, rules: Rules, listed: Listed) -> Restored:
     with backup_file.workshop(settings.data) as workshop:
         _check_room(path, workshop)
         copy = workshop / "dump"
@@ -296,6 +334,8 @@ def _restore_postgresql(
             _refuse_others(connection)
             with Session(connection) as session:
                 before = count_rows(session)
+                is_known = listed.doubtful and "customers" in before
+                seen = _seen_by(session) if is_known else {}
             replaced = _set_aside(connection)
             with pg_programs.script(copy) as lines:
                 _run_script(connection, lines)
@@ -306,10 +346,11 @@ def _restore_postgresql(
             if is_older:
                 migrate.upgrade_within(connection)
             with Session(connection, autoflush=False) as session:
-                _prepare(session, manifest, find_faults, with_faults=with_faults)
+                erased, doubtful = _prepare(session, manifest, rules, listed, seen)
                 session.flush()
             _refuse_others(connection)
-    return Restored(manifest, replaced, revision if is_older else None, _lost(before, manifest))
+    upgraded_from = revision if is_older else None
+    return Restored(manifest, replaced, upgraded_from, _lost(before, manifest), erased, doubtful)
 
 
 def _refuse_others(connection: Connection) -> None:

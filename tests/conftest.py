@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 from app import create_app
 from blueprints.auth.service import Browser, open_session
 from blueprints.billing.verify import find_faults
-from core import clock, constant_pages, isp, prepared
+from core import clock, constant_pages, erasures, isp, prepared
 from core.db import db, reading, unit_of_work
 from core.migrate import upgrade
 from core.settings import Settings
@@ -232,6 +232,7 @@ def portal(base: Base) -> Iterator[Portal]:
     base.app.extensions["remembered"].forget()
     shutil.rmtree(base.settings.data / "mailbox", ignore_errors=True)
     (base.settings.data / "mailbox").mkdir()
+    (base.settings.data / erasures.NAME).unlink(missing_ok=True)  # ids are the same in each world
     with clock.set_to(world.NOW):
         bank = SandboxStore(base.settings.data / f"bank-{os.urandom(4).hex()}.db", clock=clock.now)
         secrets = SandboxSecrets.of([SEED])

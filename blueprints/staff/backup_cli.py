@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from datetime import UTC, timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,10 +14,11 @@ from flask.cli import with_appcontext
 from sqlalchemy.exc import SQLAlchemyError
 
 from blueprints.billing.verify import find_faults
+from blueprints.dashboard.settings import closing
 from core import backup, nightly, restore, worker
 from core.backup_file import BackupFailed, Manifest, NoPlace
 from core.db import DatabaseBusy, db
-from core.restore import Restored, RestoreRefused
+from core.restore import Restored, RestoreRefused, Rules
 from core.settings import Settings
 from core.units import format_data
 
@@ -110,7 +112,8 @@ def restore_command(file: Path, yes: bool, with_faults: bool) -> None:
         restore.check_unused(settings, file)
         if not yes:
             click.confirm("Put it in the place of the database?", abort=True)
-        done = restore.restore(settings, file, find_faults, with_faults=with_faults)
+        erase = partial(closing.close_again, secret=settings.secret)
+        done = restore.restore(settings, file, Rules(find_faults, erase, with_faults))
     except RestoreRefused as error:
         raise click.ClickException(f"Nothing was changed: {error}.") from error
     _say(done)
@@ -136,6 +139,14 @@ def _say(done: Restored) -> None:
     lost = _rows(done.lost_rows)
     if lost:
         click.echo(f"It had more than the restored one: {lost}.")
+    if done.erased:
+        people = "1 person" if done.erased == 1 else f"{done.erased} people"
+        click.echo(f"Erased again: {people} whose online account was closed since.")
+    if done.doubtful:
+        click.echo(
+            "Closing an online account was begun since, and nothing tells whether it was done: "
+            f"{', '.join(done.doubtful)}. Ask them, see docs/operation.md."
+        )
     click.echo("Everybody has been signed out. Passwords changed since then are the old ones.")
 
 

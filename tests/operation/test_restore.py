@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from blueprints.billing.verify import find_faults
+from blueprints.dashboard.settings.closing import close_again
 from core import backup, backup_file, clock, migrate, restore
-from core.restore import RestoreRefused
+from core.restore import RestoreRefused, Rules
 from core.settings import ROOT
 from tests import processes
 from tests.core.test_sole_use import another
@@ -310,7 +312,9 @@ def restore_in_a_child(operator: Operator, file: Path, kill_at: int, first: str 
         sys.addaudithook(count)
         event.listen(Engine, "before_cursor_execute", count)
         with operator.portal.app.app_context():
-            restore.restore(operator.portal.settings, file, find_faults)
+            settings = operator.portal.settings
+            erase = partial(close_again, secret=settings.secret)
+            restore.restore(settings, file, Rules(find_faults, erase))
         (operator.folder / "steps").write_text(str(steps))
         os._exit(0)
     except RestoreRefused as error:

@@ -3,16 +3,27 @@ and invoices stay as they are; what tells of the person goes (bar 79)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import reach, recovering
 from blueprints.dashboard.settings.errors import StaffCannotClose
-from core import activity, clock, form_keys, revisions, search_terms, sessions, throttle
+from core import (
+    activity,
+    clock,
+    erasures,
+    form_keys,
+    revisions,
+    search_terms,
+    sessions,
+    throttle,
+)
 from core.activity import ABOUT_MONEY
 from core.db import db
 from core.form_keys import ArrivedKey
-from core.isp import current_isp
 from models import (
     Activity,
     Contact,
@@ -22,6 +33,7 @@ from models import (
     Factor,
     FactorReset,
     Invitation,
+    Isp,
     Membership,
     Message,
     MessageChoice,
@@ -36,16 +48,13 @@ DONE = "/sign-in?done=closed"
 EVENT = "online_account_closed"
 
 
-def close(customer_id: int, key: ArrivedKey, secret: bytes) -> str:
-    """End the customer's sign-in for good and tell the contacts; where to go on.
+def close(customer_id: int, key: ArrivedKey, secret: bytes, lists: Sequence[Path]) -> str:
+    """End the customer's sign-in for good and tell the contacts; where to go on. That it was done
+    is listed in one of the folders `lists`, for a restore.
 
-    Raises StaffCannotClose.
+    Raises StaffCannotClose, ErasureNotNoted.
     """
-    account_ids = list(
-        db.session.scalars(
-            select(Membership.account_id).where(Membership.customer_id == customer_id)
-        )
-    )
+    public_id, account_ids = _find(db.session(), customer_id)
 
     def work(session: Session) -> str:
         is_staff = session.scalar(
@@ -55,32 +64,61 @@ def close(customer_id: int, key: ArrivedKey, secret: bytes) -> str:
         )
         if is_staff is not None:
             raise StaffCannotClose
-        _tell(session, customer_id)
-        sessions.end_all_of(session, customer_id)
-        recovering.end_ways_in(session, customer_id)
-        _delete(session, customer_id)
-        _pseudonymise(session, customer_id, secret)
-        search_terms.refresh(session, account_ids)
+        _announce(session, customer_id)
+        _erase(session, customer_id, account_ids, secret)
         return DONE
 
-    return form_keys.once(key, work, *account_ids)
+    with erasures.noted(lists, public_id):
+        return form_keys.once(key, work, *account_ids)
 
 
-def _tell(session: Session, customer_id: int) -> None:
-    """While the contacts still can be found."""
-    now = clock.now()
+def close_again(session: Session, public_ids: Sequence[str], secret: bytes) -> int:
+    """Erase those of `public_ids` whom a restored database knows as they were before; how many.
+    Their contacts were told at the time."""
+    found = session.execute(
+        select(Customer.id, Customer.public_id, Customer.sign_in_id).where(
+            Customer.public_id.in_(public_ids)
+        )
+    ).all()
+    living = [row.id for row in found if row.sign_in_id != erasures.pseudonym(row.public_id)]
+    for customer_id in living:
+        _public_id, account_ids = _find(session, customer_id)
+        _erase(session, customer_id, account_ids, secret)
+    return len(living)
+
+
+def _find(session: Session, customer_id: int) -> tuple[str, list[int]]:
+    """The public id of a customer, and their accounts."""
+    public_id = session.execute(
+        select(Customer.public_id).where(Customer.id == customer_id)
+    ).scalar_one()
     account_ids = session.scalars(
         select(Membership.account_id).where(Membership.customer_id == customer_id)
-    ).all()
+    )
+    return public_id, list(account_ids)
+
+
+def _announce(session: Session, customer_id: int) -> None:
+    """While the contacts still can be found."""
     told: list[int] = []
-    for account_id in account_ids:
+    for account_id in _find(session, customer_id)[1]:
         reach.announce_to_account(session, account_id, EVENT)
         told += [each.contact_id for each in reach.of_account(session, account_id)]
-        revisions.raise_account(session, account_id)
     reach.announce(session, customer_id, EVENT, but=told)
+
+
+def _erase(session: Session, customer_id: int, account_ids: Sequence[int], secret: bytes) -> None:
+    now = clock.now()
     events = [activity.Event(EVENT, now, customer_id=customer_id)]
-    events += [activity.Event(EVENT, now, account_id=account_id) for account_id in account_ids]
+    for account_id in _find(session, customer_id)[1]:
+        revisions.raise_account(session, account_id)
+        events.append(activity.Event(EVENT, now, account_id=account_id))
     activity.record(session, events)
+    sessions.end_all_of(session, customer_id)
+    recovering.end_ways_in(session, customer_id)
+    _delete(session, customer_id)
+    _pseudonymise(session, customer_id, secret)
+    search_terms.refresh(session, account_ids)
 
 
 def _delete(session: Session, customer_id: int) -> None:
@@ -107,7 +145,7 @@ def _pseudonymise(session: Session, customer_id: int, secret: bytes) -> None:
     names = [name for name in (customer.sign_in_key, customer.email_key) if name is not None]
     subjects = [throttle.subject_of(secret, name) for name in names]
     session.execute(delete(SignInAttempt).where(SignInAttempt.subject.in_(subjects)))
-    pseudonym = f"closed-{customer.public_id}"
+    pseudonym = erasures.pseudonym(customer.public_id)
     customer.sign_in_id = customer.sign_in_key = pseudonym
     customer.email_key = customer.timezone = None
     customer.name = pseudonym
@@ -116,7 +154,7 @@ def _pseudonymise(session: Session, customer_id: int, secret: bytes) -> None:
     customer.session_generation += 1
     customer.revision += 1
     # Other rows name contacts, so they stay, empty; the announcements have copies of their own.
-    today = clock.today(current_isp().timezone)
+    today = clock.today(session.execute(select(Isp.timezone)).scalar_one())
     for contact in session.scalars(select(Contact).where(Contact.customer_id == customer_id)):
         contact.value, contact.address = f"erased-{contact.id}", None
         contact.ended_on = contact.ended_on or today

@@ -7,6 +7,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.dashboard.settings import bp, closing, exporting
 from blueprints.dashboard.settings.errors import StaffCannotClose
+from core import erasures
+from core.erasures import ErasureNotNoted
 from core.form_guard import arrived_key
 from core.htmx import go_to, render
 from core.sessions import PortalSession, signed_in
@@ -46,10 +48,11 @@ def close() -> Response:
 @bp.post("/close")
 @recent_password
 def close_post() -> Response | BaseResponse:
-    secret = current_app.config["PORTAL"].secret
+    portal = current_app.config["PORTAL"]
+    lists = erasures.folders(portal)
     try:
-        path = closing.close(signed_in().customer_id, arrived_key(), secret)
-    except StaffCannotClose as refusal:
+        path = closing.close(signed_in().customer_id, arrived_key(), portal.secret, lists)
+    except (StaffCannotClose, ErasureNotNoted) as refusal:
         return render("settings/close.html", None, 422, refusal=refusal.customer_message)
     if isinstance(session, PortalSession):
         session.finish()
