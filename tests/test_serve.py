@@ -22,24 +22,30 @@ from core import supervisor
 from core.settings import ROOT
 from tests import processes
 
+_given_out: set[int] = set()
+
 
 def free_ports() -> int:
     """A port that is free together with the next one, and that nobody is given by chance.
 
     Ports that the system picks (above 32,767 on Linux) would be taken by other tests' connections
-    while a server of ours is down. Each process of a parallel run has a thousand of its own.
+    while a server of ours is down. Each process of a parallel run has a thousand of its own, and
+    gives none out twice: whoever took one may not listen yet.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first = 12_000 + worker % 20 * 1_000
     while True:
         port = first + 2 * secrets.randbelow(499)
+        if port in _given_out:
+            continue
         with closing(socket.socket()) as one, closing(socket.socket()) as two:
             try:
                 one.bind(("127.0.0.1", port))
                 two.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
-            return port
+        _given_out.add(port)
+        return port
 
 
 def environment(data: Path, port: int, **more: str) -> dict[str, str]:

@@ -164,10 +164,11 @@ def running(
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
     end = time.monotonic() + 20
     while True:
-        assert process.poll() is None
         with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+            is_up = probe.connect_ex(("127.0.0.1", port)) == 0
+        assert process.poll() is None
+        if is_up:
+            return
         assert time.monotonic() < end
         time.sleep(0.05)
 
