@@ -133,7 +133,7 @@ def walk(visitor: Visitor, name: str | None) -> Iterator[str]:
 
 def _around_maintenance(visitor: Visitor, name: str | None) -> Iterator[str]:
     town = visitor.town
-    places = ["/sign-in", "/help"] if name is None else [town.path("", name)]
+    places = ["/sign-in", "/staff/sign-in", "/help"] if name is None else [town.path("", name)]
     for is_on, hours, message in (
         (False, 2, f"{LONG_NAME} {CANARY}"),
         (True, 2, f"{LONG_NAME} {CANARY}"),

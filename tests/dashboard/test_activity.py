@@ -120,7 +120,7 @@ def test_message_with_the_link_says_what_was_closed(portal: Portal, channel: str
         sent = postman.compose(message, portal.settings.public_url)
     assert (message.channel, "/recover/link/" in sent.text) == (channel, True)
     assert "opens nothing" in sent.text
-    assert "stays as it is" not in sent.text
+    assert "nothing changes" not in sent.text
     assert letters(portal, "recover_link") == []
 
 
