@@ -23,6 +23,7 @@ NO_WAY_OUT = {
     "static",
     "health",
     "auth.sign_in",
+    "auth.staff_sign_in",
     "auth.welcome",
     "auth.register",
     "auth.recover",

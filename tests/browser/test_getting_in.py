@@ -85,12 +85,17 @@ def test_strength_and_free_ids_are_told_while_one_types(
     go_on(page)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    button = page.get_by_role("button", name="Make my")
+    page.evaluate("scrollTo(0, 0)")
+    place = button.bounding_box()
     page.get_by_label("The ID").press_sequentially("alice", delay=30)
     expect(page.locator("#free")).to_contain_text("Somebody already has this ID")
     page.get_by_label("Password", exact=True).press_sequentially("password123", delay=30)
     expect(page.locator("#strength")).to_have_text(re.compile("many people use it"))
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     expect(page.locator("#strength")).to_have_text("Good: this is hard to guess.")
+    page.evaluate("scrollTo(0, 0)")
+    assert button.bounding_box() == place  # else a tap on it could miss
     # It waits for a pause in typing, and nothing typed stands in an address.
     assert 2 <= len(asked) <= 8, asked  # of seventeen keys; a busy machine makes pauses
     assert all("?" not in url for url in asked)
