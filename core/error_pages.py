@@ -8,7 +8,8 @@ from collections.abc import Callable
 from html import escape
 
 from flask import Flask, Response, request
-from flask_babel import gettext as _
+from flask_babel import LazyString
+from flask_babel import lazy_gettext as _
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
@@ -30,52 +31,44 @@ RETRY_SECONDS = 10
 BARE = "Something went wrong. Please try again in a moment."
 
 
-def _words(code: int) -> tuple[str, str, str]:
-    """Title, text and what to do next for a status code."""
-    known = {
-        400: (_("We did not understand this"), _("The address or the form is not complete."), ""),
-        403: (
-            _("This is not yours to open"),
-            _("Your role does not include this page."),
-            _("The owner of the account, or an administrator of the staff, can change your role."),
-        ),
-        404: (
-            _("Page not found"),
-            _("There is no such page, or it is not on your account."),
-            _("Check the address, or start from your account."),
-        ),
-        405: (
-            _("That does not work here"),
-            _("This page cannot be used in this way."),
-            _("Go back and use the button on the page."),
-        ),
-        413: (_("That is too large"), _("What you sent is larger than we accept."), ""),
-        429: (
-            _("Too many tries"),
-            _("Please wait a little before the next try."),
-            "",
-        ),
-        503: (
-            _("One moment, please"),
-            _("The portal is very busy or being looked after. Nothing was lost."),
-            _("Try again in a few seconds."),
-        ),
-    }
-    known[411] = known[400]
-    return known.get(
-        code,
-        (
-            _("Something went wrong on our side"),
-            _("It is noted, and nothing you paid is lost."),
-            _("Try again in a moment. If it stays, call us."),
-        ),
-    )
+Words = str | LazyString
+# Title, text and what to do next for a status code; translated when one is shown.
+_WORDS: dict[int, tuple[Words, Words, Words]] = {
+    400: (_("We did not understand this"), _("The address or the form is not complete."), ""),
+    403: (
+        _("This is not yours to open"),
+        _("Your role does not include this page."),
+        _("The owner of the account, or an administrator of the staff, can change your role."),
+    ),
+    404: (
+        _("Page not found"),
+        _("There is no such page, or it is not on your account."),
+        _("Check the address, or start from your account."),
+    ),
+    405: (
+        _("That does not work here"),
+        _("This page cannot be used in this way."),
+        _("Go back and use the button on the page."),
+    ),
+    413: (_("That is too large"), _("What you sent is larger than we accept."), ""),
+    429: (_("Too many tries"), _("Please wait a little before the next try."), ""),
+    503: (
+        _("One moment, please"),
+        _("The portal is very busy or being looked after. Nothing was lost."),
+        _("Try again in a few seconds."),
+    ),
+}
+_WORDS[411] = _WORDS[400]
+_OTHER = (
+    _("Something went wrong on our side"),
+    _("It is noted, and nothing you paid is lost."),
+    _("Try again in a moment. If it stays, call us."),
+)
 
 
 def _page(code: int, retry_after: int | None = None) -> Response:
     def make() -> Response:
-        title, text, what_next = _words(code)
-        return _error(code, title, text, what_next)
+        return _error(code, *_WORDS.get(code, _OTHER))
 
     response = _or_bare(make, code)
     if code >= 500 and (name := reference.get()):
@@ -85,7 +78,7 @@ def _page(code: int, retry_after: int | None = None) -> Response:
     return response
 
 
-def _error(code: int, title: str, text: str, what_next: str) -> Response:
+def _error(code: int, title: Words, text: Words, what_next: Words) -> Response:
     # What fails on our side asks for no session: that may be what fails.
     if code < 500:
         greet()
@@ -94,9 +87,9 @@ def _error(code: int, title: str, text: str, what_next: str) -> Response:
         "alert",
         code,
         code=code,
-        title=title,
-        text=text,
-        what_next=what_next,
+        title=str(title),
+        text=str(text),
+        what_next=str(what_next),
         # It stands on every line that the log has about the request: to be told to support.
         reference=reference.get() if code >= 500 else "",
     )
