@@ -101,6 +101,8 @@ def _take(
         return decisions, 0.0
 
     def work(session: Session) -> tuple[Decisions, float]:
+        # Two runs at once take turns, as they do on SQLite: what they read is then what stands.
+        session.execute(select(Isp.id).where(Isp.id == 1).with_for_update())
         started = time.monotonic()
         decided = decide(batch, read_stored(session, rows), taken)
         write_new(session, decided.new, frame)
