@@ -70,7 +70,7 @@ MONTHS = 12
 HERE = Path(__file__).parent
 BUILT = "demo:built"  # a row of `counters`, written last: without it a build was interrupted
 
-UNIT_ACCOUNTS = 100
+UNIT_ACCOUNTS = 60  # as many as a unit of work of 50 ms takes (bar 67)
 DEBIT_DAYS = 3
 HELD_AFTER_DAYS = 21  # overdue so long, and the line is held
 RECEIPTS_KEPT_DAYS = 5  # later ones wait for the worker, so that the mailbox holds some
