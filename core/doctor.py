@@ -466,6 +466,7 @@ def _waiting(channel: Channel) -> tuple[str, str]:
         select(Message.state, func.min(Message.created_at), func.count(), func.max(Message.id))
         .where(
             Message.channel == channel.value,
+            Message.recipient != "",  # of one whose online account is closed: nothing to mend
             or_(
                 Message.state == MessageState.QUEUED.value,
                 and_(Message.state == MessageState.FAILED.value, Message.created_at > since),

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flask_babel import gettext as _
+from sqlalchemy import ColumnElement, literal
 from sqlalchemy.orm import Session
 
 from core import backup_file, clock
 from core.errors import Refusal
 from core.settings import Settings
+from models import Customer
 
 log = logging.getLogger("lastmile.erasures")
 
@@ -48,6 +50,11 @@ class ErasureNotNoted(Refusal):
 def pseudonym(public_id: str) -> str:
     """What an erased customer is called, in every database that knows of the erasure."""
     return f"closed-{public_id}"
+
+
+def is_erased() -> ColumnElement[bool]:
+    """Whether a row of `customers` is that of one who is erased."""
+    return Customer.sign_in_id == literal("closed-") + Customer.public_id
 
 
 SEEN = "SELECT public_id, sign_in_id = 'closed-' || public_id FROM customers"

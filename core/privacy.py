@@ -7,18 +7,22 @@ docs/privacy.md shows the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import String, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from models import Base, ContactChange, Invitation, Message
+from core import erasures
+from models import Base, ContactChange, Customer, Invitation, Message
 
 PENDING_KEPT = timedelta(days=90)
 MESSAGES_KEPT = timedelta(days=400)
+EMPTY_MESSAGE: Mapping[str, Any] = {"recipient": "", "facts": {}}
+"""What is in the place of a person's data in a message when the online account is closed."""
 
 
 class Privacy(StrEnum):
@@ -45,7 +49,7 @@ class Kept(StrEnum):
     FLOW = "a day after it ran out"
     LETTER = "90 days after it ended"
     PENDING = "90 days after it ran out"
-    MESSAGE = "400 days; what has been sent is emptied when the online account is closed"
+    MESSAGE = "400 days; emptied with the online account, what waits then once it has gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +297,17 @@ def _personal(name: str) -> str:
 
 
 def delete_old(session: Session, now: datetime) -> None:
-    """Delete messages, invitations and new contacts that are older than they are kept."""
+    """Delete messages, invitations and new contacts that are older than they are kept, and empty
+    messages of erased customers that waited, or were leaving, when the online account closed."""
     session.execute(delete(Message).where(Message.created_at < now - MESSAGES_KEPT))
     session.execute(delete(ContactChange).where(ContactChange.expires_at < now - PENDING_KEPT))
     session.execute(delete(Invitation).where(Invitation.expires_at < now - PENDING_KEPT))
+    session.execute(
+        update(Message)
+        .where(
+            Message.customer_id.in_(select(Customer.id).where(erasures.is_erased())),
+            Message.try_at.is_(None),
+            or_(Message.recipient != "", cast(Message.facts, String) != "{}"),
+        )
+        .values(**EMPTY_MESSAGE)
+    )

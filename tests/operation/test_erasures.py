@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blueprints.dashboard.settings import closing
-from core import clock, erasures
-from core.db import DatabaseBusy, db, reading
+from blueprints.staff import members
+from blueprints.staff.errors import LastAdministrator
+from core import clock, erasures, postman
+from core.db import DatabaseBusy, db, reading, unit_of_work
+from core.outbox import Letter, queue
+from gateways.messages.base import MessageGateway, OutgoingMessage
 from models import Base
 from tests.conftest import Portal
 from tests.operation.conftest import Operator
@@ -80,6 +85,73 @@ def test_whoever_closed_is_gone_again_and_nothing_else_has_changed(operator: Ope
     assert kinds == [(closing.EVENT,)] * 2  # his, and the account's
     operator.does("ledger", "verify")
     operator.does("activity", "verify")
+
+
+def test_nothing_that_waited_in_the_backup_is_sent_to_whoever_is_gone(operator: Operator) -> None:
+    portal = operator.portal
+    facts = {"amount_minor": 100, "currency": "USD", "payment": "p1", "account_number": "1001"}
+    about: dict[str, Any] = {"account_id": portal.world.accounts["alice"], "facts": facts}
+    letters = [
+        Letter("receipt", f"{name}@example.net", "en", customer_id=who, **about)
+        for name, who in portal.world.customers.items()
+        if name in ("alice", "bob")
+        for _ in range(2)
+    ]
+    portal.execute("DELETE FROM messages")
+    with portal.app.app_context():
+        unit_of_work(lambda session: queue(session, letters))
+    bob = portal.world.customers["bob"]
+    portal.execute(  # one of them may have left already, and would be repeated
+        "UPDATE messages SET state = 'uncertain', claimed_until_at = try_at WHERE id ="
+        f" (SELECT max(id) FROM messages WHERE customer_id = {bob})"
+    )
+    file = operator.backup()
+    close(portal)
+    assert SAID in operator.does("restore", "--yes", file)
+    postbox = Postbox()
+    with portal.app.app_context():
+        postman.send_due({"email": postbox}, portal.settings.public_url)
+        db.session.remove()
+    assert postbox.recipients == ["alice@example.net"] * 2
+    assert (
+        portal.rows(
+            "SELECT state, recipient, CAST(facts AS varchar(20)), try_at, claimed_until_at"
+            f" FROM messages WHERE customer_id = {bob}"
+        )
+        == [("failed", "", "{}", None, None)] * 2
+    )
+
+
+class Postbox(MessageGateway):
+    """Takes every message."""
+
+    def __init__(self) -> None:
+        self.recipients: list[str] = []
+
+    def send(self, message: OutgoingMessage) -> None:
+        self.recipients.append(message.recipient)
+
+
+def test_member_of_staff_then_is_none_any_more(operator: Operator) -> None:
+    """Else the last administrator could leave, because one who is gone seems to stay."""
+    portal = operator.portal
+    ada, bob = portal.world.customers["ada"], portal.world.customers["bob"]
+    portal.execute(
+        f"INSERT INTO staff_members (customer_id, role, added_at, is_disabled) SELECT {bob},"
+        f" role, added_at, is_disabled FROM staff_members WHERE customer_id = {ada}"
+    )
+    file = operator.backup()
+    portal.execute(
+        "UPDATE staff_members SET is_disabled = NOT is_disabled WHERE customer_id = :bob", bob=bob
+    )
+    close(portal)
+    assert SAID in operator.does("restore", "--yes", file)
+    left = portal.rows("SELECT customer_id FROM staff_members WHERE NOT is_disabled ORDER BY 1")
+    assert (ada,) in left
+    assert (bob,) not in left
+    public_id = str(portal.one(f"SELECT public_id FROM customers WHERE id = {ada}"))
+    with portal.app.app_context(), pytest.raises(LastAdministrator):
+        unit_of_work(lambda session: members.set_disabled(session, public_id, is_disabled=True))
 
 
 def test_list_names_nobody_and_is_for_its_owner_alone(operator: Operator) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import reach, recovering
@@ -16,6 +16,7 @@ from core import (
     clock,
     erasures,
     form_keys,
+    privacy,
     revisions,
     search_terms,
     sessions,
@@ -55,15 +56,11 @@ def close(customer_id: int, key: ArrivedKey, secret: bytes, lists: Sequence[Path
     Raises StaffCannotClose, ErasureNotNoted.
     """
     public_id, account_ids = _find(db.session(), customer_id)
+    # Before anything is listed: a refusal would look like an erasure whose end nobody knows.
+    _refuse_staff(db.session(), customer_id)
 
     def work(session: Session) -> str:
-        is_staff = session.scalar(
-            select(StaffMember.customer_id).where(
-                StaffMember.customer_id == customer_id, StaffMember.is_disabled.is_(False)
-            )
-        )
-        if is_staff is not None:
-            raise StaffCannotClose
+        _refuse_staff(session, customer_id)
         _announce(session, customer_id)
         _erase(session, customer_id, account_ids, secret)
         return DONE
@@ -74,7 +71,7 @@ def close(customer_id: int, key: ArrivedKey, secret: bytes, lists: Sequence[Path
 
 def close_again(session: Session, public_ids: Sequence[str], secret: bytes) -> int:
     """Erase those of `public_ids` whom a restored database knows as they were before; how many.
-    Their contacts were told at the time."""
+    Their contacts were told at the time, and nothing that waited then is sent to them again."""
     found = session.execute(
         select(Customer.id, Customer.public_id, Customer.sign_in_id).where(
             Customer.public_id.in_(public_ids)
@@ -82,9 +79,24 @@ def close_again(session: Session, public_ids: Sequence[str], secret: bytes) -> i
     ).all()
     living = [row.id for row in found if row.sign_in_id != erasures.pseudonym(row.public_id)]
     for customer_id in living:
+        session.execute(
+            update(Message)
+            .where(Message.customer_id == customer_id, Message.try_at.is_not(None))
+            .values(state=MessageState.FAILED.value, try_at=None, claimed_until_at=None)
+        )
         _public_id, account_ids = _find(session, customer_id)
         _erase(session, customer_id, account_ids, secret)
     return len(living)
+
+
+def _refuse_staff(session: Session, customer_id: int) -> None:
+    is_staff = session.scalar(
+        select(StaffMember.customer_id).where(
+            StaffMember.customer_id == customer_id, StaffMember.is_disabled.is_(False)
+        )
+    )
+    if is_staff is not None:
+        raise StaffCannotClose
 
 
 def _find(session: Session, customer_id: int) -> tuple[str, list[int]]:
@@ -133,6 +145,10 @@ def _delete(session: Session, customer_id: int) -> None:
     session.execute(
         update(FactorReset).where(FactorReset.customer_id == customer_id).values(how="")
     )
+    # A restored database may know one who was a member of staff then.
+    session.execute(
+        update(StaffMember).where(StaffMember.customer_id == customer_id).values(is_disabled=True)
+    )
     session.execute(
         update(SignInSession)
         .where(SignInSession.customer_id == customer_id)
@@ -158,17 +174,9 @@ def _pseudonymise(session: Session, customer_id: int, secret: bytes) -> None:
     for contact in session.scalars(select(Contact).where(Contact.customer_id == customer_id)):
         contact.value, contact.address = f"erased-{contact.id}", None
         contact.ended_on = contact.ended_on or today
+    _empty_messages(session, customer_id)
     session.execute(
         update(Invitation).where(Invitation.accepted_by_id == customer_id).values(value=pseudonym)
-    )
-    session.execute(
-        update(Message)
-        .where(
-            Message.customer_id == customer_id,
-            or_(Message.account_id.is_(None), Message.kind == "security"),
-            Message.state != MessageState.QUEUED.value,
-        )
-        .values(recipient="", facts={})
     )
     told = session.scalars(
         select(Activity.id).where(
@@ -176,3 +184,24 @@ def _pseudonymise(session: Session, customer_id: int, secret: bytes) -> None:
         )
     ).all()
     activity.erase(session, told)
+
+
+def _empty_messages(session: Session, customer_id: int) -> None:
+    """Those that are over; what still waits is emptied by `privacy.delete_old` when it has gone."""
+    which = [Message.customer_id == customer_id]
+    accepted = session.execute(
+        select(Invitation.account_id, Invitation.value).where(
+            Invitation.accepted_by_id == customer_id
+        )
+    )
+    which += [  # to this customer, though about whoever invited them
+        and_(
+            Message.account_id == account_id,
+            Message.kind == "invitation",
+            Message.recipient == value,
+        )
+        for account_id, value in accepted
+    ]
+    session.execute(
+        update(Message).where(or_(*which), Message.try_at.is_(None)).values(**privacy.EMPTY_MESSAGE)
+    )

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pytest
 from sqlalchemy import LargeBinary, insert
+from sqlalchemy.orm import Session
 
 from blueprints.auth import choosing
-from core import activity, postman, throttle
+from blueprints.dashboard.settings import closing
+from core import activity, erasures, outbox, postman, throttle, worker
 from core.db import db, reading, unit_of_work
+from core.outbox import Letter
 from core.privacy import Privacy, class_of
 from models import Base, Channel, UtcDateTime
 from tests import crawl
@@ -196,12 +200,90 @@ def test_message_of_closing_sends_nobody_to_the_sign_in_page(portal: Portal) -> 
 def test_nothing_personal_of_the_customer_is_left(portal: Portal) -> None:
     bob = portal.visitor("bob")
     bob.submit(bob.get("/settings/name"), "/name", name="Robert Canary")
+    write_to_bob(portal)
+    assert "bob@example.net" in str(crawl.dump(portal.app)["messages"])
     close(bob)
-    rows = crawl.dump(portal.app, without=("messages.facts", "messages.recipient"))
-    for word in ("Robert Canary", "'bob'", "bob@example.net"):
+    send_all(portal)  # what waited then, the news of closing among it
+    rows = crawl.dump(portal.app)
+    for word in ("Robert Canary", "'bob'", "bob@example.net", CANARY):
         assert [table for table in rows if word in str(rows[table])] == []
     with portal.app.app_context(), reading() as session:
         assert activity.verify(session).faults == ()
+
+
+def write_to_bob(portal: Portal) -> None:
+    """A message of each sort that has an account and tells of bob, or went to him."""
+    world = portal.world
+    about: dict[str, Any] = {
+        "account_id": world.accounts["alice"],
+        "customer_id": world.customers["bob"],
+    }
+    portal.execute(
+        "INSERT INTO contacts (customer_id, kind, value, since_on)"
+        f" VALUES ({world.customers['bob']}, 'email', 'bob@example.net', '2025-01-01')"
+    )
+    portal.execute(
+        "INSERT INTO invitations (public_id, account_id, invited_by_id, role, kind, value,"
+        " token_hash, created_at, expires_at, accepted_by_id) VALUES ('inv', :account, :alice,"
+        " 'payer', 'email', 'bob@example.net', :hash, :now, :now, :bob)",
+        account=world.accounts["alice"],
+        alice=world.customers["alice"],
+        bob=world.customers["bob"],
+        hash=bytes(32),
+        now=datetime(2026, 6, 1, tzinfo=UTC).replace(tzinfo=None),
+    )
+    of_alice: dict[str, Any] = about | {"customer_id": world.customers["alice"]}
+    kinds = ("receipt", "contact_code", "invitation", "address_change")
+    with portal.app.app_context():
+        letters = [
+            Letter(kind, "bob@example.net", "en", facts={"note": CANARY}, **about) for kind in kinds
+        ]
+        letters.append(Letter("invitation", "bob@example.net", "en", **of_alice))
+        unit_of_work(lambda session: outbox.queue(session, letters))
+    portal.execute("UPDATE messages SET state = 'sent', try_at = NULL")
+    with portal.app.app_context():
+        facts = {"amount_minor": 1, "currency": "USD", "payment": "p", "account_number": "1001"}
+        late = Letter("receipt", "bob@example.net", "en", facts=facts | {"note": CANARY}, **about)
+        unit_of_work(lambda session: outbox.queue(session, [late]))
+
+
+def send_all(portal: Portal) -> None:
+    """The worker sends what waits, and cleans up."""
+    with portal.app.app_context():
+        gateways = portal.app.extensions["message_gateways"]
+        assert postman.send_due(gateways, portal.settings.public_url) > 1
+        worker.clean_up()
+    assert portal.one("SELECT count(*) FROM messages WHERE try_at IS NOT NULL") == 0
+
+
+def test_messages_of_others_and_of_the_account_stay(portal: Portal) -> None:
+    portal.execute("DELETE FROM messages")
+    write_to_bob(portal)
+    portal.execute("UPDATE messages SET customer_id = NULL WHERE kind = 'contact_code'")
+    with portal.app.app_context():
+        theirs = Letter("receipt", "alice@example.net", "en", customer_id=1, facts={"note": "hers"})
+        unit_of_work(lambda session: outbox.queue(session, [theirs]))
+    portal.execute("UPDATE messages SET state = 'sent', try_at = NULL")
+    close(portal.visitor("bob"))
+    with portal.app.app_context():
+        worker.clean_up()
+    kept = portal.rows(
+        "SELECT kind, recipient FROM messages WHERE recipient <> '' AND try_at IS NULL ORDER BY id"
+    )
+    assert kept == [("contact_code", "bob@example.net"), ("receipt", "alice@example.net")]
+
+
+def test_message_that_waits_when_its_reader_closes_is_still_sent(portal: Portal) -> None:
+    """A receipt tells of money that has moved; also where it may have left already."""
+    write_to_bob(portal)
+    portal.execute("UPDATE messages SET state = 'uncertain' WHERE try_at IS NOT NULL")
+    close(portal.visitor("bob"))
+    with portal.app.app_context():
+        worker.clean_up()
+    waiting = portal.rows(
+        "SELECT recipient FROM messages WHERE kind = 'receipt' AND sent_at IS NULL"
+    )
+    assert ("bob@example.net",) in waiting
 
 
 def test_books_are_untouched_and_the_account_can_be_registered_again(portal: Portal) -> None:
@@ -226,14 +308,38 @@ def test_own_contacts_go_and_their_owner_is_told_first(portal: Portal) -> None:
     assert "bobs.own@example.net" in announced(portal, "online_account_closed")
 
 
-def test_staff_do_not_close_themselves(portal: Portal) -> None:
-    bob = portal.visitor("bob")
+def make_staff(portal: Portal) -> None:
+    """Of bob."""
     portal.execute(
         "INSERT INTO staff_members (customer_id, role, added_at, is_disabled)"
         " VALUES (2, 'support', :now, :no)",
         now=datetime(2026, 6, 1, tzinfo=UTC).replace(tzinfo=None),
         no=False,
     )
+
+
+def test_staff_do_not_close_themselves_and_are_not_listed(portal: Portal) -> None:
+    bob = portal.visitor("bob")
+    make_staff(portal)
+    assert close(bob).status == 422
+    assert portal.one("SELECT sign_in_id FROM customers WHERE id = 2") == "bob"
+    listed = erasures.read(erasures.folders(portal.settings))
+    assert (listed.done, listed.doubtful) == (frozenset(), frozenset())
+
+
+def test_member_who_is_made_while_the_form_arrives_is_refused_too(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = portal.visitor("bob")
+    refuse = closing._refuse_staff
+
+    def look_before_it_is_so(session: Session, customer_id: int) -> None:
+        refuse(session, customer_id)
+        monkeypatch.setattr(closing, "_refuse_staff", refuse)
+        session.rollback()
+        make_staff(portal)
+
+    monkeypatch.setattr(closing, "_refuse_staff", look_before_it_is_so)
     assert close(bob).status == 422
     assert portal.one("SELECT sign_in_id FROM customers WHERE id = 2") == "bob"
 
