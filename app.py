@@ -264,6 +264,7 @@ def _add_commands(app: Flask) -> None:
     from blueprints.staff.cli import accounts_cli, catalog_cli
     from blueprints.staff.data_cli import data_cli
     from blueprints.staff.doctor_cli import doctor_command
+    from blueprints.staff.helping_cli import lost_factors_cli
     from blueprints.staff.members_cli import staff_cli
     from blueprints.staff.operation_cli import activity_cli, maintenance_cli
     from blueprints.staff.search_cli import search_cli
@@ -273,7 +274,7 @@ def _add_commands(app: Flask) -> None:
     for command in (
         *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
         *(setup_command, backup_command, restore_command, doctor_command),
-        *(activity_cli, maintenance_cli, staff_cli, search_cli),
+        *(activity_cli, maintenance_cli, staff_cli, lost_factors_cli, search_cli),
     ):
         app.cli.add_command(command)
 

@@ -1,4 +1,5 @@
-"""`flask customers`: letting a subscriber in until self-registration exists."""
+"""`flask customers add`: letting a subscriber in by a link. What staff do beside it is in
+`blueprints/staff/helping_cli.py`."""
 
 from __future__ import annotations
 

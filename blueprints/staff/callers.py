@@ -83,15 +83,15 @@ def _ways(session: Session, account_id: int) -> list[Way]:
     ]
 
 
-def _bound_to(account_id: int, session_id: int) -> str:
-    return f"call:{session_id}:{account_id}"
+def _bound_to(account_id: int, desk: str) -> str:
+    return f"call:{desk}:{account_id}"
 
 
 def send_code(
     account_public_id: str,
     contact_id: int,
     reader: Reader,
-    session_id: int,
+    desk: str,
     secret: bytes,
     key: ArrivedKey,
 ) -> str:
@@ -116,7 +116,7 @@ def send_code(
             session,
             secret,
             CodePurpose.CALLER,
-            _bound_to(account_id, session_id),
+            _bound_to(account_id, desk),
             to.channel,
             to.contact_id,
             valid=VALID,
@@ -147,7 +147,7 @@ def check_code(
     account_public_id: str,
     typed: str,
     reader: Reader,
-    session_id: int,
+    desk: str,
     secret: bytes,
     key: ArrivedKey,
 ) -> str:
@@ -158,9 +158,7 @@ def check_code(
     attempt = throttle.begin_within(codes.guesses_at(secret, account_id=account_id), throttle.CODES)
 
     def work(session: Session) -> str:
-        used = codes.use(
-            session, secret, CodePurpose.CALLER, _bound_to(account_id, session_id), typed
-        )
+        used = codes.use(session, secret, CodePurpose.CALLER, _bound_to(account_id, desk), typed)
         if used is None:
             raise CodeWrong
         _record(session, "caller_verified", account_id, reader)

@@ -13,6 +13,8 @@ from blueprints.staff.callers import Way
 from core.forms import PortalForm
 from models import StaffRole
 
+NOTE_SHORTEST, NOTE_LONGEST = 10, 300
+
 ROLES = (
     SelectChoice(StaffRole.SUPPORT.value, _l("Support")),
     SelectChoice(StaffRole.BILLING.value, _l("Billing")),
@@ -54,7 +56,7 @@ class NoteForm(PortalForm):
         _l("How they proved who they are"),
         validators=[
             DataRequired(_l("Say what they showed or told you.")),
-            Length(min=10, max=300, message=_l("Use 10 to 300 characters.")),
+            Length(min=NOTE_SHORTEST, max=NOTE_LONGEST, message=_l("Use 10 to 300 characters.")),
         ],
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from blueprints.auth.choosing import fold
 from blueprints.billing.overview import (
     Due,
     InvoiceRow,
@@ -144,6 +145,35 @@ def find_person_id(session: Session, account_public_id: str, public_id: str) -> 
         .join(Customer, Customer.id == Membership.customer_id)
         .where(Account.public_id == account_public_id, Customer.public_id == public_id)
     ).one_or_none()
+    if row is None:
+        raise NotFound
+    return row[0], row[1]
+
+
+def find_account_by_number(number: str) -> str:
+    """The public id of an account. Raises NotFound."""
+    found = db.session.scalar(select(Account.public_id).where(Account.number == number.strip()))
+    if found is None:
+        raise NotFound
+    return found
+
+
+def find_person_by_sign_in_id(
+    sign_in_id: str, account_public_id: str | None = None
+) -> tuple[str, str]:
+    """Public ids of an account, the one given or their first, and of the customer with this ID who
+    uses it. Raises NotFound."""
+    asked = (
+        select(Account.public_id, Customer.public_id)
+        .join(Membership, Membership.account_id == Account.id)
+        .join(Customer, Customer.id == Membership.customer_id)
+        .where(Customer.sign_in_key == fold(sign_in_id))
+        .order_by(Account.id)
+        .limit(1)
+    )
+    if account_public_id is not None:
+        asked = asked.where(Account.public_id == account_public_id)
+    row = db.session.execute(asked).one_or_none()
     if row is None:
         raise NotFound
     return row[0], row[1]

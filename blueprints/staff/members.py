@@ -74,6 +74,15 @@ class Invited:
     email: str
 
 
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """A member who may do what their role may."""
+
+    customer_id: int
+    name: str
+    role: StaffRole
+
+
 def list_members() -> list[Member]:
     """All of them, by name, in one query."""
     return _list()
@@ -400,6 +409,18 @@ def find_by_email(email: str) -> str:
     if found is None:
         raise MemberUnknown
     return found
+
+
+def find_acting(who: str) -> Acting:
+    """The member with this e-mail address or ID, if they could sign in and see the pages of staff
+    now. Raises MemberUnknown."""
+    member = get_member(find_by_email(who))
+    if member.is_disabled or member.is_waiting or not member.has_second_factor:
+        raise MemberUnknown
+    customer_id = db.session.scalars(
+        select(Customer.id).where(Customer.public_id == member.public_id)
+    ).one()
+    return Acting(customer_id, member.name, StaffRole(member.role))
 
 
 def set_role(session: Session, public_id: str, role: StaffRole) -> None:

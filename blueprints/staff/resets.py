@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import aliased
 
+from blueprints.auth.choosing import fold
 from core import data_access
 from core.data_access import Reader
 from core.db import db
@@ -17,6 +18,7 @@ from core.errors import NotFound
 from models import Account, Customer, FactorReset, Membership, ResetState, StaffMember
 
 LISTED = 50
+_WAITING = (ResetState.ASKED.value, ResetState.PROOFED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,18 @@ def get_reset(public_id: str, reader: Reader) -> ResetRow:
     return found[0]
 
 
+def find_waiting(sign_in_id: str) -> str:
+    """The public id under which the person with this ID waits. Raises NotFound."""
+    found = db.session.scalar(
+        select(FactorReset.public_id)
+        .join(Customer, Customer.id == FactorReset.customer_id)
+        .where(Customer.sign_in_key == fold(sign_in_id), FactorReset.state.in_(_WAITING))
+    )
+    if found is None:
+        raise NotFound
+    return found
+
+
 def _list(reader: Reader, *which: ColumnElement[bool]) -> list[ResetRow]:
     prover = aliased(Customer)
     first_account = (
@@ -77,7 +91,7 @@ def _list(reader: Reader, *which: ColumnElement[bool]) -> list[ResetRow]:
         .outerjoin(StaffMember, StaffMember.customer_id == Customer.id)
         .outerjoin(Account, Account.id == first_account)
         .outerjoin(prover, prover.id == FactorReset.proofed_by_id)
-        .where(FactorReset.state.in_([ResetState.ASKED.value, ResetState.PROOFED.value]), *which)
+        .where(FactorReset.state.in_(_WAITING), *which)
         .order_by(FactorReset.asked_at, FactorReset.id)
         .limit(LISTED)
     ).all()

@@ -34,7 +34,7 @@ def call_send(public_id: str) -> Response | BaseResponse:
                     public_id,
                     int(form.contact.data),
                     asking.reader(),
-                    signed_in().session_id,
+                    f"{signed_in().session_id}",
                     asking.secret(),
                     form_guard.arrived_key(),
                 )
@@ -56,7 +56,7 @@ def call_check(public_id: str) -> Response | BaseResponse:
                     public_id,
                     form.code.data or "",
                     asking.reader(),
-                    signed_in().session_id,
+                    f"{signed_in().session_id}",
                     asking.secret(),
                     form_guard.arrived_key(),
                 )
