@@ -9,7 +9,8 @@ import pytest
 from flask.testing import FlaskCliRunner
 from sqlalchemy.orm import Session
 
-from blueprints.staff.helping_cli import customers_cli, lost_factors_cli
+from blueprints.auth.cli import customers_cli
+from blueprints.staff.helping_cli import lost_factors_cli
 from core import search_terms
 from core.db import unit_of_work
 from core.settings import ROOT
