@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from flask import Response, current_app, request, session
@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.auth import choosing, passkeys, service
 from blueprints.auth.errors import PasswordWeak, SignInIdTaken
-from blueprints.auth.forms import SignInForm, WelcomeForm
+from blueprints.auth.forms import LONGEST_ID, SignInForm, WelcomeForm
 from blueprints.auth.service import Browser, Opened, SignInRules
 from core import flows, passwords
 from core.htmx import go_to, render
@@ -127,6 +127,18 @@ class RefusalsAt:
         elif isinstance(error, SignInIdTaken):
             self._form.sign_in_id.errors = [error.customer_message]
         return isinstance(error, SignInIdTaken | PasswordWeak)
+
+
+def is_well_formed(form: WelcomeForm, words: Callable[[], Sequence[str]]) -> bool:
+    """Whether each field has its form. Where one has not, what is wrong with the password is said
+    in the same answer; `words` are guessed first."""
+    if form.validate():
+        return True
+    if not form.password.errors:
+        typed_id = (form.sign_in_id.data or "")[:LONGEST_ID]
+        with RefusalsAt(form):
+            choosing.check_password(form.password.data or "", [*words(), typed_id])
+    return False
 
 
 def say(text: str) -> Response:

@@ -89,6 +89,9 @@ class NewPasswordForm(PortalForm):
     )
 
 
+LONGEST_ID = 40
+
+
 class WelcomeForm(PortalForm):
     sign_in_id = StringField(
         _l("The ID you want to sign in with"),
@@ -96,7 +99,7 @@ class WelcomeForm(PortalForm):
         validators=[
             DataRequired(_l("Choose an ID.")),
             Regexp(
-                r"[A-Za-z0-9][A-Za-z0-9._-]{2,39}$",
+                rf"[A-Za-z0-9][A-Za-z0-9._-]{{2,{LONGEST_ID - 1}}}$",
                 message=_l("Use 3 to 40 letters, digits, points or hyphens."),
             ),
         ],

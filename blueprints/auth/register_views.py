@@ -109,11 +109,12 @@ def register_id_post() -> Response | BaseResponse:
 
 def _finish(form: WelcomeForm) -> Opened | None:
     """The session of the new customer; otherwise the form says why not, or the flow is over."""
-    if not form.validate():
+    flow = flows.in_hand()
+    if not asking.is_well_formed(form, lambda: registering.words_of(flow)):
         return None
     with asking.RefusalsAt(form):
         return registering.finish(
-            flows.in_hand(),
+            flow,
             form.sign_in_id.data or "",
             form.password.data or "",
             asking.browser(),

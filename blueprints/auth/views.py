@@ -137,7 +137,7 @@ def welcome(token: str) -> Response:
 def welcome_post(token: str) -> Response | BaseResponse:
     form = WelcomeForm()
     try:
-        if not form.validate() or not _register(form, token):
+        if not asking.is_well_formed(form, lambda: _words_of(token)) or not _register(form, token):
             return _welcome_page(form, token, 422)
     except LinkDead:
         return render("auth/welcome_dead.html", None, 410)
@@ -151,6 +151,12 @@ def _register(form: WelcomeForm, token: str) -> bool:
     with asking.RefusalsAt(form):
         service.register(token, form.sign_in_id.data or "", form.password.data or "", rules())
     return not form.errors
+
+
+def _words_of(token: str) -> list[str]:
+    """What is guessed first of the password of whoever has the link. Raises LinkDead."""
+    account_id, _name, _number = service.find_invited_account(token)
+    return choosing.words_of_account(account_id)
 
 
 def _welcome_page(form: WelcomeForm, token: str, status: int = 200) -> Response:
@@ -174,8 +180,7 @@ def _welcome_page(form: WelcomeForm, token: str, status: int = 200) -> Response:
 def welcome_strength(token: str) -> Response:
     """What there is to say of the password that is being typed."""
     try:
-        account_id, _name, _number = service.find_invited_account(token)
+        words = _words_of(token)
     except LinkDead:
         return asking.say("")
-    typed_id = request.form.get("sign_in_id", "")
-    return asking.strength([typed_id, *choosing.words_of_account(account_id)])
+    return asking.strength([request.form.get("sign_in_id", ""), *words])

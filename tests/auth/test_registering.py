@@ -328,6 +328,15 @@ def test_taken_id_and_weak_password_are_said_in_one_answer(portal: Portal) -> No
     assert len(page.select(".notice--bad a")) == 2
 
 
+def test_ill_formed_id_and_weak_password_are_said_in_one_answer(portal: Portal) -> None:
+    visitor = portal.visitor()
+    values = {"sign_in_id": "x", "password": "pinecrest id"}
+    page = visitor.submit(prove(portal, visitor), "/register/id", **values)
+    assert page.status == 422
+    said = [error.text_content() for error in page.select(".field__error")]
+    assert ["3 to 40 letters" in said[0], "Leave out" in said[1]] == [True, True]
+
+
 def test_weak_passwords_are_no_way_to_ask_for_ids_without_end(portal: Portal) -> None:
     visitor = portal.visitor()
     page = prove(portal, visitor)

@@ -201,6 +201,16 @@ def test_taken_id_and_weak_password_are_said_in_one_answer(portal: Portal, path:
     assert "easy to guess" in page.text
 
 
+def test_ill_formed_id_and_weak_password_are_said_in_one_answer(portal: Portal, path: str) -> None:
+    for password, says in (("qwertyuiop", "easy to guess"), ("rich@example.net", "Leave out")):
+        page = choose(portal.visitor(), path, sign_in_id="two words", password=password)
+        assert page.status == 422
+        said = [error.text_content() for error in page.select(".field__error")]
+        assert ["3 to 40 letters" in said[0], says in said[1]] == [True, True]
+    page = choose(portal.visitor(), path, sign_in_id="two words")
+    assert len(page.select(".field__error")) == 1
+
+
 @pytest.mark.parametrize(
     ("password", "says"),
     [

@@ -126,6 +126,15 @@ def test_taken_id_and_weak_password_are_said_in_one_answer(portal: Portal) -> No
     assert page.select("#password-error")
 
 
+def test_ill_formed_values_and_weak_password_are_said_in_one_answer(portal: Portal) -> None:
+    link = invite(portal, portal.visitor("alice"))
+    guest = portal.visitor()
+    for wrong in ({"sign_in_id": "x"}, {"name": ""}):
+        page = guest.submit(guest.get(link), link, **(NEW | wrong | {"password": "qwertyuiop"}))
+        for field in (*wrong, "password"):
+            assert page.select(f"#{field}-error")
+
+
 def test_ten_who_open_one_link_make_one_member(portal: Portal) -> None:
     link = invite(portal, portal.visitor("alice"))
 

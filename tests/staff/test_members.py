@@ -102,6 +102,12 @@ def test_taken_id_and_weak_password_are_said_in_one_answer(portal: Portal, run: 
     assert ["already has this ID" in said[0], "Leave out your name" in said[1]] == [True, True]
 
 
+def test_ill_formed_id_and_weak_password_are_said_in_one_answer(portal: Portal, run: Any) -> None:
+    page = choose(portal, added(run), sign_in_id="", password="kim novak 99")
+    said = [error.text_content() for error in page.select(".field__error")]
+    assert ["Choose an ID" in said[0], "Leave out your name" in said[1]] == [True, True]
+
+
 def test_link_dies_with_the_next_one_with_time_and_when_shut_out(
     portal: Portal, run: Any, tick: Any
 ) -> None:

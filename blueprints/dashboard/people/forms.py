@@ -39,13 +39,16 @@ class RoleForm(PortalForm):
     )
 
 
+LONGEST_NAME = 200
+
+
 class InvitedForm(WelcomeForm):
     name = StringField(
         _l("Your name"),
         filters=[stripped],
         validators=[
             DataRequired(_l("Enter your name.")),
-            Length(max=200, message=_l("Use at most 200 characters.")),
+            Length(max=LONGEST_NAME, message=_l("Use at most 200 characters.")),
             Regexp(r"[^\x00-\x1f\x7f]*$", message=_l("Write the name on one line.")),
         ],
     )

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from blueprints.auth import asking
 from blueprints.dashboard.people import accepting, bp
 from blueprints.dashboard.people.errors import AlreadyShares, InvitationDead
-from blueprints.dashboard.people.forms import InvitedForm
+from blueprints.dashboard.people.forms import LONGEST_NAME, InvitedForm
 from core.access import greet
 from core.form_guard import arrived_key
 from core.htmx import go_to, render
@@ -28,7 +28,9 @@ def invitation(token: str) -> Response:
 def invitation_post(token: str) -> Response | BaseResponse:
     form = InvitedForm()
     try:
-        if not form.validate() or not _register(form, token):
+        if not asking.is_well_formed(form, lambda: _words_of(form, token)) or not _register(
+            form, token
+        ):
             return _page(form, token, 422)
     except InvitationDead as dead:
         return _dead_page(dead)
@@ -68,6 +70,11 @@ def invitation_accept(token: str) -> Response | BaseResponse:
         return go_to(f"/a/{shares.account_public_id}/")
     except InvitationDead as dead:
         return _dead_page(dead)
+
+
+def _words_of(form: InvitedForm, token: str) -> list[str]:
+    """What is guessed first of the password. Raises InvitationDead."""
+    return accepting.words_of(token, (form.name.data or "")[:LONGEST_NAME], "")
 
 
 def _page(form: InvitedForm, token: str, status: int = 200) -> Response:

@@ -25,7 +25,7 @@ def join(token: str) -> Response:
 def join_post(token: str) -> Response | BaseResponse:
     form = WelcomeForm()
     try:
-        if not form.validate() or not _join(form, token):
+        if not asking.is_well_formed(form, lambda: _words_of(token)) or not _join(form, token):
             return _page(form, token, 422)
     except LinkDead:
         return render("staff/join_dead.html", None, 410)
@@ -43,11 +43,15 @@ def _join(form: WelcomeForm, token: str) -> bool:
 def join_strength(token: str) -> Response:
     """What there is to say of the password that is being typed."""
     try:
-        invited = members.find_invited(token)
+        words = _words_of(token)
     except LinkDead:
         return asking.say("")
-    words = judging.words_of_customer(invited.customer_id)
     return asking.strength([*words, request.form.get("sign_in_id", "")])
+
+
+def _words_of(token: str) -> list[str]:
+    """What is guessed first of the password of whoever has the link. Raises LinkDead."""
+    return judging.words_of_customer(members.find_invited(token).customer_id)
 
 
 def _page(form: WelcomeForm, token: str, status: int = 200) -> Response:
