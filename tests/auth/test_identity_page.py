@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+from sqlalchemy import ColumnDefault
+
 from blueprints.auth import (
     choosing,
     disabling,
     losing_factors,
+    message_factors,
     passkeys,
     proving,
     recovering,
@@ -18,11 +21,13 @@ from blueprints.auth import (
     service,
     totp,
 )
-from blueprints.staff import members, viewing
+from blueprints.dashboard.people import service as sharing
+from blueprints.dashboard.settings import exporting
+from blueprints.staff import callers, members, viewing
 from core import codes, form_keys, passwords, sessions, throttle
 from core.settings import ROOT
 from core.throttle import Windows
-from models import Channel
+from models import Channel, Isp
 
 PAGE = ROOT / "docs" / "identity.md"
 
@@ -42,9 +47,17 @@ def limit(windows: Windows) -> str:
     return ", ".join(f"{most} in {span(window)}" for window, most in windows)
 
 
+def rest_of_contacts() -> str:
+    """What holds where the catalog says nothing else."""
+    days = Isp.__table__.columns["contact_rest_days"].default
+    assert isinstance(days, ColumnDefault)
+    return f"{days.arg} days, or `contact_rest_days` of the catalog"
+
+
 def rows() -> list[tuple[str, str]]:
     network = f"{throttle.SUBJECTS_PER_NETWORK} people in {span(throttle.WINDOW)}"
     shared = f"{throttle.SUBJECTS_PER_SHARED_NETWORK} in networks that many share"
+    [pending] = {totp.PENDING, message_factors.PENDING, recovery_codes.PENDING}
     return [
         ("password: length", f"{passwords.MIN_LENGTH} to {passwords.MAX_LENGTH} characters"),
         ("password: strength", f"zxcvbn score {passwords.MIN_SCORE} or better"),
@@ -69,8 +82,11 @@ def rows() -> list[tuple[str, str]]:
         ("letters to one account while their codes count", str(registering.LETTERS)),
         ("code of the second step", span(second_step.CODE_VALID)),
         ("link to choose a new password", span(recovering.LINK_VALID)),
+        ("code for a caller", span(callers.VALID)),
         ("welcome link; link of a new member of staff",
          f"{span(service.WELCOME_VALID)}; {span(members.LINK_VALID)}"),
+        ("link of an invitation", span(sharing.VALID)),
+        ("new contact until codes go to it; replaced one that still hears", rest_of_contacts()),
         ("way in, by post", f"{span(proving.LASTS)}, {span(proving.LASTS_BY_POST)}"),
         ("half-finished sign-in", span(service.HALF_LASTS)),
         ("the same second step once more, its answer lost", span(second_step.REPEATED)),
@@ -80,6 +96,7 @@ def rows() -> list[tuple[str, str]]:
             "recovery codes",
             f"{recovery_codes.COUNT} of {5 * recovery_codes.CHARACTERS} bits, each once",
         ),
+        ("app, contact or recovery codes that wait to be confirmed", span(pending)),
         ("challenge of a passkey", span(passkeys.CHALLENGE_VALID)),
         ("proving that every factor is lost", span(losing_factors.LASTS)),
         ("session: unused, at most", f"{span(sessions.IDLE)}, {span(sessions.ABSOLUTE)}"),
@@ -90,6 +107,7 @@ def rows() -> list[tuple[str, str]]:
         ("session of staff", f"{span(sessions.IDLE_STAFF)}, {span(sessions.ABSOLUTE_STAFF)}"),
         ("seeing the portal as a customer does", span(viewing.LASTS)),
         ("password counts as just given", span(sessions.RECENT)),
+        ("fetching one's own data once it was asked for", span(exporting.FETCHED_WITHIN)),
         ("form that waits for a new sign-in", span(sessions.FORM_KEPT)),
         ("one-time key of a form", span(form_keys.VALID)),
     ]  # fmt: skip
