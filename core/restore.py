@@ -115,8 +115,12 @@ def restore(settings: Settings, path: Path, rules: Rules) -> Restored:
     examine(settings, path, with_faults=rules.with_faults)
     put_back = _restore_sqlite if settings.is_sqlite else _restore_postgresql
     with _refused_in_words(path):
-        listed = erasures.read([*erasures.folders(settings), path.absolute().parent])
-        return put_back(settings, path, rules, listed)
+        return put_back(settings, path, rules)
+
+
+def _listed(settings: Settings, path: Path) -> Listed:
+    """What was erased until now. Only once nobody else can close an account is that all of it."""
+    return erasures.read([*erasures.folders(settings), path.absolute().parent])
 
 
 def check_unused(settings: Settings, path: Path) -> None:
@@ -210,9 +214,10 @@ def _lost(before: dict[str, int], manifest: Manifest) -> dict[str, int]:
 # SQLite --------------------------------------------------------------------------------------
 
 
-def _restore_sqlite(settings: Settings, path: Path, rules: Rules, listed: Listed) -> Restored:
+def _restore_sqlite(settings: Settings, path: Path, rules: Rules) -> Restored:
     target = database_file(settings)
     with sole_use.alone(target), backup_file.workshop(target.parent) as workshop:
+        listed = _listed(settings, path)
         copy = workshop / "database"
         _check_room(path, workshop)
         manifest = backup_file.extract(path, copy)
@@ -323,7 +328,7 @@ def _put_in_place(copy: Path, target: Path) -> None:
 # PostgreSQL ----------------------------------------------------------------------------------
 
 
-def _restore_postgresql(settings: Settings, path: Path, rules: Rules, listed: Listed) -> Restored:
+def _restore_postgresql(settings: Settings, path: Path, rules: Rules) -> Restored:
     with backup_file.workshop(settings.data) as workshop:
         _check_room(path, workshop)
         copy = workshop / "dump"
@@ -334,6 +339,10 @@ def _restore_postgresql(settings: Settings, path: Path, rules: Rules, listed: Li
             _refuse_others(connection)
             with Session(connection) as session:
                 before = count_rows(session)
+                if "customers" in before:
+                    # Whoever comes now waits, and is found in use below.
+                    connection.exec_driver_sql("LOCK TABLE customers IN ACCESS EXCLUSIVE MODE")
+                listed = _listed(settings, path)
                 is_known = listed.doubtful and "customers" in before
                 seen = _seen_by(session) if is_known else {}
             replaced = _set_aside(connection)

@@ -11,8 +11,9 @@ import pytest
 from blueprints.dashboard.settings import closing
 from blueprints.staff import members
 from blueprints.staff.errors import LastAdministrator
-from core import clock, erasures, postman
+from core import clock, erasures, postman, restore
 from core.db import DatabaseBusy, db, reading, unit_of_work
+from core.erasures import Listed
 from core.outbox import Letter, queue
 from gateways.messages.base import MessageGateway, OutgoingMessage
 from models import Base
@@ -164,6 +165,47 @@ def test_list_names_nobody_and_is_for_its_owner_alone(operator: Operator) -> Non
     now = f"{clock.now():%Y-%m-%dT%H:%M:%SZ}"
     assert lines == [f"{now} begun {public_id}", f"{now} done {public_id}"]
     assert listed(operator.portal).stat().st_mode & 0o777 == 0o600
+
+
+def test_account_that_is_closed_as_the_restore_begins_is_closed_again(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is read when nobody else is at the database any more."""
+    file = operator.backup()
+    name = "_restore_sqlite" if operator.portal.settings.is_sqlite else "_restore_postgresql"
+    put_back = getattr(restore, name)
+
+    def after_closing(*known: object) -> object:
+        close(operator.portal)
+        operator.leave()
+        return put_back(*known)
+
+    monkeypatch.setattr(restore, name, after_closing)
+    assert SAID in operator.does("restore", "--yes", file)
+    assert is_gone(operator.portal)
+
+
+@pytest.mark.parametrize("engine_kind", ["postgresql"], indirect=True)
+def test_account_cannot_be_closed_between_the_look_for_others_and_the_list(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = operator.backup()
+    read = restore._listed
+    locked: list[object] = []
+
+    def look(*known: Any) -> Listed:
+        locked.append(
+            operator.portal.one(
+                "SELECT count(*) FROM pg_locks WHERE relation = 'public.customers'::regclass"
+                " AND mode = 'AccessExclusiveLock' AND granted"
+            )
+        )
+        operator.leave()
+        return read(*known)
+
+    monkeypatch.setattr(restore, "_listed", look)
+    operator.does("restore", "--yes", file)
+    assert locked == [1]
 
 
 def test_backup_that_knows_of_the_erasure_is_left_as_it_is(operator: Operator) -> None:
