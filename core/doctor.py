@@ -24,7 +24,18 @@ from flask import current_app
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import backup, backup_file, clock, maintenance, migrate, nightly, outbox, proxies, worker
+from core import (
+    backup,
+    backup_file,
+    clock,
+    erasures,
+    maintenance,
+    migrate,
+    nightly,
+    outbox,
+    proxies,
+    worker,
+)
 from core.backup_file import BadBackup
 from core.db import check_engine, db
 from core.isp import current_isp
@@ -93,6 +104,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("schema", _schema),
         ("worker", _worker),
         ("backup", _backup),
+        ("erasures", _erasures),
         ("proxy", _proxy),
         ("mail", _mail),
         ("texts", _texts),
@@ -374,6 +386,28 @@ def _backup_file(settings: Settings, words: str, path: Path | None) -> _Said:
             "copy it to another machine, or set LASTMILE_BACKUPS to another disk",
         )
     return _ok(f"{words}.")
+
+
+def _erasures(settings: Settings) -> _Said:
+    """Where it is listed who has closed an online account: without that, nobody can."""
+    failures: list[str] = []
+    for folder in erasures.folders(settings):
+        try:
+            erasures.try_folder(folder)
+        except OSError as error:
+            failures.append(f"{folder / erasures.NAME} cannot be written ({error.strerror})")
+            continue
+        if failures:
+            return _note(
+                f"{failures[0]}; who closes an online account is listed in {folder} meanwhile.",
+                f"see that {_user(os.geteuid())} can write there, and copy {erasures.NAME} from "
+                f"{folder} wherever backups are copied",
+            )
+        return _ok(f"Who closes an online account is listed in {folder / erasures.NAME}.")
+    return _wrong(
+        f"Nobody can close an online account: {', and '.join(failures)}.",
+        f"see that {_user(os.geteuid())} can write there, and that the disk is not full",
+    )
 
 
 # The world outside ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +113,17 @@ def _append(folder: Path, line: str) -> None:
     finally:
         os.close(descriptor)
     backup_file.sync_folder(folder)
+
+
+def try_folder(folder: Path) -> None:
+    """Whether the list can be written in `folder`, leaving nothing behind. Raises OSError."""
+    path = folder / NAME
+    if path.exists():
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND))
+        return
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    with tempfile.TemporaryFile(dir=there):
+        pass
 
 
 def read(places: Sequence[Path]) -> Listed:

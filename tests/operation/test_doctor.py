@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app import create_app
-from core import backup, clock, doctor, maintenance, nightly, worker
+from core import backup, clock, doctor, erasures, maintenance, nightly, worker
 from core.db import unit_of_work
 from core.doctor import Level
 from core.isp import MaintenanceWindow
@@ -69,7 +69,7 @@ def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
     checks = [line.split()[1] for line in done.output.splitlines() if line[:1].strip()][:-1]
     assert checks == [
         *("mode", "secret", "permissions", "disk", "clock", "database", "schema", "worker"),
-        *("backup", "proxy", "mail", "texts", "payments"),
+        *("backup", "erasures", "proxy", "mail", "texts", "payments"),
     ]
 
 
@@ -235,6 +235,30 @@ def test_backups_from_none_to_good(healthy: Portal, operator: Operator) -> None:
     middle = len(content) // 2
     made.path.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
     assert is_wrong(look(healthy, "backup", backups=folder), "damaged")
+
+
+@on_sqlite
+def test_list_of_erasures_that_cannot_be_written(healthy: Portal, tmp_path: Path) -> None:
+    data, backups = healthy.settings.data, tmp_path / "backups"
+    before = set(data.iterdir()) | set(tmp_path.iterdir())
+    found = look(healthy, "erasures", backups=backups)
+    assert (found.level, str(backups / erasures.NAME) in found.words) == (Level.OK, True)
+    assert set(data.iterdir()) | set(tmp_path.iterdir()) == before  # it has only looked
+    backups.write_text("a mount that is not there")
+    found = look(healthy, "erasures", backups=backups)
+    assert found.level is Level.NOTE
+    assert f"{backups / erasures.NAME} cannot be written" in found.words
+    assert f"is listed in {data} meanwhile" in found.words
+    assert "can write there" in found.remedy
+    (data / erasures.NAME).mkdir()
+    found = look(healthy, "erasures", backups=backups)
+    assert is_wrong(found, "Nobody can close an online account")
+    assert str(data / erasures.NAME) in found.words
+    (data / erasures.NAME).rmdir()
+    (data / erasures.NAME).write_text("as it was\n")
+    assert look(healthy, "erasures").level is Level.OK
+    assert (data / erasures.NAME).read_text() == "as it was\n"
+    (data / erasures.NAME).unlink()
 
 
 @pytest.mark.parametrize(
