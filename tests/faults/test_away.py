@@ -4,6 +4,7 @@ is lost, money moves once, a notice is repeated under its Message-ID alone (bar 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import sqlite3
 import threading
@@ -40,6 +41,8 @@ from tests.repeats import sized
 Tick = Callable[..., None]
 PUBLIC_URL = "https://my.pinecrest.example"
 FACTS = {"amount_minor": 6567, "currency": "USD", "payment": "p1", "account_number": "1001"}
+LATE_SECONDS = 5.0
+"""Much longer than anybody waits in these tests."""
 LOCKED_SECONDS = sized(0.4, 2.0, 10.0)
 
 on_postgresql = pytest.mark.parametrize("engine_kind", ["postgresql"])
@@ -383,8 +386,9 @@ def test_mail_server_away_for_six_hours_gets_the_notice_once(
 
 class Rough:
     """A mail server that takes each message and then does not part as it should: it `breaks` the
-    connection before it has said so ("silence"), or says it is closing when it is told good-bye
-    ("421"), or does not answer at all ("mute")."""
+    connection before it has said so ("silence"), or says so only after its client has stopped
+    waiting ("late"), or says it is closing when it is told good-bye ("421"), or does not answer at
+    all ("mute")."""
 
     def __init__(self, breaks: str) -> None:
         self.breaks = breaks
@@ -397,10 +401,14 @@ class Rough:
         with contextlib.suppress(OSError):
             while True:
                 client, _address = self._listener.accept()
-                with client, client.makefile("rwb", buffering=0) as line:
-                    self._talk(line)
+                with (
+                    client,
+                    client.makefile("rwb", buffering=0) as line,
+                    contextlib.suppress(ConnectionError),
+                ):
+                    self._talk(client, line)
 
-    def _talk(self, line: Any) -> None:
+    def _talk(self, client: socket.socket, line: Any) -> None:
         if self.breaks == "mute":
             line.readline()
             return
@@ -413,6 +421,8 @@ class Rough:
                         self.message_ids.append(text.decode().strip())
                 if self.breaks == "silence":
                     return
+                if self.breaks == "late":
+                    select.select([client], [], [], LATE_SECONDS)  # until the client hangs up
             line.write(b"421 closing\r\n" if command.startswith(b"QUIT") else b"250 ok\r\n")
 
     def close(self) -> None:
@@ -420,7 +430,7 @@ class Rough:
         self._listener.close()
 
 
-@pytest.fixture(params=["silence", "421", "mute"])
+@pytest.fixture(params=["silence", "late", "421", "mute"])
 def rough(request: pytest.FixtureRequest) -> Iterator[Rough]:
     rough = Rough(str(request.param))
     yield rough
@@ -435,8 +445,26 @@ def test_notice_that_may_have_arrived_is_repeated_under_its_message_id_alone(
     for _ in range(3):
         postman.send_due({"email": gateway}, PUBLIC_URL)
         tick(hours=1)
-    taken = {"silence": 3, "421": 1, "mute": 0}[rough.breaks]
+    taken = {"silence": 3, "late": 3, "421": 1, "mute": 0}[rough.breaks]
     assert len(rough.message_ids) == taken
     assert len(set(rough.message_ids)) == min(taken, 1)
-    ends = {"silence": ("uncertain", 3), "421": ("sent", 1), "mute": ("queued", 3)}
+    uncertain = ("uncertain", 3)
+    ends = {"silence": uncertain, "late": uncertain, "421": ("sent", 1), "mute": ("queued", 3)}
     assert states(outbox) == [ends[rough.breaks]]
+
+
+@pytest.mark.parametrize("rough", ["silence", "late"], indirect=True)
+def test_code_that_may_have_arrived_is_never_sent_again(
+    outbox: Portal, rough: Rough, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateways.messages.smtp.TIMEOUT_SECONDS", 0.2)
+    outbox.execute("DELETE FROM messages")
+    code = Letter("receipt", "alice@example.net", "en", facts=FACTS, secrets={"code": "738201"})
+    unit_of_work(lambda session: queue(session, [code]))
+    gateway = SmtpGateway(rough.url, "billing@pinecrest.example")
+    for _ in range(3):
+        postman.send_due({"email": gateway}, PUBLIC_URL)
+        tick(hours=1)
+    assert len(rough.message_ids) == 1
+    assert states(outbox) == [("uncertain", 1)]
+    assert "sealed" not in str(outbox.rows("SELECT facts FROM messages"))
