@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select
 from sqlalchemy.orm import Session
 
 from core import activity, clock, revisions
@@ -111,23 +111,38 @@ def note_page(session: Session, reader: Reader, fields: Sequence[str], public_id
 
 
 def note_list(
-    reader: Reader, fields: Sequence[str], purpose: str, account_ids: Sequence[int]
+    reader: Reader,
+    fields: Sequence[str],
+    purpose: str,
+    account_ids: Sequence[int],
+    customer_ids: Sequence[int] = (),
 ) -> None:
-    """Note that a list has shown these accounts, in a unit of work of its own: once in an hour for
-    the same reader and purpose, since lists are opened again and again."""
-    known = set(
-        db.session.scalars(
-            select(DataAccess.account_id).where(
-                DataAccess.account_id.in_(account_ids),
-                DataAccess.read_at > clock.now() - TOLD_EVERY,
-                DataAccess.reader_id == reader.customer_id,
-                DataAccess.purpose == purpose,
-            )
+    """Note that a list has shown these accounts, and these people who have none, in a unit of work
+    of its own: once in an hour for the same reader and purpose, since lists are opened again and
+    again."""
+    shown: ColumnElement[bool] = DataAccess.account_id.in_(account_ids)
+    if customer_ids:
+        shown |= DataAccess.account_id.is_(None) & DataAccess.customer_id.in_(customer_ids)
+    rows = db.session.execute(
+        select(DataAccess.account_id, DataAccess.customer_id).where(
+            shown,
+            DataAccess.read_at > clock.now() - TOLD_EVERY,
+            DataAccess.reader_id == reader.customer_id,
+            DataAccess.purpose == purpose,
         )
-    )
-    unknown = [account_id for account_id in account_ids if account_id not in known]
-    if unknown:
-        unit_of_work(lambda session: note_many(session, reader, fields, purpose, unknown))
+    ).all()
+    accounts = {row.account_id for row in rows}
+    people = {row.customer_id for row in rows if row.account_id is None}
+    unknown = [account_id for account_id in account_ids if account_id not in accounts]
+    strangers = [customer_id for customer_id in customer_ids if customer_id not in people]
+
+    def work(session: Session) -> None:
+        note_many(session, reader, fields, purpose, unknown)
+        for customer_id in strangers:
+            note(session, reader, fields, purpose, customer_id=customer_id)
+
+    if unknown or strangers:
+        unit_of_work(work)
 
 
 def list_noted(

@@ -18,6 +18,8 @@ from core.errors import NotFound
 from models import Account, Customer, FactorReset, Membership, ResetState, StaffMember
 
 LISTED = 50
+FIELDS = ("name", "sign-in ID")
+PURPOSE = "lost factors"
 _WAITING = (ResetState.ASKED.value, ResetState.PROOFED.value)
 
 
@@ -44,7 +46,7 @@ def list_resets(reader: Reader) -> list[ResetRow]:
 
 
 def get_reset(public_id: str, reader: Reader) -> ResetRow:
-    """One of them. Raises NotFound."""
+    """One of them, noted as in the list. Raises NotFound."""
     found = _list(reader, FactorReset.public_id == public_id)
     if not found:
         raise NotFound
@@ -96,7 +98,9 @@ def _list(reader: Reader, *which: ColumnElement[bool]) -> list[ResetRow]:
         .limit(LISTED)
     ).all()
     account_ids = [row.account_id for row in rows if row.account_id is not None]
-    data_access.note_list(reader, ("name", "sign-in ID"), "lost factors", account_ids)
+    # The ISP's own people mostly have no account, and whoever has left theirs has none either.
+    others = [row.customer_id for row in rows if row.account_id is None]
+    data_access.note_list(reader, FIELDS, PURPOSE, account_ids, others)
     member_id = reader.customer_id
     return [
         ResetRow(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
 
-from core import clock, ids, search_terms
-from core.db import unit_of_work
+from core import clock, data_access, ids, search_terms
+from core.db import db, unit_of_work
 from models import FactorReset
 from tests import crawl, factors, world
 from tests.conftest import Portal
@@ -120,6 +121,39 @@ def test_deciding_asks_for_the_password_again(portal: Portal, tick: Any, action:
     answer = sue.post(f"{LIST}/{public_id}/{action}", guard | {"note": NOTE})
     assert answer.location.startswith("/confirm?next=")
     assert state(portal)[0] == "asked"
+
+
+def test_every_look_is_noted_also_at_whoever_has_no_account(portal: Portal, tick: Any) -> None:
+    """Once in an hour for each reader (bars 76 and 78)."""
+    world = portal.world
+    ask_for_help(portal)
+    public_id = ask_for_help(portal, "sue")
+    ada = portal.visitor("ada")
+    portal.execute("DELETE FROM data_accesses")
+
+    def noted() -> list[tuple[Any, ...]]:
+        return portal.rows(
+            "SELECT account_id, customer_id, reader_id, purpose FROM data_accesses ORDER BY id"
+        )
+
+    who = world.customers["ada"]
+    sue = (None, world.customers["sue"], who, "lost factors")
+    alice = (world.accounts["alice"], None, who, "lost factors")
+    for _ in range(2):
+        ada.get(f"{LIST}/{public_id}/proof")
+        assert noted() == [sue]
+    for _ in range(2):
+        ada.get(LIST)
+        assert noted() == [sue, alice]
+    portal.visitor("sue").get(LIST)
+    assert [row[:2] for row in noted()[2:]] == [alice[:2], sue[:2]]
+    tick(minutes=61)
+    portal.visitor("ada").get(LIST)
+    assert noted()[4:] == [alice, sue]
+    with portal.app.app_context():
+        listed = data_access.list_noted(db.session(), clock.now() - timedelta(days=1), clock.now())
+    public_id = portal.one(f"SELECT public_id FROM customers WHERE id = {world.customers['sue']}")
+    assert [each.reader for each in listed if each.customer_public_id == public_id]
 
 
 # Starting a reset -----------------------------------------------------------------------------
