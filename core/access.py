@@ -85,12 +85,11 @@ def install(app: Flask, settings: Settings, build: str) -> None:
             raise NotFound
         if rule.serves_staff:
             isp.unpin()
-        if not rule.stays_open and _is_closed(rule) and not _is_for_staff(rule, settings):
-            return maintenance.answer(is_for_people=rule.proof is not Proof.OWN)
-        if request.method not in SAFE_METHODS:
+        answer = None if rule.stays_open else _answer_closed(rule, settings)
+        if answer is None and request.method not in SAFE_METHODS:
             answer = _check_proof(rule, settings, pre_cookie)
-            if answer is not None:
-                return answer
+        if answer is not None:
+            return answer
         if rule.who is Who.FLOW:
             return _take_flow(rule, settings)
         return _take_person(rule, build)
@@ -129,6 +128,17 @@ def is_operator(settings: Settings, authorization: str) -> bool:
     return bool(settings.metrics_token) and hmac.compare_digest(wanted, authorization.encode())
 
 
+def _answer_closed(rule: Rule, settings: Settings) -> Response | BaseResponse | None:
+    """What is answered during maintenance; None when there is none, or staff ask."""
+    if not _is_closed(rule):
+        return None
+    if _has_run_out(rule, settings):
+        return _begin_again(rule)
+    if _is_for_staff(rule, settings):
+        return None
+    return maintenance.answer(is_for_people=rule.proof is not Proof.OWN)
+
+
 def _is_closed(rule: Rule) -> bool:
     # The session's query, where there is one, brings the ISP's revision along.
     try:
@@ -149,7 +159,10 @@ def _is_for_staff(rule: Rule, settings: Settings) -> bool:
         flow = _find_flow(rule, settings)
         return flow is not None and bool(flow.facts.get("is_staff"))
     person = find_signed_in()
-    return person is not None and person.is_staff
+    if person is None:
+        return False
+    # A view stands for the customer; whoever holds it is one of staff, and must be able to stop.
+    return person.is_staff or (rule.viewers_too and person.viewer_id is not None)
 
 
 def _check_role(rule: Rule, person: SignedIn) -> None:
@@ -208,8 +221,7 @@ def _take_flow(rule: Rule, settings: Settings) -> BaseResponse | None:
     """Put the flow of the cookie into `g.flow`; without one, lead to where it begins."""
     flow = _find_flow(rule, settings)
     if flow is None:
-        path = f"{FIRST_PAGES[_kind_of(rule)]}?done=ended"
-        return htmx.sign_in_again(path) if htmx.wants_fragment() else htmx.go_to(path)
+        return _begin_again(rule)
     if request.method not in SAFE_METHODS and not csrf.is_token_of(
         flow.csrf_secret, request.form.get("csrf_token", "")
     ):
@@ -217,6 +229,21 @@ def _take_flow(rule: Rule, settings: Settings) -> BaseResponse | None:
     g.flow = flow
     g.is_private = True
     return None
+
+
+def _has_run_out(rule: Rule, settings: Settings) -> bool:
+    """Whether a half-finished sign-in is asked for that there is not, or no more. Whose it was does
+    not matter: the way in of staff, to which that leads, says that the portal is closed."""
+    is_half = rule.who is Who.FLOW and rule.open_to_staff
+    return is_half and _find_flow(rule, settings) is None
+
+
+def _begin_again(rule: Rule) -> Response | BaseResponse:
+    """To where a flow begins that is not there any more."""
+    is_closed = rule.open_to_staff and current_isp().is_closed
+    first = STAFF_FIRST_PAGE if is_closed else FIRST_PAGES[_kind_of(rule)]
+    path = f"{first}?done=ended"
+    return htmx.sign_in_again(path) if htmx.wants_fragment() else htmx.go_to(path)
 
 
 def _kind_of(rule: Rule) -> FlowKind:
@@ -327,7 +354,7 @@ def _ask_to_sign_in(rule: Rule) -> Response | BaseResponse:
     if isinstance(session, PortalSession) and session.find_expired() is not None:
         query["done"] = "expired"
     # Whoever asks for a page of staff while the portal is closed finds their way in open.
-    first = STAFF_FIRST_PAGE if rule.who is Who.STAFF and current_isp().is_closed else "/sign-in"
+    first = STAFF_FIRST_PAGE if rule.serves_staff and current_isp().is_closed else "/sign-in"
     path = first + ("?" + urlencode(query) if query else "")
     if htmx.wants_fragment():
         return htmx.sign_in_again(path)

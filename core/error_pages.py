@@ -14,13 +14,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
 
+from core import maintenance
 from core.access import RoleForbids, ViewersOnlyRead, greet
 from core.csrf import NotFromOurPage
 from core.db import DatabaseBusy
 from core.errors import NotFound, Refusal
 from core.form_keys import FormExpired, KeyReused
 from core.htmx import ForeignTarget, render
-from core.isp import NotSetUp
+from core.isp import NotSetUp, pin_again
 from core.log import reference
 from core.passwords import TooBusy
 from core.sessions import find_signed_in
@@ -93,6 +94,12 @@ def _error(code: int, title: Words, text: Words, what_next: Words) -> Response:
         # It stands on every line that the log has about the request: to be told to support.
         reference=reference.get() if code >= 500 else "",
     )
+
+
+def _away(make: Callable[[], Response]) -> Response:
+    """What a failing database is answered with: what `make` says, but the announced page where this
+    node's file says that the portal is closed. It is migrated or replaced then."""
+    return _or_bare(lambda: maintenance.answer(is_for_people=True), 503) if pin_again() else make()
 
 
 def _or_bare(make: Callable[[], Response], code: int) -> Response:
@@ -192,22 +199,31 @@ def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of fa
             lambda: _error(409, _("This did not work"), error.customer_message, ""), 409
         )
 
-    @app.errorhandler(DatabaseBusy)
     @app.errorhandler(TooBusy)
+    def too_many(_error: TooBusy) -> Response:
+        return _page(503, RETRY_SECONDS)
+
+    @app.errorhandler(DatabaseBusy)
     @app.errorhandler(PoolTimeout)
     def busy(error: Exception) -> Response:
         if isinstance(error, DatabaseBusy):
             log.warning("no turn to write", extra={"reason": str(error.__cause__ or error)})
-        return _page(503, RETRY_SECONDS)
+        return _away(lambda: _page(503, RETRY_SECONDS))
 
     @app.errorhandler(DBAPIError)
     def database_away(error: DBAPIError) -> Response:
         log.error("database error", exc_info=error)
-        return _page(503, RETRY_SECONDS)
+        return _away(lambda: _page(503, RETRY_SECONDS))
+
+    @app.errorhandler(SQLAlchemyError)
+    def database_changing(error: SQLAlchemyError) -> Response:
+        log.error("unexpected error", exc_info=error)
+        return _away(lambda: _page(500))
 
     @app.errorhandler(NotSetUp)
     def not_set_up(_error: NotSetUp) -> Response:
-        return bare_page(503, "This portal is not set up yet. Run: flask setup")
+        text = "This portal is not set up yet. Run: flask setup"
+        return _away(lambda: bare_page(503, text))
 
     @app.errorhandler(ForeignTarget)
     def foreign_target(error: ForeignTarget) -> Response:

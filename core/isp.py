@@ -102,12 +102,22 @@ def pin(view: IspView) -> None:
 
 def unpin() -> None:
     """Let this request ask the database after all: staff work also while the portal is closed."""
-    g.pop("is_pinned", None)
+    if "is_pinned" in g:
+        g.is_pinned = False
+
+
+def pin_again() -> bool:
+    """After `unpin`, because the database failed: let the rest of this request do without it. False
+    when no `pin` came before."""
+    if "is_pinned" not in g:
+        return False
+    g.is_pinned = True
+    return True
 
 
 def is_pinned() -> bool:
     """Whether this request does without the database: nobody is signed in then."""
-    return "is_pinned" in g
+    return bool(g.get("is_pinned"))
 
 
 def at(revision: int) -> IspView:

@@ -237,6 +237,8 @@ def _page(window: MaintenanceWindow, *, is_refusal: bool) -> Response:
     is_overdue = window.until_at <= clock.now()
     # Whoever sent a form has nothing there to load again.
     again = "" if request.method in ("GET", "HEAD") else url_for("dashboard.index")
+    if is_refusal:
+        again = url_for("auth.staff_sign_in")
     response = constant_pages.answer(
         f"maintenance {is_overdue} {again} {is_refusal}",
         lambda: htmx.render(

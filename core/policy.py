@@ -43,13 +43,13 @@ class Rule:
 
     `is_kept`: an own device may keep the page, which depends on nothing but the revisions of
     account, customer and ISP. `stays_open` during maintenance: what writes nothing, the pages of
-    staff, and their way in; `open_to_staff` stays so for them alone, and for whoever is half-way
-    signed in as one of them. `keeps_form`: the page that shows the form again when the session had
-    expired. `get_writes`: what a GET changes, which is otherwise nothing. `greets`: a page open to
-    everyone that whoever is signed in sees in the signed-in frame, with the way out (bar 29).
-    `before_second_factor`: also for whoever has none where the ISP asks everyone for one.
-    `viewers_too`: staff who see the portal as a customer does may send it; otherwise they write
-    nothing (bar 35).
+    staff, and their way in; `open_to_staff` stays so for them alone, for whoever is half-way signed
+    in as one of them, and with `viewers_too` for those who see the portal as a customer does.
+    `keeps_form`: the page that shows the form again when the session had expired. `get_writes`:
+    what a GET changes, which is otherwise nothing. `greets`: a page open to everyone that whoever
+    is signed in sees in the signed-in frame, with the way out (bar 29). `before_second_factor`:
+    also for whoever has none where the ISP asks everyone for one. `viewers_too`: staff who see the
+    portal as a customer does may send it; otherwise they write nothing (bar 35).
     """
 
     who: Who
@@ -87,7 +87,7 @@ _NOTED = "that it was read: data_accesses, activity"
 
 
 def _staff(who: frozenset[StaffRole], get_writes: str = "", keeps_form: str = "") -> Rule:
-    """A page of staff, who also answer during maintenance."""
+    """A page of staff, which stays open during maintenance."""
     return Rule(Who.STAFF, staff=who, stays_open=True, get_writes=get_writes, keeps_form=keeps_form)
 
 
@@ -131,9 +131,10 @@ POLICY: dict[str, Rule] = {
     "support.help": Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, is_kept=True, greets=True),
     "auth.sign_in": _PUBLIC,
     "auth.sign_in_post": _PUBLIC,
-    "auth.staff_sign_in": _OPEN,
+    # Whoever holds a view ends it there.
+    "auth.staff_sign_in": replace(_OPEN, open_to_staff=True),
     # What it writes are counts of tries, and the sessions of staff.
-    "auth.staff_sign_in_post": _OPEN,
+    "auth.staff_sign_in_post": replace(_OPEN, open_to_staff=True),
     "auth.welcome": _PUBLIC,
     "auth.welcome_post": _PUBLIC,
     "auth.sign_out": Rule(Who.EVERYONE, proof=Proof.TOKEN, viewers_too=True, open_to_staff=True),
@@ -290,8 +291,9 @@ POLICY: dict[str, Rule] = {
     "staff.person": _staff(HELPERS, _NOTED),
     "staff.unlock": _staff(HELPERS),
     "staff.end_sessions": _staff(HELPERS),
-    "staff.view": _staff(HELPERS, _NOTED),
-    "staff.view_begin": _staff(HELPERS, keeps_form="staff.view"),
+    # A view leads to pages of customers, which are closed then.
+    "staff.view": replace(_staff(HELPERS, _NOTED), stays_open=False),
+    "staff.view_begin": replace(_staff(HELPERS, keeps_form="staff.view"), stays_open=False),
     "staff.view_end": Rule(Who.CUSTOMER, viewers_too=True, stays_open=True, open_to_staff=True),
     "staff.reset": _staff(HELPERS),
     "staff.resets": _staff(HELPERS, _NOTED),

@@ -16,7 +16,9 @@ from blueprints.auth.forms import LONGEST_ID, SignInForm, WelcomeForm
 from blueprints.auth.service import Browser, Opened, SignInRules
 from core import flows, passwords
 from core.htmx import go_to, render
+from core.isp import current_isp
 from core.paths import own_path
+from core.policy import STAFF_FIRST_PAGE
 from core.sessions import (
     DEVICE_COOKIE,
     DEVICE_KEPT,
@@ -71,6 +73,13 @@ def sign_in_page(form: SignInForm, status: int = 200, **more: object) -> Respons
         ),
     } | more
     return set_pre_cookie(render("auth/sign_in.html", None, status, form=form, **context))
+
+
+def begin_anew(done: str) -> BaseResponse:
+    """To where signing in begins, with a word about what is `done`: while the portal is closed, to
+    the way in of staff, as nobody else gets there."""
+    first = STAFF_FIRST_PAGE if current_isp().is_closed else "/sign-in"
+    return go_to(f"{first}?done={done}")
 
 
 def wait_page(seconds: int, back: str) -> Response:

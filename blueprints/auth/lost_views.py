@@ -8,7 +8,6 @@ from werkzeug.wrappers import Response as BaseResponse
 from blueprints.auth import asking, bp, losing_factors
 from blueprints.auth.errors import CodeWrong, SignInRefused
 from blueprints.auth.forms import CodeForm
-from blueprints.auth.second_step_views import OVER
 from core import flows, form_guard
 from core.htmx import go_to, render
 from core.throttle import TooManyAttempts
@@ -20,7 +19,7 @@ def lost_begin() -> Response | BaseResponse:
     try:
         token = losing_factors.begin(flows.in_hand(), asking.rules())
     except SignInRefused:
-        return go_to(OVER)
+        return asking.begin_anew("ended")
     except TooManyAttempts as refusal:
         return asking.wait_page(refusal.retry_after_seconds, url_for("auth.second_step_page"))
     path = url_for("auth.lost")
@@ -58,7 +57,7 @@ def lost_post() -> Response | BaseResponse:
         form.code.errors = [refusal.customer_message]
         return _page(form, 422)
     except SignInRefused:
-        return go_to(OVER)
+        return asking.begin_anew("ended")
     except TooManyAttempts as refusal:
         return _wait(refusal)
     return go_to("/sign-in?done=factors-reset" if is_done else url_for("auth.lost"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, current_app, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.auth import asking, bp, factors, passkeys, second_step, totp
+from blueprints.auth import asking, bp, factors, passkeys, second_step, service, totp
 from blueprints.auth.errors import CodeWrong, NothingPending, PasskeyRefused, SignInRefused
 from blueprints.auth.factors import Step
 from blueprints.auth.forms import CodeForm, PasskeyForm, SecondStepForm
@@ -15,14 +15,13 @@ from core.sessions import find_signed_in
 from core.throttle import TooManyAttempts
 from models import FactorKind
 
-OVER = "/sign-in?done=ended"
-
 
 @bp.get("/sign-in/second-step")
 def second_step_page() -> Response | BaseResponse:
     flow = flows.in_hand()
-    if flow.step == Step.PASSED and find_signed_in() is not None:
-        return go_to(flow.facts["wanted"] or "/")
+    person = find_signed_in()
+    if flow.step == Step.PASSED and person is not None:
+        return go_to(flow.facts["wanted"] or service.home_of(person))
     if flow.step == Step.ENROL:
         return go_to(url_for("auth.enrol"))
     return _page(SecondStepForm(formdata=None))
@@ -32,7 +31,7 @@ def _page(form: SecondStepForm, status: int = 200) -> Response | BaseResponse:
     flow = flows.in_hand()
     choice = second_step.find_choice(flow)
     if not choice.ways:
-        return go_to(OVER)
+        return asking.begin_anew("ended")
     way = choice.best(form.by.data or request.args.get("by"))
     form.by.data = way
     options = None
@@ -86,7 +85,7 @@ def _finish(given: second_step.Typed) -> BaseResponse:
     try:
         opened = second_step.finish(flow, given, asking.browser(), asking.rules())
     except SignInRefused:
-        return go_to(OVER)
+        return asking.begin_anew("ended")
     except TooManyAttempts as refusal:
         return _wait(refusal, given.way)
     return asking.let_in(opened, flow.facts["wanted"])
@@ -157,7 +156,7 @@ def enrol_post() -> Response | BaseResponse:
     except NothingPending:
         return go_to(url_for("auth.enrol"))
     except SignInRefused:
-        return go_to(OVER)
+        return asking.begin_anew("ended")
     except TooManyAttempts as refusal:
         return asking.wait_page(refusal.retry_after_seconds, url_for("auth.enrol"))
     return asking.let_in(opened, flow.facts["wanted"])
@@ -179,5 +178,5 @@ def enrol_passkey() -> Response | BaseResponse:
         shown.code.errors = [refusal.customer_message]
         return _enrol_page(shown, 422)
     except SignInRefused:
-        return go_to(OVER)
+        return asking.begin_anew("ended")
     return asking.let_in(opened, flow.facts["wanted"])

@@ -97,8 +97,8 @@ def sign_in(
     only_staff: bool = False,
 ) -> Opened | HalfOpened:
     """Open a session for whoever knows the password, or begin the second step where one is needed;
-    `wanted` is the page to go to after it. With `only_staff` everybody else is refused as if the
-    password were wrong, after the same work.
+    `wanted` is the page to go to after it. With `only_staff` everybody else is nobody: their
+    password is not looked at, and nothing is written of them.
 
     Raises SignInRefused (unknown ID, wrong password and disabled customer alike, after the same
     work), TooManyAttempts before the password is looked at, TooBusy when the machine is.
@@ -117,8 +117,12 @@ def sign_in(
         .order_by(Customer.sign_in_key != key)
         .limit(1)
     ).one_or_none()
-    # Asked also for nobody, so that it takes as long.
-    is_known_device = _knows_device(customer.id if customer else 0, browser.device_token)
+    # Asked also for nobody, so that it takes as long; before the password is looked at, so that its
+    # being right shows nowhere: not in the limits either.
+    customer_id = customer.id if customer is not None else 0
+    is_wanted = not only_staff or factors.is_staff(db.session(), customer_id)
+    # Asked for nobody too.
+    is_known_device = _knows_device(customer_id, browser.device_token)
     # A device that this customer has used before has limits of its own: whoever guesses elsewhere
     # cannot lock its owner out, and it cannot be used to guess without end either.
     device = f"\0{browser.device_token}" if is_known_device else ""
@@ -135,7 +139,12 @@ def sign_in(
             is_known_device=is_known_device,
             twin=throttle.subject_of(rules.secret, other_name + device),
         )
-        is_looked_at = customer is not None and not customer.is_disabled and attempt.may_be_checked
+        is_looked_at = (
+            customer is not None
+            and not customer.is_disabled
+            and is_wanted
+            and attempt.may_be_checked
+        )
         is_good = customer is not None and customer.password_disabled_at is None
         try:
             is_right = passwords.verify(
@@ -153,8 +162,7 @@ def sign_in(
         throttle.end(
             attempt, has_passed=is_right, also=disabling.counting(counted_id, is_right=is_right)
         )
-    is_wanted = not only_staff or factors.is_staff(db.session(), customer.id if customer else 0)
-    if not is_right or customer is None or not is_wanted:
+    if not is_right or customer is None:
         log.info("sign-in refused", extra={"address": browser.address})
         raise SignInRefused
     better_hash = None

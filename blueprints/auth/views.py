@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, request, session, url_for
+from flask import Response, g, request, session, url_for
 from flask_login import logout_user
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -22,7 +22,7 @@ from core import constant_pages, htmx, maintenance
 from core.htmx import go_to, render
 from core.isp import current_isp
 from core.paths import own_path
-from core.sessions import PortalSession, find_signed_in
+from core.sessions import PortalSession, find_signed_in, find_viewer
 from core.throttle import TooManyAttempts
 from models import FlowKind
 
@@ -64,6 +64,7 @@ def staff_sign_in() -> Response | BaseResponse:
     """The way in of staff while the portal is closed."""
     if not current_isp().is_closed:
         return go_to(url_for("auth.sign_in", next=own_path(request.args.get("next"))))
+    _look_for_view()
     form = SignInForm(formdata=None)
     form.next.data = own_path(request.args.get("next")) or ""
     return _staff_page(form)
@@ -73,6 +74,7 @@ def staff_sign_in() -> Response | BaseResponse:
 def staff_sign_in_post() -> Response | BaseResponse:
     if not current_isp().is_closed:
         return sign_in_post()
+    _look_for_view()
     form = SignInForm()
     if not form.validate():
         return _staff_page(form, 422)
@@ -83,6 +85,14 @@ def staff_sign_in_post() -> Response | BaseResponse:
     except TooManyAttempts as refusal:
         back = url_for("auth.staff_sign_in", next=own_path(form.next.data))
         return wait_page(refusal.retry_after_seconds, back)
+
+
+def _look_for_view() -> None:
+    """Let the page offer the end of a view to whoever holds one: every other page is closed."""
+    person = find_signed_in()
+    if person is not None and person.viewer_id is not None:
+        g.viewer = find_viewer(person)
+        g.is_personal = g.viewer is not None
 
 
 def _staff_page(form: SignInForm, status: int = 200) -> Response:
@@ -120,7 +130,7 @@ def sign_out() -> BaseResponse:
         if expired is not None:
             service.sign_out(expired.session_id)
         session.finish()
-    response = go_to("/sign-in?done=signed-out")
+    response = asking.begin_anew("signed-out")
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
 

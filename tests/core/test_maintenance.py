@@ -17,10 +17,12 @@ from core import clock, maintenance, worker
 from core.isp import IspView
 from core.policy import POLICY, Proof, Who
 from gateways.payments.sandbox.store import Decision
+from models import FlowKind
 from tests import crawl, factors
 from tests.conftest import Portal, Queries
 from tests.factors import app_code, give_code, half_way
 from tests.page import BASE, BOOSTED, FRAGMENT, Page, Visitor
+from tests.staff.test_viewing import view, view_path
 from tests.test_forms_at_random import ANYTHING
 from tests.world import NOW, PASSWORD
 
@@ -77,7 +79,13 @@ def test_closed_portal_answers_503_everywhere_and_changes_nothing(
         for method in sorted(methods[endpoint] - {"OPTIONS"}):
             data = guard if method == "POST" else None
             response = crawl.send(visitor, method, path, data=data)
-            if POLICY[endpoint].stays_open:
+            rule = POLICY[endpoint]
+            if rule.flow is FlowKind.SIGN_IN and rule.open_to_staff:
+                # Nobody here is half-way in; the way in of staff says that the portal is closed.
+                where = response.headers.get("Location") or response.headers["HX-Redirect"]
+                assert where == "/staff/sign-in?done=ended", endpoint
+                continue
+            if rule.stays_open:
                 # Staff's pages send everybody else to sign in as one of them, which nobody filled
                 # in here.
                 others = (303, 422) if endpoint.startswith(("staff.", "auth.staff")) else ()
@@ -111,8 +119,148 @@ def test_staff_sign_in_while_the_portal_is_closed_work_and_leave(
     assert page.status == 200
     assert sue.get("/confirm").status == 200
     assert sue.get("/settings/").status == 503
-    assert sue.submit(page, "/sign-out").status == 303
+    assert not page.select("a[href^='/settings']")
+    out = sue.submit(page, "/sign-out")
+    assert out.location == "/staff/sign-in?done=signed-out"
+    assert "You are signed out." in sue.get(out.location).text
     assert sue.get("/staff/").status == 303
+
+
+def test_settings_are_in_the_bar_of_staff_while_the_portal_is_open(portal: Portal) -> None:
+    assert portal.visitor("sue").get("/staff/").select("a[href='/settings/']")
+
+
+@CLOSINGS
+def test_half_sign_in_of_staff_that_ran_out_begins_anew_in_words(
+    portal: Portal, closing: Callable[[Portal], None], tick: Tick
+) -> None:
+    factors.give_app(portal, "sue")
+    closing(portal)
+    sue = portal.visitor()
+    staff_sign_in(sue, "sue")
+    page = sue.get("/sign-in/second-step")
+    assert page.select("footer a[href='/staff/sign-in']")
+    assert not page.select("a[href='/sign-in']")
+    tick(minutes=6)
+    for answer in (
+        sue.get("/sign-in/second-step"),
+        sue.submit(page, "/sign-in/second-step", code=app_code()),
+    ):
+        assert answer.location == "/staff/sign-in?done=ended"
+    again = sue.get("/staff/sign-in?done=ended")
+    assert "That has ended: it took too long" in again.text
+    assert sue.submit(again, "/staff/sign-in", sign_in_id="sue", password=PASSWORD).location == (
+        "/sign-in/second-step"
+    )
+
+
+@CLOSINGS
+def test_view_that_was_begun_before_ends_by_pages_alone(
+    portal: Portal, closing: Callable[[Portal], None]
+) -> None:
+    sue = view(portal)
+    closing(portal)
+    page = sue.get(portal.path())
+    assert page.status == 503
+    page = sue.get(page.select("footer a[href^='/staff']")[0].get("href"))
+    assert "Sue, you see the portal as Alice does." in page.text
+    assert "no-store" in page.response.headers["Cache-Control"]
+    assert sue.submit(page, "/staff/view/end").location == "/staff/"
+    assert sue.get("/staff/").status == 200
+
+
+@CLOSINGS
+def test_view_is_left_by_signing_out_or_when_nothing_is_behind_it(
+    portal: Portal, closing: Callable[[Portal], None]
+) -> None:
+    sue = view(portal)
+    page = sue.get(portal.path())
+    closing(portal)
+    assert sue.submit(page, "/sign-out").location == "/staff/sign-in?done=signed-out"
+    assert "session" not in sue.cookies()
+    assert sue.submit(page, "/staff/view/end").location == "/staff/sign-in"
+
+
+def test_own_session_that_ran_out_behind_a_view_is_said(portal: Portal) -> None:
+    sue = view(portal)
+    page = sue.get(portal.path())
+    close_by_row(portal)
+    portal.execute("UPDATE sessions SET expires_at = :now WHERE viewer_id IS NULL", now=clock.now())
+    assert sue.submit(page, "/staff/view/end").location == "/staff/sign-in?done=ended"
+
+
+@CLOSINGS
+def test_view_cannot_be_begun_while_the_portal_is_closed(
+    portal: Portal, closing: Callable[[Portal], None]
+) -> None:
+    sue = portal.visitor("sue")
+    path = view_path(portal)
+    person = path.removesuffix("/view")
+    form = sue.get(path)
+    assert sue.get(person).select(f"a[href='{path}']")
+    closing(portal)
+    assert sue.get(path).status == 503
+    assert sue.submit(form, "/view", reason="a call").status == 503
+    assert not sue.get(person).select(f"a[href='{path}']")
+    assert portal.one("SELECT count(*) FROM sessions WHERE viewer_id IS NOT NULL") == 0
+
+
+def test_closed_portal_shows_no_view_to_a_customer(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    page = alice.get(portal.path())
+    close_by_row(portal)
+    assert not alice.get("/staff/sign-in").select("form[action='/staff/view/end']")
+    assert alice.submit(page, "/sign-out").status == 503
+    assert "session" in alice.cookies()
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+@pytest.mark.parametrize("cookie", ["session", "flow-sign-in"])
+def test_node_closed_by_its_file_says_so_while_the_database_is_away(
+    portal: Portal, tmp_path: Path, cookie: str
+) -> None:
+    close(portal)
+    crawl.prepare(portal)
+    paths, methods = crawl.addresses(portal), crawl.methods_of(portal.app)
+    typed = {"sign_in_id": "sue", "password": PASSWORD, "csrf_token": "x"}
+    spanish = {"Accept-Language": "es"}
+    served = [name for name, rule in POLICY.items() if rule.serves_staff]
+    asked = 0
+    with crawl.another_app(portal, database_url=f"sqlite:///{tmp_path / 'none.db'}") as app:
+        for endpoint in served:
+            if cookie != "session" and POLICY[endpoint].who is not Who.FLOW:
+                continue
+            for method in sorted(methods[endpoint] & {"GET", "POST"}):
+                client = app.test_client()
+                for name in (cookie, "here"):
+                    client.set_cookie(name, "x" * 43, domain="127.0.0.1")
+                data = typed if method == "POST" else None
+                answer = client.open(
+                    paths[endpoint], method=method, base_url=BASE, data=data, headers=spanish
+                )
+                if cookie == "session" and POLICY[endpoint].who is Who.FLOW:
+                    # Without the cookie of a flow nothing is asked of the database.
+                    assert answer.status_code in (303, 503), endpoint
+                    continue
+                asked += 1
+                assert answer.status_code == 503, (endpoint, method)
+                assert answer.headers["Retry-After"] == "3600", (endpoint, method)
+                assert "Cerrado por mantenimiento" in answer.text, (endpoint, method)
+    assert asked > (25 if cookie == "session" else 6)
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+def test_way_in_of_staff_is_shown_without_the_database_and_says_when_it_is_away(
+    portal: Portal, tmp_path: Path
+) -> None:
+    close(portal)
+    with crawl.another_app(portal, database_url=f"sqlite:///{tmp_path / 'none.db'}") as app:
+        visitor = Visitor(app)
+        page = visitor.get("/staff/sign-in")
+        assert page.status == 200
+        answer = visitor.submit(page, "/staff/sign-in", sign_in_id="sue", password=PASSWORD)
+        assert (answer.status, answer.response.headers["Retry-After"]) == (503, "3600")
+        assert "Closed for maintenance" in answer.text
 
 
 @CLOSINGS
@@ -133,7 +281,7 @@ def test_staff_without_a_factor_set_one_up_while_the_portal_is_closed(
 @CLOSINGS
 @pytest.mark.parametrize("who", ["alice", "vera"])
 def test_customer_is_told_nothing_by_the_way_in_of_staff(
-    portal: Portal, closing: Callable[[Portal], None], who: str
+    portal: Portal, closing: Callable[[Portal], None], who: str, tick: Tick
 ) -> None:
     factors.give_app(portal, "vera")
     closing(portal)
@@ -143,12 +291,62 @@ def test_customer_is_told_nothing_by_the_way_in_of_staff(
         visitor = portal.visitor()
         answer = staff_sign_in(visitor, name, password)
         told.append((answer.status, answer.response.data, set(visitor.cookies()) & set(names)))
+        tick(seconds=2)
     assert told[0][0] == 503
     assert b"only staff can be at the moment" in told[0][1]
     assert told == [told[0]] * 4
     assert told[0][2] == set()
     assert portal.one("SELECT count(*) FROM sessions") == 0
     assert portal.one("SELECT count(*) FROM flows") == 0
+
+
+@pytest.mark.parametrize("who", ["alice", "sue", "nobody"])
+def test_form_of_staff_sent_twice_at_once_tells_no_right_password_of_a_customer(
+    portal: Portal, who: str
+) -> None:
+    close_by_row(portal)
+    told = {}
+    for password in (PASSWORD, "wrong"):
+        portal.execute("DELETE FROM sign_in_attempts")
+        answers = [staff_sign_in(portal.visitor(), who, password) for _ in range(2)]
+        told[password] = [(answer.status, answer.response.data) for answer in answers]
+        states = portal.rows("SELECT state FROM sign_in_attempts")
+        if (who, password) == ("sue", PASSWORD):
+            assert [status for status, _data in told[password]] == [303, 303]
+            continue
+        assert [status for status, _data in told[password]] == [503, 429]
+        assert states == [("failed",)]
+    assert who == "sue" or told[PASSWORD] == told["wrong"]
+
+
+def test_names_of_customers_count_in_the_limit_of_the_network_right_passwords_too(
+    portal: Portal,
+) -> None:
+    close_by_row(portal)
+    names = ["alice", "bob", *(f"nobody{number}" for number in range(8))]
+    assert {staff_sign_in(portal.visitor(), name).status for name in names} == {503}
+    assert staff_sign_in(portal.visitor(), "vera").status == 429
+
+
+def test_tries_at_the_way_in_of_staff_write_nothing_of_customers(portal: Portal) -> None:
+    portal.execute("UPDATE customers SET failed_in_a_row = 99")
+    close_by_row(portal)
+    before = portal.rows("SELECT * FROM customers ORDER BY id")
+    differs = crawl.watch(portal.app)
+    for who, password in (("alice", "wrong"), ("bob", PASSWORD)):
+        assert staff_sign_in(portal.visitor(), who, password).status == 503
+    assert differs() == {"sign_in_attempts"}
+    assert portal.rows("SELECT * FROM customers ORDER BY id") == before
+
+
+def test_refusal_and_wait_lead_back_to_the_way_in_of_staff(portal: Portal) -> None:
+    close_by_row(portal)
+    refused = staff_sign_in(portal.visitor(), "sue", "wrong")
+    waits = staff_sign_in(portal.visitor(), "sue", "wrong")
+    assert (refused.status, waits.status) == (503, 429)
+    for page in (refused, waits):
+        assert [link.get("href") for link in page.select("main a.button")] == ["/staff/sign-in"]
+        assert not page.select("a[href='/recover']")
 
 
 def test_tries_at_the_way_in_of_staff_are_counted(portal: Portal, tick: Tick) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from flask import current_app, g, request
+from flask import Response, current_app, g, request
 
 from core.data_access import Reader
+from core.htmx import render
 from core.sessions import signed_in
 from models import StaffRole
 
@@ -31,3 +32,12 @@ def done(words: Collection[str]) -> str | None:
     """What was just done, if it is one of `words`."""
     word = request.args.get("done")
     return word if word in words else None
+
+
+def wait_page(seconds: int, account_public_id: str) -> Response:
+    """Too much in a short time for this account: when it works again, and the way back."""
+    page = render(
+        "staff/wait.html", None, 429, retry_after=seconds, account_public_id=account_public_id
+    )
+    page.headers["Retry-After"] = str(seconds)
+    return page

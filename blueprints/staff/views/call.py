@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import Response
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.auth.asking import wait_page
 from blueprints.staff import bp, callers
 from blueprints.staff.errors import CodeWrong, ContactUnfit
 from blueprints.staff.forms import CallerCodeForm, CallerContactForm
@@ -42,7 +41,7 @@ def call_send(public_id: str) -> Response | BaseResponse:
         except ContactUnfit as refusal:
             form.contact.errors = [refusal.customer_message]
         except TooManyAttempts as refusal:
-            return wait_page(refusal.retry_after_seconds, f"/staff/accounts/{public_id}")
+            return asking.wait_page(refusal.retry_after_seconds, public_id)
     return _page(public_id, form, CallerCodeForm(formdata=None), 422)
 
 
@@ -64,7 +63,7 @@ def call_check(public_id: str) -> Response | BaseResponse:
         except CodeWrong as refusal:
             form.code.errors = [refusal.customer_message]
         except TooManyAttempts as refusal:
-            return wait_page(refusal.retry_after_seconds, f"/staff/accounts/{public_id}")
+            return asking.wait_page(refusal.retry_after_seconds, public_id)
     return _page(public_id, CallerContactForm(formdata=None), form, 422)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import Response
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.auth.asking import wait_page
 from blueprints.staff import bp, helping, looking
 from blueprints.staff.errors import NoWayToReset
 from blueprints.staff.views import asking
@@ -44,7 +43,7 @@ def reset(account_id: str, public_id: str) -> Response | BaseResponse:
     except NoWayToReset as refusal:
         return _page(account_id, public_id, refusal.customer_message, 422)
     except TooManyAttempts as refusal:
-        return wait_page(refusal.retry_after_seconds, f"/staff/accounts/{account_id}")
+        return asking.wait_page(refusal.retry_after_seconds, account_id)
 
 
 @bp.post(f"{_PATH}/unlock")

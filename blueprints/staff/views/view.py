@@ -6,7 +6,7 @@ from flask import Response, session
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.auth import service as auth
-from blueprints.auth.asking import browser
+from blueprints.auth.asking import begin_anew, browser
 from blueprints.staff import bp, looking, viewing
 from blueprints.staff.forms import ReasonForm
 from blueprints.staff.views import asking
@@ -38,9 +38,11 @@ def view_end() -> BaseResponse:
     person = signed_in()
     token = viewing.end(person) if person.viewer_id is not None else None
     if token is None:
-        if isinstance(session, PortalSession) and person.viewer_id is not None:
+        if person.viewer_id is None:
+            return go_to("/")
+        if isinstance(session, PortalSession):
             session.finish()
-        return go_to("/")
+        return begin_anew("ended")
     return _become(token, "/staff/")
 
 
