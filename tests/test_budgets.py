@@ -33,7 +33,7 @@ from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision
 from tests import processes
-from tests.browser.pages import OWN_PAGES
+from tests.browser.pages import OWN_PAGES, maintenance
 from tests.browser.town import account_number
 from tests.page import FRAGMENT
 from tests.test_serve import environment, free_ports
@@ -291,6 +291,22 @@ def test_forms_shown_again_and_refusals(served: Served, table: Table) -> None:
     )
     table.add("Form too old", OPEN_PAGE, post("alice", pay, csrf_token="x"), 403)
     for answers in (post("alice", pay, csrf_token="x"), ask(served, "/nothing")):
+        assert [answer.header("Content-Encoding") for answer in answers.values()] == ["br", "gzip"]
+    assert table.faults == []
+
+
+def test_way_in_of_staff_while_the_portal_is_closed(served: Served, table: Table) -> None:
+    wires = {encoding: Wire(served.port, encoding) for encoding in ENCODINGS}
+    with maintenance(served.data, is_on=True, hours=2, message="We move the server. " * 15):
+        forms = {encoding: wire.get("/staff/sign-in") for encoding, wire in wires.items()}
+        refused = {
+            encoding: wire.post("/staff/sign-in", {"sign_in_id": encoding, "password": "wrong"})
+            for encoding, wire in wires.items()
+        }
+    assert all(answer.page.cssselect("form[method=post]") for answer in forms.values())
+    table.add("Way in of staff", OPEN_PAGE, forms)
+    table.add("Way in of staff, refused", OPEN_PAGE, refused, 503)
+    for answers in (forms, refused):
         assert [answer.header("Content-Encoding") for answer in answers.values()] == ["br", "gzip"]
     assert table.faults == []
 

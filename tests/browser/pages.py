@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from playwright.sync_api import expect
 
@@ -139,16 +140,29 @@ def _around_maintenance(visitor: Visitor, name: str | None) -> Iterator[str]:
         (True, 2, f"{LONG_NAME} {CANARY}"),
         (True, -1, ""),
     ):
-        with _maintenance(town, is_on, hours, message):
+        with maintenance(town.data, is_on=is_on, hours=hours, message=message):
             for path in places:
                 words = "Closed for maintenance" if is_on else "Planned maintenance"
                 expect(visitor.open(path).get_by_text(words).first).to_be_visible()
                 yield f"{path} {'closed' if is_on else 'announced'} {hours}"
+            if is_on and name is None:
+                _refused_as_staff(visitor, f"nobody {hours}")
+                yield f"/staff/sign-in refused {hours}"
+
+
+def _refused_as_staff(visitor: Visitor, who: str) -> None:
+    """Somebody tries the way in of staff; the button leads back to it."""
+    page = visitor.open("/staff/sign-in")
+    for label in ("ID or e-mail", "Password"):
+        page.get_by_label(label).first.fill(who)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_text("You were not signed in: only staff can be")).to_be_visible()
+    expect(page.get_by_role("link", name="Try again")).to_have_attribute("href", "/staff/sign-in")
 
 
 @contextmanager
-def _maintenance(town: Town, is_on: bool, hours: int, message: str) -> Iterator[None]:
-    """The portal with this row of maintenance, which ends in so many hours."""
+def maintenance(data: Path, *, is_on: bool, hours: int, message: str) -> Iterator[None]:
+    """The portal of this folder with a row of maintenance, which ends in so many hours."""
     end = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=hours)
     row = (
         is_on,
@@ -157,15 +171,15 @@ def _maintenance(town: Town, is_on: bool, hours: int, message: str) -> Iterator[
         json.dumps({"": message} if message else {}),
     )
     anew = "UPDATE isp SET revision = revision + 1"
-    _run(town, ("INSERT INTO maintenance VALUES (1, ?, ?, ?, ?)", row), (anew, ()))
+    _run(data, ("INSERT INTO maintenance VALUES (1, ?, ?, ?, ?)", row), (anew, ()))
     try:
         yield
     finally:
-        _run(town, ("DELETE FROM maintenance", ()), (anew, ()))
+        _run(data, ("DELETE FROM maintenance", ()), (anew, ()))
 
 
-def _run(town: Town, *statements: tuple[str, tuple[object, ...]]) -> None:
-    with closing(sqlite3.connect(town.data / "lastmile.db", timeout=10)) as connection, connection:
+def _run(data: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
+    with closing(sqlite3.connect(data / "lastmile.db", timeout=10)) as connection, connection:
         for sql, values in statements:
             connection.execute(sql, values)
 
