@@ -17,12 +17,16 @@ from sqlalchemy import String, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import erasures
+from core.db import reading, unit_of_work
 from models import Base, ContactChange, Customer, Invitation, Message
 
 PENDING_KEPT = timedelta(days=90)
 MESSAGES_KEPT = timedelta(days=400)
 EMPTY_MESSAGE: Mapping[str, Any] = {"recipient": "", "facts": {}}
 """What is in the place of a person's data in a message when the online account is closed."""
+
+
+_AT_ONCE = 500
 
 
 class Privacy(StrEnum):
@@ -297,17 +301,29 @@ def _personal(name: str) -> str:
 
 
 def delete_old(session: Session, now: datetime) -> None:
-    """Delete messages, invitations and new contacts that are older than they are kept, and empty
-    messages of erased customers that waited, or were leaving, when the online account closed."""
+    """Delete messages, invitations and new contacts that are older than they are kept."""
     session.execute(delete(Message).where(Message.created_at < now - MESSAGES_KEPT))
     session.execute(delete(ContactChange).where(ContactChange.expires_at < now - PENDING_KEPT))
     session.execute(delete(Invitation).where(Invitation.expires_at < now - PENDING_KEPT))
-    session.execute(
-        update(Message)
-        .where(
-            Message.customer_id.in_(select(Customer.id).where(erasures.is_erased())),
-            Message.try_at.is_(None),
-            or_(Message.recipient != "", cast(Message.facts, String) != "{}"),
-        )
-        .values(**EMPTY_MESSAGE)
-    )
+
+
+def empty_messages_of_erased() -> None:
+    """Empty what waited, or was leaving, when its reader's online account was closed, and is over
+    now."""
+    # Every message is looked at: not within a unit of work, for which all others would wait.
+    with reading() as session:
+        found = session.scalars(
+            select(Message.id)
+            .where(
+                Message.customer_id.in_(select(Customer.id).where(erasures.is_erased())),
+                Message.try_at.is_(None),
+                or_(Message.recipient != "", cast(Message.facts, String) != "{}"),
+            )
+            .limit(_AT_ONCE)
+        ).all()
+
+    def work(session: Session) -> None:
+        session.execute(update(Message).where(Message.id.in_(found)).values(**EMPTY_MESSAGE))
+
+    if found:
+        unit_of_work(work)

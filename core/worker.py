@@ -83,7 +83,8 @@ def is_alive() -> bool:
 
 
 def clean_up() -> None:
-    """Delete sessions, keys and tries that nothing looks at any more."""
+    """Delete sessions, keys and tries that nothing looks at any more, and empty what is left of
+    people who are gone."""
 
     def work(session: Session) -> None:
         now = clock.now()
@@ -94,6 +95,7 @@ def clean_up() -> None:
         privacy.delete_old(session, now)
 
     unit_of_work(work)
+    privacy.empty_messages_of_erased()
 
 
 def run(app: Flask, duties: Sequence[Duty], stop: threading.Event) -> None:

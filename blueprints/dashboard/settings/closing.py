@@ -187,7 +187,8 @@ def _pseudonymise(session: Session, customer_id: int, secret: bytes) -> None:
 
 
 def _empty_messages(session: Session, customer_id: int) -> None:
-    """Those that are over; what still waits is emptied by `privacy.delete_old` when it has gone."""
+    """Those that are over; what still waits is emptied by the worker when it has gone
+    (`privacy.empty_messages_of_erased`)."""
     which = [Message.customer_id == customer_id]
     accepted = session.execute(
         select(Invitation.account_id, Invitation.value).where(

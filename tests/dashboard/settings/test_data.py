@@ -17,6 +17,7 @@ from core import activity, erasures, outbox, postman, throttle, worker
 from core.db import db, reading, unit_of_work
 from core.outbox import Letter
 from core.privacy import Privacy, class_of
+from gateways.messages.base import MessageGateway, OutgoingMessage
 from models import Base, Channel, UtcDateTime
 from tests import crawl
 from tests.conftest import Portal
@@ -284,6 +285,32 @@ def test_message_that_waits_when_its_reader_closes_is_still_sent(portal: Portal)
         "SELECT recipient FROM messages WHERE kind = 'receipt' AND sent_at IS NULL"
     )
     assert ("bob@example.net",) in waiting
+
+
+def test_code_that_leaves_while_its_reader_closes_is_emptied_too(portal: Portal) -> None:
+    """Its end is noted afterwards, with what it was about."""
+    bob = portal.visitor("bob")
+
+    class Closes(MessageGateway):
+        def send(self, message: OutgoingMessage) -> None:
+            if not taken:
+                taken.append(message.recipient)
+                close(bob)
+
+    taken: list[str] = []
+    portal.execute("DELETE FROM messages")
+    about: dict[str, Any] = {"customer_id": portal.world.customers["bob"]}
+    facts = {"amount_minor": 1, "currency": "USD", "payment": "p", "account_number": CANARY}
+    code = Letter("receipt", "bob@example.net", "en", facts=facts, secrets={"code": "1"}, **about)
+    with portal.app.app_context():
+        unit_of_work(lambda session: outbox.queue(session, [code]))
+        postman.send_due({"email": Closes()}, portal.settings.public_url)
+        assert CANARY in str(crawl.dump(portal.app)["messages"])
+        worker.clean_up()
+    assert taken == ["bob@example.net"]
+    messages = str(crawl.dump(portal.app)["messages"])
+    assert CANARY not in messages
+    assert taken[0] not in messages
 
 
 def test_books_are_untouched_and_the_account_can_be_registered_again(portal: Portal) -> None:
