@@ -1,21 +1,31 @@
 """What customers settle themselves, as journeys on the thin line, without JavaScript: another way
-to be reached, an account shared, a forgotten ID, and "This wasn't me"."""
+to be reached, an account shared, a forgotten ID or password, "This wasn't me", sessions elsewhere,
+language, time zone and messages, the download of everything and the end of the online account."""
 
 from __future__ import annotations
 
+import json
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PHONE, NewVisitor, Town
 from tests.browser.test_getting_in import PASSWORD, go_on
 from tests.thin_line import ThinLine
+from tests.world import PASSWORD as WORLD_PASSWORD
 
 
 def found(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     assert match is not None, text
     return match.group()
+
+
+def sign_in(page: Page, name: str) -> None:
+    page.get_by_label("ID or e-mail").fill(name)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    go_on(page, "Sign in")
+    page.wait_for_url("**/a/**")
 
 
 def test_new_address_counts_once_its_code_was_entered(
@@ -58,10 +68,7 @@ def test_owner_shares_the_account_with_somebody_new(
     page.get_by_label("The ID").fill(f"friend.{name}")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     go_on(page, "Make my")
-    page.get_by_label("ID or e-mail").fill(f"friend.{name}")
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
-    go_on(page, "Sign in")
-    page.wait_for_url("**/a/**")
+    sign_in(page, f"friend.{name}")
     assert page.url == served.origin + served.path(account=name)
     assert thin.requests
     assert owner.errors + guest.errors == []
@@ -97,9 +104,128 @@ def test_whoever_was_it_not_gets_back_in_by_a_new_password(
     page = visitor.open(found(r"/recover/link/\S+", letter))
     page.get_by_label("New password").fill(PASSWORD)
     go_on(page, "Save the new password")
+    sign_in(page, name)
+    assert thin.requests
+    assert visitor.errors == []
+
+
+def test_password_forgotten_is_chosen_anew_by_the_link(
+    new_visitor: NewVisitor, served: Town, thin: ThinLine
+) -> None:
+    name = served.new_payer()
+    visitor = new_visitor(viewport=PHONE, java_script_enabled=False)
+    page = visitor.open("/sign-in")
+    page.get_by_role("link", name="Password forgotten").click()
+    page.get_by_label("ID, e-mail").fill(name)
+    go_on(page)
+    go_on(page, "Send")
+    expect(page.get_by_role("heading", name="Look at your e-mail")).to_be_visible()
+    letter = served.wait_for_letter(f"{name}@example.net", "/recover/link/")
+    page = visitor.open(found(r"/recover/link/\S+", letter))
+    page.get_by_label("New password").fill(PASSWORD)
+    go_on(page, "Save the new password")
+    expect(page.get_by_text("Your new password is saved")).to_be_visible()
+    sign_in(page, name)
+    assert page.url == served.origin + served.path(account=name)
+    assert thin.requests
+    assert visitor.errors == []
+
+
+def test_changed_password_ends_the_sessions_elsewhere(
+    new_visitor: NewVisitor, served: Town, thin: ThinLine
+) -> None:
+    name = served.new_payer()
+    here, elsewhere = (
+        new_visitor(name, viewport=PHONE, java_script_enabled=False) for _number in range(2)
+    )
+    page = here.open("/settings/")
+    page.get_by_role("link", name="Password", exact=True).click()
+    page.get_by_label("New password").fill("password123")
+    go_on(page, "Change the password")
+    expect(page.get_by_text("many people use it").first).to_be_visible()
+    page.get_by_label("New password").fill(PASSWORD)
+    go_on(page, "Change the password")
+    expect(page.get_by_text("Your password is changed.")).to_be_visible()
+    elsewhere.open(served.path(account=name)).wait_for_url("**/sign-in**")
+    sign_in(elsewhere.page, name)
+    assert here.open(served.path(account=name)).url == served.origin + served.path(account=name)
+    assert served.wait_for_letter(f"{name}@example.net", "Password changed")
+    assert thin.requests
+    assert all("422" in error for error in here.errors)
+    assert elsewhere.errors == []
+
+
+def test_sessions_elsewhere_are_ended_one_by_one_and_all_at_once(
+    new_visitor: NewVisitor, served: Town, thin: ThinLine
+) -> None:
+    name = served.new_payer()
+    here, second, third = (
+        new_visitor(name, viewport=PHONE, java_script_enabled=False) for _number in range(3)
+    )
+    page = here.open("/settings/")
+    page.get_by_role("link", name="Where you are signed in").click()
+    page.get_by_role("button", name="End", exact=False).first.click()
+    expect(page.get_by_text("That session has ended.")).to_be_visible()
+    others = (second, third)
+    out = [other for other in others if "/sign-in" in other.open("/settings/").url]
+    assert len(out) == 1
+    go_on(page, "End all others")
+    expect(page.get_by_text("You are signed out everywhere but here.")).to_be_visible()
+    assert all("/sign-in" in other.open("/settings/").url for other in others)
+    assert here.open("/settings/").url == f"{served.origin}/settings/"
+    assert thin.requests
+    assert here.errors == []
+
+
+def test_customer_downloads_everything_and_closes_the_online_account(
+    new_visitor: NewVisitor, served: Town, thin: ThinLine
+) -> None:
+    name = served.new_payer()
+    visitor = new_visitor(name, viewport=PHONE, java_script_enabled=False)
+    page = visitor.open("/settings/")
+    page.get_by_role("link", name="Download your data").click()
+    with page.expect_download() as download:
+        go_on(page, "Download my data")
+    everything = json.loads(download.value.path().read_text("utf-8"))
+    assert f"{name}@example.net" in json.dumps(everything)
+    page = visitor.open("/settings/")
+    page.get_by_role("link", name="Close your online account").click()
+    go_on(page, "Close my online account")
+    page.wait_for_url("**/sign-in**")
     page.get_by_label("ID or e-mail").fill(name)
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password", exact=True).fill(WORLD_PASSWORD)
     go_on(page, "Sign in")
-    page.wait_for_url("**/a/**")
+    expect(page.get_by_text("ID or password is not right.")).to_be_visible()
+    assert "/sign-in" in visitor.open("/settings/").url
+    assert thin.requests
+    assert all("422" in error for error in visitor.errors)
+
+
+def test_language_time_zone_and_messages_are_chosen(
+    new_visitor: NewVisitor, served: Town, thin: ThinLine
+) -> None:
+    name = served.new_payer()
+    visitor = new_visitor(name, viewport=PHONE, java_script_enabled=False)
+    page = visitor.open("/settings/")
+    page.get_by_role("link", name="Which messages you get").click()
+    box = page.get_by_label("Bills: By e-mail")
+    was = box.is_checked()
+    box.set_checked(not was)
+    go_on(page, "Save")
+    expect(page.get_by_text("Your choice of messages counts")).to_be_visible()
+    page = visitor.open("/settings/messages")
+    assert page.get_by_label("Bills: By e-mail").is_checked() is not was
+    page = visitor.open("/settings/")
+    page.get_by_role("link", name="Time zone").click()
+    page.get_by_role("link", name="Europe").click()
+    page.locator("[name=time_zone]").select_option("Europe/Madrid")
+    go_on(page, "Save")
+    expect(page.get_by_text("Times are shown in your time zone")).to_be_visible()
+    expect(page.get_by_text("Europe/Madrid")).to_be_visible()
+    page.get_by_role("link", name="Language").click()
+    page.locator("[name=language][value=es]").check()
+    go_on(page, "Save")
+    expect(page.locator("html")).to_have_attribute("lang", "es")
+    assert "Facturas" in visitor.open("/settings/messages").inner_text("main")
     assert thin.requests
     assert visitor.errors == []
