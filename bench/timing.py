@@ -2,9 +2,10 @@
 
 Wrong passwords, and the first forms of registering, recovering a password and finding an ID, for
 names of several kinds take turns, each from an address of its own and with the clock stepped past
-every limit in between. The application runs in this process: what is compared are milliseconds, of
-the clock on the wall, as a visitor sees them, and of the processor, which other programs on the
-machine do not disturb. Two known names say how much it disturbs the former.
+every limit in between. Afterwards the portal is closed, and the way in of staff asked, where a
+customer's right password is as wrong as any. The application runs in this process: what is compared
+are milliseconds, of the clock on the wall, as a visitor sees them, and of the processor, which
+other programs on the machine do not disturb. Two known names say how much it disturbs the former.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import time
 from datetime import timedelta
 from urllib.parse import urlencode
 
+from flask import Flask
+
 from bench.report import Bar, Result, Table
-from bench.sign_in import HOST, address, environment, prepare
-from core.settings import ROOT
+from bench.sign_in import HOST, PASSWORD, address, environment, prepare
+from core.settings import ROOT, Settings
 
 SAMPLES = {"small": 60, "full": 200}
+WARM_UP = 3
 STEP = timedelta(hours=2)
 MOST_SHARE, MOST_SECONDS = 0.05, 0.002
 KNOWN, CONTROL = "known", "another known one"
@@ -72,8 +76,20 @@ FORMS: dict[str, tuple[int, dict[str, dict[str, str]]]] = {
             "unknown e-mail address": {"who": "nobody@example.net"},
         },
     ),
+    "/staff/sign-in": (
+        503,
+        {
+            KNOWN: {"sign_in_id": "bench2"},
+            CONTROL: {"sign_in_id": "bench1"},
+            "a customer": {"sign_in_id": "bench6"},
+            "a customer, with the right password": {"sign_in_id": "bench8", "password": PASSWORD},
+            "disabled": {"sign_in_id": "bench9"},
+            "unknown ID": {"sign_in_id": "nobody"},
+        },
+    ),
 }
 """Status and what is typed, by form and kind; {bench5} stands for the number of that account."""
+WHILE_CLOSED = ("/staff/sign-in",)
 _MEASURE = """
 import json, sys
 from bench.timing import measure
@@ -88,7 +104,8 @@ def measure(samples: int) -> dict[str, dict[str, list[tuple[float, float]]]]:
     from core import clock
     from core.settings import read_settings
 
-    app = create_app(read_settings())
+    settings = read_settings()
+    app = create_app(settings)
     with app.app_context():
         numbers = _set_scene()
     seed = random.SystemRandom().randrange(10**6)
@@ -97,40 +114,69 @@ def measure(samples: int) -> dict[str, dict[str, list[tuple[float, float]]]]:
     found: dict[str, dict[str, list[tuple[float, float]]]] = {
         form: {kind: [] for kind in kinds} for form, (_status, kinds) in FORMS.items()
     }
-    asked = [(form, kind) for form, kinds in found.items() for kind in kinds]
-    for number in range(-3, samples):
-        clock.shift_by(STEP * (number + 4))
-        for place, (form, kind) in enumerate(dice.sample(asked, len(asked))):
-            status, kinds = FORMS[form]
-            typed = {name: value.format(**numbers) for name, value in kinds[kind].items()}
-            body = urlencode(typed | {"password": "wrong-lantern-orbit-47"})
-            client = app.test_client()  # without the cookie of an earlier flow
-            client.set_cookie("here", "1", domain="127.0.0.1")
-            come_from = address((number + 3) * len(asked) + place)
-            began, began_work = time.perf_counter(), time.process_time()
-            answer = client.post(
-                form,
-                base_url=f"http://{HOST}",
-                data=body,
-                content_type="application/x-www-form-urlencoded",
-                headers={"X-Forwarded-For": come_from},
-            )
-            took = time.perf_counter() - began, time.process_time() - began_work
-            if answer.status_code != status:
-                raise RuntimeError(f"{form}, {kind}: {answer.status_code}")
-            if number >= 0:  # the first ones warm up
-                found[form][kind].append(took)
+    rounds = samples + WARM_UP
+    for is_closed in (False, True):
+        asked = [
+            (form, kind)
+            for form, kinds in found.items()
+            for kind in kinds
+            if (form in WHILE_CLOSED) is is_closed
+        ]
+        if is_closed:
+            with app.app_context():
+                _close(settings, STEP * (rounds + 1))
+        for number in range(rounds):
+            clock.shift_by(STEP * (number + 1 + rounds * is_closed))
+            for place, (form, kind) in enumerate(dice.sample(asked, len(asked))):
+                took = _ask(app, form, kind, numbers, address(number * len(asked) + place))
+                if number >= WARM_UP:
+                    found[form][kind].append(took)
     return found
 
 
+def _ask(
+    app: Flask, form: str, kind: str, numbers: dict[str, str], come_from: str
+) -> tuple[float, float]:
+    """Send a form once; the seconds that its answer took."""
+    status, kinds = FORMS[form]
+    typed = {name: value.format(**numbers) for name, value in kinds[kind].items()}
+    body = urlencode({"password": "wrong-lantern-orbit-47"} | typed)
+    client = app.test_client()  # without the cookie of an earlier flow
+    client.set_cookie("here", "1", domain="127.0.0.1")
+    began, began_work = time.perf_counter(), time.process_time()
+    answer = client.post(
+        form,
+        base_url=f"http://{HOST}",
+        data=body,
+        content_type="application/x-www-form-urlencoded",
+        headers={"X-Forwarded-For": come_from},
+    )
+    took = time.perf_counter() - began, time.process_time() - began_work
+    if answer.status_code != status:
+        raise RuntimeError(f"{form}, {kind}: {answer.status_code}")
+    return took
+
+
+def _close(settings: Settings, lasts: timedelta) -> None:
+    """Close the portal by a row, as on a node where the command did not run."""
+    from core import clock, maintenance
+    from core.isp import MaintenanceWindow
+
+    now = clock.now()
+    maintenance.set_window(MaintenanceWindow(True, now, now + lasts, ()), settings.data)
+    (settings.data / maintenance.FILE).unlink()
+    maintenance.forget_file()
+
+
 def _set_scene() -> dict[str, str]:
-    """One customer is disabled, three accounts lose their owner, and of those one is closed; the
-    account numbers by customer."""
+    """One customer is disabled, two are staff, three accounts lose their owner, and of those one is
+    closed; the account numbers by customer."""
     from sqlalchemy import delete, select, update
     from sqlalchemy.orm import Session
 
+    from core import clock
     from core.db import db, unit_of_work
-    from models import Account, AccountStatus, Customer, Membership
+    from models import Account, AccountStatus, Customer, Membership, StaffMember, StaffRole
 
     rows = db.session.execute(
         select(Customer.sign_in_id, Account.number, Account.id)
@@ -144,6 +190,14 @@ def _set_scene() -> dict[str, str]:
         session.execute(
             update(Customer).where(Customer.sign_in_id == "bench9").values(is_disabled=True)
         )
+        for customer_id in session.scalars(
+            select(Customer.id).where(Customer.sign_in_key.in_(["bench1", "bench2"]))
+        ).all():
+            session.add(
+                StaffMember(
+                    customer_id=customer_id, role=StaffRole.SUPPORT.value, added_at=clock.now()
+                )
+            )
         alone = [ids["bench3"], ids["bench4"], ids["bench5"]]
         session.execute(delete(Membership).where(Membership.account_id.in_(alone)))
         session.execute(
