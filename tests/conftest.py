@@ -99,7 +99,13 @@ class Portal:
         return visitor
 
     def let_in(
-        self, visitor: Visitor, name: str, *, is_own_device: bool = False, **values: bool
+        self,
+        visitor: Visitor,
+        name: str,
+        *,
+        is_own_device: bool = False,
+        is_staff: bool = False,
+        has_second_factor: bool = False,
     ) -> None:
         """Give the browser a session of this person, without a form."""
         browser = Browser("127.0.0.1", "tests", None, None)
@@ -111,7 +117,8 @@ class Portal:
                     is_own_device=is_own_device,
                     browser=browser,
                     secret=self.settings.secret,
-                    **values,
+                    is_staff=is_staff,
+                    has_second_factor=has_second_factor,
                 )
             )
             db.session.remove()

@@ -38,7 +38,7 @@ from core.step_up import recent_password
 from core.throttle import TooManyAttempts
 from models import FactorKind
 
-DONE_WORDS = ("added", "removed", "codes")
+DONE_WORDS = ("added", "removed", "codes", "check")
 
 
 class Confirming(Protocol):

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from flask_babel import gettext as _
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import reach
@@ -37,6 +37,8 @@ STRONG = (FactorKind.TOTP, FactorKind.PASSKEY)
 """The kinds that count for staff, the best for everyone first."""
 BY_MESSAGE = {FactorKind.EMAIL: Channel.EMAIL, FactorKind.TEXT: Channel.TEXT}
 ORDER = (*STRONG, *BY_MESSAGE)
+RECOVERY = "recovery"
+"""How the recovery codes are called, beside the kinds of factors."""
 
 
 class Step(StrEnum):
@@ -146,6 +148,13 @@ def note_use(session: Session, factor_id: int) -> None:
     session.execute(update(Factor).where(Factor.id == factor_id).values(last_used_at=clock.now()))
 
 
+def name_of(session: Session, factor_id: int) -> str:
+    """How a factor that was given is named in what happened; 0 stands for a recovery code."""
+    if factor_id == 0:
+        return RECOVERY
+    return session.scalar(select(Factor.public_id).where(Factor.id == factor_id)) or ""
+
+
 def note_change(
     session: Session, customer_id: int, event: str, *, but_session: int | None = None
 ) -> None:
@@ -213,6 +222,28 @@ def remove(customer_id: int, public_id: str, session_id: int) -> None:
         note_change(session, customer_id, "factor_removed", but_session=session_id)
 
     unit_of_work(work)
+
+
+def distrust(session: Session, customer_id: int, since: datetime, given: str) -> None:
+    """Take away, within the running unit of work, what a stranger may have brought or holds: what
+    was begun or confirmed from `since` on, and what `given` names (`name_of`). With the last factor
+    go the recovery codes."""
+    session.execute(
+        delete(Factor).where(
+            Factor.customer_id == customer_id,
+            or_(
+                Factor.confirmed_at.is_(None),
+                Factor.confirmed_at >= since,
+                Factor.public_id == given,
+            ),
+        )
+    )
+    codes = delete(RecoveryCode).where(RecoveryCode.customer_id == customer_id)
+    if given != RECOVERY and list_held(session, customer_id):
+        codes = codes.where(
+            or_(RecoveryCode.confirmed_at.is_(None), RecoveryCode.confirmed_at >= since)
+        )
+    session.execute(codes)
 
 
 def take_all(session: Session, customer_id: int) -> None:

@@ -24,7 +24,7 @@ from flask import current_app
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from blueprints.auth import factors
+from blueprints.auth import disabling, factors
 from blueprints.auth.errors import PasskeyRefused
 from core import clock, ids
 from core.db import db, unit_of_work
@@ -277,8 +277,10 @@ def check(
 
 
 def use(session: Session, given: Given) -> None:
-    """Let an answer count, within the running unit of work: once, and with a counter that nobody
-    has moved meanwhile. Raises PasskeyRefused."""
+    """Let an answer count, within the running unit of work: once, with a counter that nobody has
+    moved meanwhile, and not after its owner has reported a stranger. Raises PasskeyRefused."""
+    if not disabling.may_open(session, given.customer_id, with_passkey=True):
+        raise _refused("everything is closed until its owner has chosen a new password")
     _use_up(session, given.challenge, given.bound_to)
     moved = session.scalar(
         update(Factor)

@@ -15,7 +15,6 @@ from core.throttle import TooManyAttempts
 from models import Channel, FlowKind
 
 PATHS = recovering.PATHS
-DONE = PATHS[Step.DONE]
 
 
 def _ways() -> list[Channel]:
@@ -157,7 +156,7 @@ def recover_link_post(token: str) -> Response | BaseResponse:
     if not form.validate():
         return _link_page(form, token, 422)
     try:
-        recovering.reset_by_link(token, form.password.data or "", asking.rules())
+        path = recovering.reset_by_link(token, form.password.data or "", asking.rules())
     except PasswordWeak as refusal:
         form.password.errors = [refusal.customer_message]
         return _link_page(form, token, 422)
@@ -165,7 +164,7 @@ def recover_link_post(token: str) -> Response | BaseResponse:
         return _dead_page(dead)
     except TooManyAttempts as refusal:
         return asking.wait_page(refusal.retry_after_seconds, request.path)
-    return go_to(DONE)
+    return go_to(path)
 
 
 @bp.post("/recover/link/<token>/strength")

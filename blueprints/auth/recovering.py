@@ -26,6 +26,7 @@ from core.form_keys import ArrivedKey
 from core.outbox import Letter
 from models import (
     Account,
+    Activity,
     AttemptState,
     Channel,
     CodePurpose,
@@ -46,6 +47,8 @@ PATHS = {
     "ended": "/recover?done=ended",
 }
 """Where each step is shown."""
+CHECK = "/sign-in?done=password-reset-check&next=/settings/second-step%3Fdone%3Dcheck"
+"""Where a new password leads to after something was reported."""
 RECOVER = "recover"
 LINK_VALID = timedelta(hours=1)
 REPEATED = timedelta(hours=1)
@@ -221,14 +224,26 @@ def start_recovery(
     `after_report`: the message says that everything was closed.
     """
     kind = "reported_link" if after_report else "recover_link"
+    told = _told_of_link(session, customer_id)
+    for customer in list_customers(session, [customer_id]) if told else ():
+        _send_link(session, customer, told, kind)
+        _note_start(session, customer_id, by)
+        return told[0].channel
+    return None
+
+
+def may_reach(session: Session, customer_id: int) -> bool:
+    """Whether `start_recovery` would send the customer anything."""
+    return bool(_told_of_link(session, customer_id))
+
+
+def _told_of_link(session: Session, customer_id: int) -> list[Reach]:
     found = reach.of_customer(session, customer_id)
     for channel in (Channel.EMAIL, Channel.TEXT):
-        told = list({each.value: each for each in reach.for_codes(found, channel)}.values())
-        for customer in list_customers(session, [customer_id]) if told else ():
-            _send_link(session, customer, told, kind)
-            _note_start(session, customer_id, by)
-            return channel
-    return None
+        told = {each.value: each for each in reach.for_codes(found, channel)}
+        if told and channel.value in outbox.channels():
+            return list(told.values())
+    return []
 
 
 # The code -------------------------------------------------------------------------------------
@@ -335,8 +350,8 @@ def _end_links(session: Session, customer_id: int) -> None:
     )
 
 
-def reset_by_link(token: str, password: str, rules: SignInRules) -> None:
-    """Give the customer of a link another password; the link is then used up.
+def reset_by_link(token: str, password: str, rules: SignInRules) -> str:
+    """Give the customer of a link another password; the link is then used up. Where to go on.
 
     Posted twice with the same password, the second time finds it done. Raises RecoveryLinkDead,
     PasswordWeak, TooBusy, TooManyAttempts.
@@ -344,9 +359,10 @@ def reset_by_link(token: str, password: str, rules: SignInRules) -> None:
     try:
         customer_id = find_link(token)
     except RecoveryLinkDead:
-        if _was_reset(token, password, rules):
-            return
-        raise
+        former_id = _find_reset(token, password, rules)
+        if former_id is None:
+            raise
+        return path_after_reset(former_id)
     choosing.check_password(password, judging.words_of_customer(customer_id))
     password_hash = passwords.hash_password(rules.lock_folder, password)
 
@@ -364,12 +380,13 @@ def reset_by_link(token: str, password: str, rules: SignInRules) -> None:
     try:
         unit_of_work(work)
     except RecoveryLinkDead:
-        if not _was_reset(token, password, rules):
+        if _find_reset(token, password, rules) is None:
             raise
+    return path_after_reset(customer_id)
 
 
-def _was_reset(token: str, password: str, rules: SignInRules) -> bool:
-    """Whether this same form has just set this password with this link."""
+def _find_reset(token: str, password: str, rules: SignInRules) -> int | None:
+    """Whose password this same form has just set with this link, if it has."""
     customer_id = db.session.scalar(
         select(OneTimeLink.customer_id).where(
             OneTimeLink.token_hash == ids.hash_token(token),
@@ -377,10 +394,27 @@ def _was_reset(token: str, password: str, rules: SignInRules) -> bool:
             OneTimeLink.ended_at > clock.now() - REPEATED,
         )
     )
-    return customer_id is not None and _is_password(customer_id, password, rules)
+    if customer_id is None or not _is_password(customer_id, password, rules):
+        return None
+    return customer_id
 
 
 # The new password -----------------------------------------------------------------------------
+
+
+def path_after_reset(customer_id: int) -> str:
+    """Where to go on once there is a new password: to sign in, and after a report from there to the
+    second steps that still count."""
+    latest = db.session.scalars(
+        select(Activity.kind)
+        .where(
+            Activity.customer_id == customer_id,
+            Activity.kind.in_(["password_reset", disabling.REPORTED]),
+        )
+        .order_by(Activity.happened_at.desc(), Activity.id.desc())
+        .limit(2)
+    ).all()
+    return CHECK if latest == ["password_reset", disabling.REPORTED] else PATHS[Step.DONE]
 
 
 def find_id(customer_id: int) -> str:
@@ -406,10 +440,11 @@ def reset_by_code(flow: FlowInHand, key: ArrivedKey, password: str, rules: SignI
             _reset(session, customer_id, password_hash, rules, but=held.flow_id)
             return Step.DONE
 
-        return proving.advance(flow, key, PATHS, [Step.LAST], work)
+        path = proving.advance(flow, key, PATHS, [Step.LAST], work)
+        return path_after_reset(customer_id) if path == PATHS[Step.DONE] else path
     if not _is_password(customer_id, password, rules):
         raise ResetOverdone
-    return PATHS[Step.DONE]
+    return path_after_reset(customer_id)
 
 
 def _is_password(customer_id: int, password: str, rules: SignInRules) -> bool:

@@ -25,7 +25,7 @@ from blueprints.auth.errors import (
     PasskeyRefused,
     SignInRefused,
 )
-from blueprints.auth.factors import BY_MESSAGE, Held, Step
+from blueprints.auth.factors import BY_MESSAGE, RECOVERY, Held, Step
 from blueprints.auth.service import Browser, Opened, SignInRules
 from core import clock, codes, form_keys, ids, outbox, sessions, throttle
 from core.db import db, unit_of_work
@@ -47,8 +47,6 @@ log = logging.getLogger("lastmile.auth")
 REPEATED = timedelta(seconds=60)
 """How long the form whose answer was lost may come again."""
 CODE_VALID = timedelta(minutes=10)
-RECOVERY = "recovery"
-"""The way of the recovery codes, beside the kinds of factors."""
 Use = Callable[[Session], "int | None"]
 """What tries a proof within a unit of work: the id of its factor, 0 for none, None when wrong."""
 
@@ -170,9 +168,11 @@ def finish(flow: FlowInHand, typed: Typed, browser: Browser, rules: SignInRules)
             str(row.facts["proof"]), fingerprint
         )
         if not is_again:
-            if not _try(session, customer_id, typed, use, rules.secret):
+            factor_id = _try(session, customer_id, typed, use, rules.secret)
+            if factor_id is None:
                 return None
-            row.facts = {**row.facts, "trusts": typed.trusts_device}
+            given = factors.name_of(session, factor_id)
+            row.facts = {**row.facts, "trusts": typed.trusts_device, "given": given}
         return _let_in(session, row, fingerprint, browser, rules.secret)
 
     with throttle.noted():
@@ -200,19 +200,19 @@ def _living(session: Session, flow: FlowInHand, *steps: Step) -> Flow:
     return row
 
 
-def _try(session: Session, customer_id: int, typed: Typed, use: Use, secret: bytes) -> bool:
-    """Whether the proof holds; what can be guessed is counted, also when it does not (bar 6)."""
+def _try(session: Session, customer_id: int, typed: Typed, use: Use, secret: bytes) -> int | None:
+    """What the proof gives (`Use`); what can be guessed is counted, wrong or right (bar 6)."""
     if typed.way == FactorKind.PASSKEY:
-        return use(session) is not None
+        return use(session)
     subject = factors.code_subject(secret, customer_id)
     attempt = throttle.count_within(session, subject, throttle.CODES)
     factor_id = use(session)
     if factor_id is None:
-        return False
+        return None
     throttle.note_passed(session, attempt)
     if factor_id:
         factors.note_use(session, factor_id)
-    return True
+    return factor_id
 
 
 def _trial(flow: FlowInHand, typed: Typed, secret: bytes) -> Use:
@@ -295,6 +295,7 @@ def _let_in(
         has_second_factor=True,
         is_staff=facts["is_staff"] and factors.is_staff(session, row.customer_id),
         trusts_device=bool(facts.get("trusts")) and facts["own_device"] and not facts["is_staff"],
+        given=facts.get("given", ""),
     )
     facts |= {"proof": fingerprint, "session": ids.hash_token(opened.session_token).hex()}
     row.facts = facts
@@ -367,6 +368,7 @@ def sign_in_by_passkey(
             secret=rules.secret,
             has_second_factor=True,
             is_staff=factors.is_staff(session, given.customer_id),
+            given=factors.name_of(session, given.factor_id),
         )
 
     return unit_of_work(work)

@@ -212,6 +212,8 @@ def _open(
     device_hash = _device_hash(customer_id, device) if device is not None else None
 
     def work(session: Session) -> Opened | HalfOpened:
+        if not disabling.may_open(session, customer_id):
+            raise SignInRefused
         if better_hash is not None:
             session.execute(
                 update(Customer).where(Customer.id == customer_id).values(password_hash=better_hash)
@@ -250,9 +252,11 @@ def open_session(
     has_second_factor: bool = False,
     is_staff: bool = False,
     trusts_device: bool = False,
+    given: str = "",
 ) -> Opened:
     """Let a customer in within the running unit of work, after everything that had to be proven
-    was; with `trusts_device` this device is not asked for the second step for a while."""
+    was; with `trusts_device` this device is not asked for the second step for a while. `given`
+    names the second step (`factors.name_of`) in what happened."""
     customer = session.get_one(Customer, customer_id)
     # The customer's pages name this sign-in: a copy kept on another device is outdated.
     session.execute(
@@ -279,17 +283,11 @@ def open_session(
             .where(Device.token_hash == _device_hash(customer_id, device_token))
             .values(trusted_until_at=clock.now() + TRUST_LASTS)
         )
-    activity.record(
-        session,
-        [
-            activity.Event(
-                "signed_in",
-                clock.now(),
-                customer_id=customer_id,
-                facts={"address": browser.address, "user_agent": browser.user_agent[:200]},
-            )
-        ],
-    )
+    facts = {"address": browser.address, "user_agent": browser.user_agent[:200]}
+    if given:
+        facts["second_step"] = given
+    event = activity.Event("signed_in", clock.now(), customer_id=customer_id, facts=facts)
+    activity.record(session, [event])
     return Opened(token, device_token, kept_form_path)
 
 

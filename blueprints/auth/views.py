@@ -28,7 +28,8 @@ from models import FlowKind
 
 DONE_WORDS = (
     *("signed-out", "registered", "expired", "ended"),
-    *("factors-reset", "not-me", "closed", "password-reset"),
+    *("factors-reset", "not-me", "not-me-unreached", "closed"),
+    *("password-reset", "password-reset-check"),
 )
 
 

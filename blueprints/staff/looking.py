@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from blueprints.auth import disabling
 from blueprints.auth.choosing import fold
 from blueprints.billing.overview import (
     Due,
@@ -68,6 +69,7 @@ class PersonRow:
     role: str
     is_disabled: bool
     is_password_disabled: bool
+    has_reported: bool
     has_second_factor: bool
 
 
@@ -276,6 +278,7 @@ _PERSON = (
     Membership.role,
     Customer.is_disabled,
     Customer.password_disabled_at.is_not(None).label("is_password_disabled"),
+    disabling.IS_REPORTED.label("has_reported"),
     _HAS_FACTOR.label("has_second_factor"),
 )
 

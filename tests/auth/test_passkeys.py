@@ -16,11 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from tests import factors
+from tests.auth.mail import sent
 from tests.conftest import Portal, together
 from tests.factors import half_way
 from tests.page import BASE, Page, Visitor
 
 LIST = "/settings/second-step"
+NEW = "brisk-harbour-comet-83"
 PRESENT, VERIFIED, ATTESTED = 1, 4, 64
 
 
@@ -272,6 +274,59 @@ def test_disabled_customer_is_not_let_in_by_passkey(portal: Portal, device: Devi
     portal.execute("UPDATE customers SET is_disabled = :yes", yes=True)
     visitor = portal.visitor()
     assert sign_in(visitor, device.get(ask(visitor))).status == 422
+
+
+def report(visitor: Visitor) -> Page:
+    """Say that the last sign-in was somebody else."""
+    link = visitor.get("/activity?kind=sign-in").select("main a[href*='/not-me/']")[0]
+    path = str(link.get("href"))
+    return visitor.submit(visitor.get(path), path)
+
+
+def age(portal: Portal) -> None:
+    """Let every factor have been there for long."""
+    portal.execute("UPDATE factors SET confirmed_at = '2025-01-01 12:00:00'")
+
+
+def test_passkey_of_the_reported_sign_in_counts_no_more(portal: Portal, device: Device) -> None:
+    other = Device(credential_id=b"key-of-a-test-02")
+    add(portal.visitor("alice"), other)
+    age(portal)
+    visitor = portal.visitor()
+    sign_in(visitor, device.get(ask(visitor)))
+    report(visitor)
+    assert portal.rows("SELECT credential_id FROM factors") == [(other.credential_id,)]
+
+
+def test_passkey_does_not_lead_back_in_after_a_report(portal: Portal, device: Device) -> None:
+    alice = portal.visitor("alice")
+    age(portal)
+    page, cookie = alice.get("/confirm"), alice.cookies()["session"]
+    report(alice)
+    visitor = portal.visitor()
+    unknown = sign_in(visitor, Device(credential_id=b"unknown").get(ask(visitor)))
+    refused = sign_in(visitor, device.get(ask(visitor)))
+    assert (refused.status, refused.text) == (422, unknown.text)
+    assert portal.one("SELECT count(*) FROM sessions WHERE ended_at IS NULL") == 0
+    path = f"/recover/link/{sent(portal, 'reported_link')[-1].facts['token']}"
+    assert visitor.get(path).status == 200  # still alive
+    # Somebody whose session was not ended could not go on by it either.
+    portal.execute("UPDATE sessions SET ended_at = NULL")
+    alice.client.set_cookie("session", cookie, domain="127.0.0.1")
+    values = page.form("/confirm")[1] | {"credential": device.get(options_on(page))}
+    page = alice.post("/confirm/passkey", values)
+    assert "done=refused" in page.location
+    portal.execute("UPDATE sessions SET ended_at = created_at")
+    visitor.submit(visitor.get(path), path, password=NEW)
+    assert sign_in(visitor, device.get(ask(visitor))).status == 303
+
+
+def test_guessing_at_the_password_keeps_nobody_from_a_passkey(
+    portal: Portal, device: Device
+) -> None:
+    portal.execute("UPDATE customers SET password_disabled_at = created_at, failed_in_a_row = 100")
+    visitor = portal.visitor()
+    assert sign_in(visitor, device.get(ask(visitor))).status == 303
 
 
 def test_staff_must_be_verified(portal: Portal) -> None:

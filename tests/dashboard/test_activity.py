@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from blueprints.auth import reach, recovery_codes
 from core import activity, clock, postman
 from core.db import db, unit_of_work
 from models import Message
@@ -13,6 +14,8 @@ from tests import crawl, factors
 from tests.conftest import Portal
 from tests.dashboard.told import announced, letters
 from tests.page import FRAGMENT, Page, Visitor
+
+NEW = "brisk-harbour-comet-83"
 
 
 def last_sign_in(visitor: Visitor) -> str:
@@ -138,18 +141,130 @@ def test_isp_is_told_once_however_often_it_is_pressed(portal: Portal) -> None:
     assert portal.one("SELECT count(*) FROM activity WHERE kind = 'not_me_reported'") == 1
 
 
-@pytest.mark.parametrize(("days", "counts"), [(-1, True), (1, False)])
-def test_factor_that_was_confirmed_since_counts_no_more(
-    portal: Portal, days: int, counts: bool
-) -> None:
-    alice = portal.visitor("alice")
+FACTORS = "SELECT count(*) FROM factors WHERE confirmed_at IS NOT NULL"
+CODES = "SELECT count(*) FROM recovery_codes WHERE confirmed_at IS NOT NULL"
+
+
+def give_codes(portal: Portal, days: int) -> None:
+    """Let alice have a recovery code that was confirmed so many days from now."""
     portal.execute(
-        "INSERT INTO factors (public_id, customer_id, kind, name, created_at, confirmed_at)"
-        " VALUES ('f', 1, 'totp', '', :at, :at)",
+        "INSERT INTO recovery_codes (customer_id, code_hash, created_at, confirmed_at)"
+        " VALUES (1, :hash, :at, :at)",
+        hash=f"{days:032}".encode(),
         at=(clock.now() + timedelta(days=days)).replace(tzinfo=None),
     )
+
+
+@pytest.mark.parametrize(("days", "counts"), [(-31, True), (-29, False), (1, False)])
+def test_factors_and_codes_of_late_count_no_more(portal: Portal, days: int, counts: bool) -> None:
+    factors.give_app(portal, "alice")
+    before = (clock.now() - timedelta(days=400)).replace(tzinfo=None)
+    portal.execute("UPDATE factors SET confirmed_at = :at", at=before)
+    for number in range(2):
+        portal.execute(
+            "INSERT INTO factors (public_id, customer_id, kind, name, created_at, confirmed_at)"
+            " VALUES (:id, 1, 'passkey', '', :at, :at)",
+            id=f"f{number}",
+            at=(clock.now() + timedelta(days=days)).replace(tzinfo=None),
+        )
+    give_codes(portal, -400)
+    give_codes(portal, days)
+    report(portal, portal.visitor("alice"))
+    assert (portal.one(FACTORS), portal.one(CODES)) == ((3, 2) if counts else (1, 1))
+
+
+def test_recovery_codes_go_with_the_last_factor(portal: Portal) -> None:
+    factors.give_app(portal, "alice")
+    give_codes(portal, -400)
+    report(portal, portal.visitor("alice"))
+    assert (portal.one(FACTORS), portal.one(CODES)) == (0, 0)
+
+
+@pytest.mark.parametrize("way", ["app", "recovery code"])
+def test_what_was_given_at_the_reported_sign_in_counts_no_more(portal: Portal, way: str) -> None:
+    factors.give_app(portal, "alice")
+    factors.give_email(portal, "alice")
+    before = (clock.now() - timedelta(days=400)).replace(tzinfo=None)
+    portal.execute("UPDATE factors SET confirmed_at = :at", at=before)
+    alice = factors.half_way(portal, "alice")
+    if way == "app":
+        factors.give_code(alice, factors.app_code())
+    else:
+        with portal.app.app_context():
+            secret = portal.settings.secret
+            code = recovery_codes.make(portal.world.customers["alice"], secret).codes[0]
+        portal.execute("UPDATE recovery_codes SET confirmed_at = :at", at=before)
+        factors.give_code(alice, code, by="recovery")
+    give_codes(portal, -400)
     report(portal, alice)
-    assert bool(portal.one("SELECT confirmed_at IS NOT NULL FROM factors")) is counts
+    kinds = portal.rows("SELECT kind FROM factors ORDER BY id")
+    if way == "app":
+        assert (kinds, portal.one(CODES)) == ([("email",)], 1)
+    else:
+        assert (kinds, portal.one(CODES)) == ([("totp",), ("email",)], 0)
+
+
+def test_who_cannot_be_written_to_is_told_to_call_before_and_after(portal: Portal) -> None:
+    portal.execute("UPDATE contacts SET since_on = :day", day=clock.now().date())
+    portal.execute("UPDATE accounts SET opened_on = '2020-01-01'")
+    alice = portal.visitor("alice")
+    path = last_sign_in(alice)
+    page = alice.get(path)
+    phone = page.select("main .notice a[href^='tel:']")
+    assert phone
+    assert "We write to the contacts" not in page.text
+    after = alice.submit(page, path)
+    assert after.location == "/sign-in?done=not-me-unreached"
+    shown = alice.get(after.location)
+    assert "We have written to you" not in shown.text
+    assert shown.select(".notice a[href^='tel:']")
+    assert letters(portal, "reported_link") == []
+
+
+def test_who_is_written_to_is_not_told_to_call(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    page = alice.get(last_sign_in(alice))
+    assert "We write to the contacts" in page.text
+    assert "have to call us" not in page.text
+    assert "We have written to you" in alice.get(report(portal, alice).location).text
+
+
+@pytest.mark.parametrize("event", ["not_me_reported", "password_disabled"])
+def test_message_leads_who_cannot_sign_in_to_recovery(portal: Portal, event: str) -> None:
+    with portal.app.app_context():
+        unit_of_work(
+            lambda session: reach.announce(session, portal.world.customers["alice"], event)
+        )
+        message = db.session.query(Message).filter_by(kind="security").one()
+        sent = postman.compose(message, portal.settings.public_url)
+    for text in (sent.text, sent.html or ""):
+        assert "/recover" in text
+        assert "sign in and say so" not in text
+        assert "nothing to do" not in text
+        assert "/activity" not in text
+
+
+def test_after_recovery_the_second_steps_that_count_are_shown(portal: Portal) -> None:
+    factors.give_app(portal, "alice")
+    before = (clock.now() - timedelta(days=400)).replace(tzinfo=None)
+    portal.execute("UPDATE factors SET confirmed_at = :at, created_at = :at", at=before)
+    report(portal, portal.visitor("alice"))
+    [(_to, facts)] = letters(portal, "reported_link")
+    path, visitor = f"/recover/link/{facts['token']}", portal.visitor()
+    form = visitor.get(path)
+    for _ in range(2):  # the answer to the first one was lost
+        done = visitor.submit(form, path, password=NEW)
+        assert done.location.startswith("/sign-in?done=password-reset-check")
+    page = visitor.get(done.location)
+    assert "which second steps still count" in page.text
+    page = visitor.submit(page, "/sign-in", sign_in_id="alice", password=NEW)
+    assert page.location == "/sign-in/second-step"
+    page = factors.give_code(visitor, factors.app_code())
+    assert page.location == "/settings/second-step?done=check"
+    shown = visitor.get(page.location)
+    assert "remove each that you do not know" in shown.text
+    assert f"{before.day}" in shown.text
+    assert f"{before.year}" in shown.text
 
 
 def test_event_of_another_is_no_event(portal: Portal) -> None:

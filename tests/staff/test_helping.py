@@ -234,6 +234,15 @@ def test_unlocking_does_not_lift_what_only_recovery_lifts(portal: Portal) -> Non
     ) == [(100, True)]
 
 
+def test_person_who_reported_something_is_not_said_to_have_guessed(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    path = alice.get("/activity?kind=sign-in").select("main a[href*='/not-me/']")[0].get("href")
+    alice.submit(alice.get(path), path)
+    page = person(portal, portal.visitor("sue"))
+    assert "They told us that something was not them" in page.text
+    assert "failed tries in a row" not in page.text
+
+
 def test_ending_sessions_signs_the_person_out_everywhere_and_nobody_else(portal: Portal) -> None:
     first, second = portal.visitor("alice"), portal.visitor("alice", own_device="y")
     bob, sue = portal.visitor("bob"), portal.visitor("sue")

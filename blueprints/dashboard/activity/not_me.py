@@ -2,63 +2,57 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import timedelta
 
-from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from blueprints.auth import reach, recovering
+from blueprints.auth import disabling, factors, reach, recovering
 from blueprints.dashboard.activity.service import EventRow
-from core import activity, clock, form_keys, outbox, revisions, sessions
+from core import activity, form_keys, outbox, revisions, sessions
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.outbox import Letter
 from core.sessions import SignedIn
-from models import Customer, Factor
 
 DONE = "/sign-in?done=not-me"
+DONE_UNREACHED = "/sign-in?done=not-me-unreached"
 
 
 def report(person: SignedIn, event: EventRow, key: ArrivedKey) -> str:
-    """End all sessions, this one too; let the password and the factor that was confirmed last since
-    the event count no more; open a recovery; tell the ISP. Where to go on.
+    """Let neither password nor passkey open anything, and end all sessions, this one too; take the
+    second steps away that a stranger may have; open a recovery; tell the ISP. Where to go on.
 
-    A factor from before the event is no stranger's: without it whoever knows the password would
-    be let in by that alone.
+    Second steps from long before the event stay: without them whoever reads the customer's mail
+    would be let in by that alone.
     """
     customer_id = person.customer_id
 
     def work(session: Session) -> str:
-        now = clock.now()
+        # First, so that nobody is let in meanwhile: whoever signs in waits for this.
+        now = disabling.close(session, customer_id)
         sessions.end_all_of(session, customer_id)
         recovering.end_ways_in(session, customer_id)
-        session.execute(
-            update(Customer).where(Customer.id == customer_id).values(password_disabled_at=now)
-        )
-        _disable_newest_factor(session, customer_id, event.happened_at)
+        since = event.happened_at - timedelta(days=current_isp().contact_rest_days)
+        factors.distrust(session, customer_id, since, _given(event))
         happened = {"event": event.kind, "event_at": event.happened_at.isoformat()}
         activity.record(
             session,
-            [activity.Event("not_me_reported", now, customer_id=customer_id, facts=happened)],
+            [activity.Event(disabling.REPORTED, now, customer_id=customer_id, facts=happened)],
         )
         revisions.raise_customer(session, customer_id)
-        reach.announce(session, customer_id, "not_me_reported")
-        recovering.start_recovery(session, customer_id, after_report=True)
+        reach.announce(session, customer_id, disabling.REPORTED)
+        channel = recovering.start_recovery(session, customer_id, after_report=True)
         _tell_isp(session, person, event)
-        return DONE
+        return DONE_UNREACHED if channel is None else DONE
 
     return form_keys.once(key, work)
 
 
-def _disable_newest_factor(session: Session, customer_id: int, since: datetime) -> None:
-    newest = session.scalar(
-        select(Factor.id)
-        .where(Factor.customer_id == customer_id, Factor.confirmed_at >= since)
-        .order_by(Factor.confirmed_at.desc(), Factor.id.desc())
-        .limit(1)
-    )
-    if newest is not None:
-        session.execute(update(Factor).where(Factor.id == newest).values(confirmed_at=None))
+def _given(event: EventRow) -> str:
+    """The second step that was given with what is reported (`factors.name_of`)."""
+    if event.kind == "recovery_code_used":
+        return factors.RECOVERY
+    return str(event.facts.get("second_step", ""))
 
 
 def _tell_isp(session: Session, person: SignedIn, event: EventRow) -> None:

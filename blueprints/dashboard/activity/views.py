@@ -5,7 +5,9 @@ from __future__ import annotations
 from flask import Response, request, session
 from werkzeug.wrappers import Response as BaseResponse
 
+from blueprints.auth import recovering
 from blueprints.dashboard.activity import bp, not_me, service
+from core.db import db
 from core.form_guard import arrived_key
 from core.htmx import go_to, render
 from core.sessions import PortalSession, signed_in
@@ -26,7 +28,8 @@ def event_list() -> Response:
 @bp.get("/not-me/<stamp>", endpoint="not_me")
 def not_me_page(stamp: str) -> Response:
     event = service.get_event(signed_in().customer_id, stamp)
-    return render("activity/not_me.html", event=event, stamp=stamp)
+    is_reached = recovering.may_reach(db.session(), signed_in().customer_id)
+    return render("activity/not_me.html", event=event, stamp=stamp, is_reached=is_reached)
 
 
 @bp.post("/not-me/<stamp>")

@@ -342,7 +342,7 @@ def enter_code(customer_id: int, public_id: str, typed: str, key: ArrivedKey, se
         event = "contact_added" if gone is None else "contact_replaced"
         session.flush()
         if change.kind == ContactKind.EMAIL.value:
-            _follow_sign_in_email(session, customer_id, gone=gone, new=change.value)
+            _follow_sign_in_email(session, customer_id, owner, gone=gone, new=change.value)
         _note(session, customer_id, change.account_id, event, but=contact_id)
         return f"{PAGE}?done={event.removeprefix('contact_')}"
 
@@ -375,7 +375,7 @@ def remove(customer_id: int, owner: Owner, contact_id: int, key: ArrivedKey) -> 
             raise ContactGone
         session.flush()
         if "@" in gone:
-            _follow_sign_in_email(session, customer_id, gone=gone, new=None)
+            _follow_sign_in_email(session, customer_id, owner, gone=gone, new=None)
         _note(session, customer_id, owner.account_id, "contact_removed")
         return f"{PAGE}?done=removed"
 
@@ -530,10 +530,29 @@ def _end(session: Session, customer_id: int, owner: Owner, contact_id: int) -> s
 
 
 def _follow_sign_in_email(
-    session: Session, customer_id: int, *, gone: str | None, new: str | None
+    session: Session, customer_id: int, owner: Owner, *, gone: str | None, new: str | None
 ) -> None:
-    """Whoever signed in by an e-mail address that is gone, or by none so far, does so by the new
-    one, or by the oldest that is left; never by one that somebody else signs in with."""
+    """Whichever owner of the account signed in by an e-mail address that is gone does so by the new
+    one, or by the oldest that is left; so does the customer who signed in by none so far. Never by
+    one that somebody else signs in with."""
+    if gone is not None and owner.account_id is not None:
+        former = session.scalar(
+            select(Customer.id)
+            .join(Membership, Membership.customer_id == Customer.id)
+            .where(
+                Membership.account_id == owner.account_id,
+                Membership.role == Role.OWNER.value,
+                Customer.id != customer_id,
+                Customer.email_key == fold(gone),
+            )
+        )
+        if former is not None:
+            _follow(session, former, gone, new)
+            revisions.raise_customer(session, former)
+    _follow(session, customer_id, gone, new)
+
+
+def _follow(session: Session, customer_id: int, gone: str | None, new: str | None) -> None:
     customer = session.get_one(Customer, customer_id, populate_existing=True)
     if customer.email_key is not None and (gone is None or customer.email_key != fold(gone)):
         return
@@ -551,6 +570,7 @@ def _follow_sign_in_email(
     )
     others = {key for row in taken for key in row}
     customer.email_key = next((value for value in wanted if value not in others), None)
+    session.flush()
 
 
 def _note(

@@ -271,6 +271,29 @@ def test_signing_in_by_e_mail_follows(portal: Portal) -> None:
     assert portal.visitor().sign_in(NEW).status == 303
 
 
+@pytest.mark.parametrize("way", ["replace", "remove"])
+def test_co_owner_signs_in_by_no_address_that_is_gone(portal: Portal, way: str) -> None:
+    """Alice and Bob hold the account; Bob signs in by the address on it."""
+    portal.execute(
+        "UPDATE memberships SET role = 'owner' WHERE customer_id = :id AND account_id = :account",
+        id=portal.world.customers["bob"],
+        account=portal.world.accounts["alice"],
+    )
+    portal.execute("UPDATE customers SET email_key = NULL WHERE sign_in_id = 'alice'")
+    portal.execute("UPDATE customers SET email_key = 'alice@example.net' WHERE sign_in_id = 'bob'")
+    alice = portal.visitor("alice")
+    if way == "replace":
+        enter(portal, alice, ask(alice, NEW, replace_path(alice)))
+    else:
+        enter(portal, alice, ask(alice))
+        path = alice.get("/settings/contacts").select("main a[href$='/remove']")[0].get("href")
+        alice.submit(alice.get(path), path)
+    assert portal.visitor().sign_in("alice@example.net").status == 422
+    keys = "SELECT sign_in_id, email_key FROM customers WHERE email_key = :new"
+    wanted = "bob" if way == "replace" else "alice"  # who was by none so far took it when it came
+    assert portal.rows(keys, new=NEW) == [(wanted, NEW)]
+
+
 def test_address_that_somebody_else_signs_in_with_is_no_name_to_sign_in(portal: Portal) -> None:
     """Households share an address."""
     alice = portal.visitor("alice")
