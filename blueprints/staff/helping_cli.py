@@ -111,6 +111,11 @@ def _in_one_line() -> Iterator[None]:
         raise click.ClickException(refusal.customer_message) from None
 
 
+def _say(line: str) -> None:
+    """Print a line that holds what others have typed: nothing of it moves the cursor."""
+    click.echo("".join(sign if sign.isprintable() else " " for sign in line))
+
+
 # Finding and looking --------------------------------------------------------------------------
 
 
@@ -122,7 +127,7 @@ def find(words: tuple[str, ...], who: str) -> None:
     member = _acting(who, "staff.search")
     results = finding.search(" ".join(words), _reader(member))
     for row in results.rows:
-        click.echo("  ".join(part for part in (row.number, row.name, row.place, row.state) if part))
+        _say("  ".join(part for part in (row.number, row.name, row.place, row.state) if part))
     if not results.rows:
         click.echo("Nothing fits: try fewer letters, or the account number.", err=True)
     elif results.has_more:
@@ -149,7 +154,7 @@ def show(number: str, sign_in_id: str | None, who: str) -> None:
             ) from None
         lines = _of_person(looking.look_at_person(account, person, member.role, _reader(member)))
     for line in lines:
-        click.echo(line)
+        _say(line)
 
 
 def _of_account(page: AccountPage) -> Iterator[str]:
@@ -313,7 +318,7 @@ def list_lost(who: str) -> None:
         whose = f"account {row.account_number}" if row.account_number else "member of staff"
         proof = f"{row.proofed_by} made sure: {row.how}" if row.proofed_by else "nobody made sure"
         asked = f"asked {row.asked_at:%Y-%m-%d %H:%M}Z"
-        click.echo(f"{row.sign_in_id}  {row.name}  {whose}  {asked}  {proof}")
+        _say(f"{row.sign_in_id}  {row.name}  {whose}  {asked}  {proof}")
     if not found:
         click.echo("Nobody waits.")
 

@@ -181,6 +181,16 @@ def test_person_is_shown_and_noted_as_on_the_page(portal: Portal, run: Any) -> N
     assert noted == accesses(portal) != []
 
 
+def test_what_others_typed_moves_no_cursor(portal: Portal, run: Any) -> None:
+    portal.execute(
+        "UPDATE accounts SET name = :name WHERE id = :id",
+        name="A\x1b[2J\nB\x9b",
+        id=portal.world.accounts["alice"],
+    )
+    result = run("customers", "show", number_of(portal), "--as", "sue")
+    assert "A [2J B " in result.stdout.splitlines()[0]
+
+
 # Helping --------------------------------------------------------------------------------------
 
 
