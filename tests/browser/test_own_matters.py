@@ -104,7 +104,11 @@ def test_whoever_was_it_not_gets_back_in_by_a_new_password(
     page = visitor.open(found(r"/recover/link/\S+", letter))
     page.get_by_label("New password").fill(PASSWORD)
     go_on(page, "Save the new password")
-    sign_in(page, name)
+    page.get_by_label("ID or e-mail").fill(name)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    go_on(page, "Sign in")
+    expect(page.get_by_text("No second step is left")).to_be_visible()
+    assert visitor.open(served.path(account=name)).url == served.origin + served.path(account=name)
     assert thin.requests
     assert visitor.errors == []
 
