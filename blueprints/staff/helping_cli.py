@@ -194,7 +194,10 @@ def _of_person(page: PersonPage) -> Iterator[str]:
     person = page.person
     yield f"{person.sign_in_id}  {person.name}  {person.role} of account {page.account_number}"
     yield f"since: {page.created_at:%Y-%m-%d}, known devices: {page.devices}"
-    if person.is_password_disabled:
+    if person.has_reported:
+        yield "they said that something was not them: neither password nor passkey opens anything"
+        yield "only a reset lifts that"
+    elif person.is_password_disabled:
         yield "password: disabled after a hundred failed tries; only a reset lifts that"
     for factor in page.factors:
         yield f"factor: {factor.kind}  {factor.name}  since {factor.confirmed_at:%Y-%m-%d}"

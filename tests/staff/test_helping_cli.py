@@ -181,6 +181,24 @@ def test_person_is_shown_and_noted_as_on_the_page(portal: Portal, run: Any) -> N
     assert noted == accesses(portal) != []
 
 
+def test_person_whose_password_is_disabled_is_said_why(portal: Portal, run: Any) -> None:
+    show = ("customers", "show", number_of(portal), "--person", "alice", "--as", "sue")
+    portal.execute(
+        "UPDATE customers SET password_disabled_at = created_at WHERE id = :id",
+        id=portal.world.customers["alice"],
+    )
+    assert "after a hundred failed tries" in run(*show).stdout
+    portal.execute(
+        "UPDATE customers SET password_disabled_at = NULL WHERE id = :id",
+        id=portal.world.customers["alice"],
+    )
+    alice = portal.visitor("alice")
+    page = alice.get("/activity?kind=sign-in")
+    path = page.select("a[href*='/not-me/']")[0].get("href")
+    assert alice.submit(alice.get(path), path).status == 303
+    assert "something was not them" in run(*show).stdout
+
+
 def test_what_others_typed_moves_no_cursor(portal: Portal, run: Any) -> None:
     portal.execute(
         "UPDATE accounts SET name = :name WHERE id = :id",
