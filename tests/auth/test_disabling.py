@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from blueprints.auth import disabling
+import pytest
+
+from blueprints.auth import disabling, service
+from blueprints.auth.errors import SignInRefused
+from blueprints.auth.service import Browser, SignInRules
 from core.db import unit_of_work
 from tests.conftest import Portal, together
 from tests.factors import told
@@ -109,3 +113,16 @@ def test_page_that_asks_to_wait_offers_recovery(portal: Portal) -> None:
     page = visitor.sign_in("alice", WRONG)
     assert page.status == 429
     assert page.select("a[href='/recover']")
+
+
+def test_password_that_was_found_right_just_before_opens_nothing_once_disabled(
+    portal: Portal,
+) -> None:
+    """Looking at a password takes a while, in which its owner may close everything."""
+    settings = portal.settings
+    rules = SignInRules(settings.secret, settings.data, ())
+    customer_id, browser = portal.world.customers["alice"], Browser("127.0.0.1", "", None, None)
+    portal.execute("UPDATE customers SET password_disabled_at = created_at")
+    with portal.app.app_context(), pytest.raises(SignInRefused):
+        service.open_for(customer_id, browser, rules)
+    assert portal.one("SELECT count(*) FROM sessions") == 0

@@ -43,7 +43,10 @@ RANDOM = {"public_id", "key", "result", "gateway_reference", "hosted_url", "fact
 LEAST = {"anonymous": 5, "vera": 3, "theo": 3, "mallory": 7, "alice": 9, "bob": 9}
 """Sign in, welcome, the three ways in; sign out; pay from three places, also another amount;
 continue and cancel."""
-ENDINGS = ("/sign-in?done=not-me", "/sign-in?done=closed")
+ENDINGS = (
+    *("/sign-in?done=not-me", "/sign-in?done=not-me-unreached"),
+    "/sign-in?done=closed",
+)
 """Where a form leads that ends this session too."""
 PLACEHOLDER = re.compile("^staff-[0-9a-z]{16}$")
 """What stands in the place of the ID of a staff member who has not used the link yet."""
