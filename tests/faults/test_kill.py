@@ -83,17 +83,23 @@ class Customer:
         last = ""
         while time.monotonic() < end:
             try:
-                with self._opener.open(self.origin + path, body, timeout=10) as answer:
-                    return answer.status, "", answer.read().decode()
-            except urllib.error.HTTPError as error:
-                last = f"{error.code} {error.read().decode(errors='replace')}"
-                if error.code < 500:
-                    return error.code, error.headers.get("Location", ""), last[4:]
+                status, location, text = self._ask(path, body)
+                if status < 500:
+                    return status, location, text
+                last = f"{status} {text}"
             except (OSError, HTTPException) as error:
                 last = repr(error)  # the connection broke, or nobody listens at the moment
             self.failures += 1
             time.sleep(0.1)
         raise AssertionError(f"no answer from {path}; the last: {last[-2000:]}")
+
+    def _ask(self, path: str, body: bytes | None) -> tuple[int, str, str]:
+        """The same, asked once; a whole answer or OSError, HTTPException."""
+        try:
+            with self._opener.open(self.origin + path, body, timeout=10) as answer:
+                return answer.status, "", answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers.get("Location", ""), error.read().decode()
 
     def cookies(self) -> str:
         """The header that its browser sends."""
