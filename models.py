@@ -1080,7 +1080,7 @@ class Message(Base):
     id: Mapped[int] = primary_key()
     public_id: Mapped[str] = public_id_column()
     account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"), index=True)
-    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"), index=True)
     channel: Mapped[str] = mapped_column(String(10))
     kind: Mapped[str] = mapped_column(String(40))
     recipient: Mapped[str] = mapped_column(String(254), info=CONTACT)

@@ -40,7 +40,7 @@ from core.sessions import (
 )
 from core.settings import Settings
 from core.words import language
-from models import FlowKind, Role, StaffMember, StaffRole
+from models import Role, StaffMember, StaffRole
 
 log = logging.getLogger("lastmile.access")
 
@@ -241,18 +241,13 @@ def _has_run_out(rule: Rule, settings: Settings) -> bool:
 def _begin_again(rule: Rule) -> Response | BaseResponse:
     """To where a flow begins that is not there any more."""
     is_closed = rule.open_to_staff and current_isp().is_closed
-    first = STAFF_FIRST_PAGE if is_closed else FIRST_PAGES[_kind_of(rule)]
+    first = STAFF_FIRST_PAGE if is_closed else FIRST_PAGES[rule.flow_kind]
     path = f"{first}?done=ended"
     return htmx.sign_in_again(path) if htmx.wants_fragment() else htmx.go_to(path)
 
 
-def _kind_of(rule: Rule) -> FlowKind:
-    assert rule.flow is not None  # noqa: S101 - tests/test_routes.py looks at every rule
-    return rule.flow
-
-
 def _find_flow(rule: Rule, settings: Settings) -> flows.FlowInHand | None:
-    kind = _kind_of(rule).value
+    kind = rule.flow_kind.value
     token = request.cookies.get(flows.flow_cookie(kind, is_https=settings.is_https))
     return flows.find(kind, token)
 

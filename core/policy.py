@@ -7,7 +7,7 @@ on an account; anybody else's account looks exactly like one that does not exist
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import StrEnum, auto
 
 from flask import Flask
 
@@ -31,9 +31,9 @@ NOT_SIGNED_IN = frozenset({Who.EVERYONE, Who.OPERATOR})
 class Proof(StrEnum):
     """What an unsafe request must carry to show that our own page sent it."""
 
-    TOKEN = "token"  # noqa: S105 - the session's CSRF token, not a password
-    STRICT_COOKIE = "strict cookie"  # before sign-in: the cookie every such page sets
-    OWN = "own"  # its own proof: a gateway's signature, or asking the gateway
+    TOKEN = auto()  # the session's CSRF token
+    STRICT_COOKIE = auto()  # before sign-in: the cookie every such page sets
+    OWN = auto()  # its own: a gateway's signature, or asking the gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,13 @@ class Rule:
     staff: frozenset[StaffRole] = frozenset()
     viewers_too: bool = False
     before_second_factor: bool = False
+
+    @property
+    def flow_kind(self) -> FlowKind:
+        """Which way in it belongs to. Raises LookupError of a route that belongs to none."""
+        if self.flow is None:
+            raise LookupError("the route belongs to no flow")
+        return self.flow
 
     @property
     def serves_staff(self) -> bool:

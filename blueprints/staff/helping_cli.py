@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import click
 from flask import current_app
@@ -222,15 +223,31 @@ def _money(amount: Money) -> str:
 # Helping --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Help:
+    """Who helps whom: the person by an account of theirs."""
+
+    account: str
+    person: str
+    reader: Reader
+    key: ArrivedKey
+
+
+@contextmanager
+def _helping(who: str, endpoint: str, sign_in_id: str) -> Iterator[_Help]:
+    member = _acting(who, endpoint)
+    account, person = _person(sign_in_id)
+    with _in_one_line():
+        yield _Help(account, person, _reader(member), _key(member, endpoint))
+
+
 @customers_cli.command("unlock")
 @click.argument("sign_in_id", metavar="ID")
 @_as
 def unlock(sign_in_id: str, who: str) -> None:
     """Forget the failed tries of ID, so that they need not wait. It changes no password."""
-    member = _acting(who, "staff.unlock")
-    account, person = _person(sign_in_id)
-    with _in_one_line():
-        helping.unlock(account, person, _reader(member), _secret(), _key(member, "unlock"))
+    with _helping(who, "staff.unlock", sign_in_id) as it:
+        helping.unlock(it.account, it.person, it.reader, _secret(), it.key)
     click.echo("The failed tries are forgotten. They can try again now.")
 
 
@@ -239,10 +256,8 @@ def unlock(sign_in_id: str, who: str) -> None:
 @_as
 def end_sessions(sign_in_id: str, who: str) -> None:
     """Sign ID out everywhere."""
-    member = _acting(who, "staff.end_sessions")
-    account, person = _person(sign_in_id)
-    with _in_one_line():
-        helping.end_sessions(account, person, _reader(member), _key(member, "end-sessions"))
+    with _helping(who, "staff.end_sessions", sign_in_id) as it:
+        helping.end_sessions(it.account, it.person, it.reader, it.key)
     click.echo("They are signed out everywhere.")
 
 
@@ -251,10 +266,8 @@ def end_sessions(sign_in_id: str, who: str) -> None:
 @_as
 def reset(sign_in_id: str, who: str) -> None:
     """Send ID a link for a new password, to the contacts on file. It is not shown here."""
-    member = _acting(who, "staff.reset")
-    account, person = _person(sign_in_id)
-    with _in_one_line():
-        helping.start_reset(account, person, _reader(member), _secret(), _key(member, "reset"))
+    with _helping(who, "staff.reset", sign_in_id) as it:
+        helping.start_reset(it.account, it.person, it.reader, _secret(), it.key)
     click.echo("The reset is on its way to the contacts on file.")
 
 

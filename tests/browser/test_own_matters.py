@@ -10,7 +10,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PHONE, NewVisitor, Town
-from tests.browser.test_getting_in import PASSWORD, go_on
+from tests.browser.test_getting_in import PASSWORD, go_on, open_recovery_link
 from tests.thin_line import ThinLine
 from tests.world import PASSWORD as WORLD_PASSWORD
 
@@ -116,14 +116,7 @@ def test_password_forgotten_is_chosen_anew_by_the_link(
 ) -> None:
     name = served.new_payer()
     visitor = new_visitor(viewport=PHONE, java_script_enabled=False)
-    page = visitor.open("/sign-in")
-    page.get_by_role("link", name="Password forgotten").click()
-    page.get_by_label("ID, e-mail").fill(name)
-    go_on(page)
-    go_on(page, "Send")
-    expect(page.get_by_role("heading", name="Look at your e-mail")).to_be_visible()
-    letter = served.wait_for_letter(f"{name}@example.net", "/recover/link/")
-    page = visitor.open(found(r"/recover/link/\S+", letter))
+    page = open_recovery_link(visitor, served, name)
     page.get_by_label("New password").fill(PASSWORD)
     go_on(page, "Save the new password")
     expect(page.get_by_text("Your new password is saved")).to_be_visible()

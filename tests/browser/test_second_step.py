@@ -21,7 +21,7 @@ def give_password(visitor: Visitor, name: str) -> Page:
     page.get_by_label("ID or e-mail").fill(name)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/sign-in/second-step")
+    page.wait_for_url("**/sign-in/second-step**")
     return page
 
 

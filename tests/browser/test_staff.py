@@ -3,25 +3,15 @@ the second factor, find who calls, make sure that it is them, and start a reset.
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 from pyotp import TOTP
 
 from tests.browser import town
 from tests.browser.conftest import PHONE, NewVisitor, Town, Visitor
 from tests.browser.test_getting_in import go_on
 from tests.browser.test_own_matters import found
-from tests.browser.test_second_step import give, next_code, sign_out
+from tests.browser.test_second_step import give, give_password, next_code, sign_out
 from tests.thin_line import ThinLine
-from tests.world import PASSWORD
-
-
-def give_password(visitor: Visitor, name: str) -> Page:
-    page = visitor.open("/sign-in")
-    page.get_by_label("ID or e-mail").fill(name)
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/sign-in/second-step**")
-    return page
 
 
 def set_up_app(visitor: Visitor, name: str) -> str:

@@ -55,18 +55,19 @@ def close(customer_id: int, key: ArrivedKey, secret: bytes, lists: Sequence[Path
 
     Raises StaffCannotClose, ErasureNotNoted.
     """
-    public_id, account_ids = _find(db.session(), customer_id)
+    public_id, locked_ids = _find(db.session(), customer_id)
     # Before anything is listed: a refusal would look like an erasure whose end nobody knows.
     _refuse_staff(db.session(), customer_id)
 
     def work(session: Session) -> str:
         _refuse_staff(session, customer_id)
-        _announce(session, customer_id)
+        _public_id, account_ids = _find(session, customer_id)
+        _announce(session, customer_id, account_ids)
         _erase(session, customer_id, account_ids, secret)
         return DONE
 
     with erasures.noted(lists, public_id):
-        return form_keys.once(key, work, *account_ids)
+        return form_keys.once(key, work, *locked_ids)
 
 
 def close_again(session: Session, public_ids: Sequence[str], secret: bytes) -> int:
@@ -110,10 +111,10 @@ def _find(session: Session, customer_id: int) -> tuple[str, list[int]]:
     return public_id, list(account_ids)
 
 
-def _announce(session: Session, customer_id: int) -> None:
+def _announce(session: Session, customer_id: int, account_ids: Sequence[int]) -> None:
     """While the contacts still can be found."""
     told: list[int] = []
-    for account_id in _find(session, customer_id)[1]:
+    for account_id in account_ids:
         reach.announce_to_account(session, account_id, EVENT)
         told += [each.contact_id for each in reach.of_account(session, account_id)]
     reach.announce(session, customer_id, EVENT, but=told)
@@ -122,7 +123,7 @@ def _announce(session: Session, customer_id: int) -> None:
 def _erase(session: Session, customer_id: int, account_ids: Sequence[int], secret: bytes) -> None:
     now = clock.now()
     events = [activity.Event(EVENT, now, customer_id=customer_id)]
-    for account_id in _find(session, customer_id)[1]:
+    for account_id in account_ids:
         revisions.raise_account(session, account_id)
         events.append(activity.Event(EVENT, now, account_id=account_id))
     activity.record(session, events)
