@@ -168,7 +168,8 @@ class Area(Base):
 
 
 class Tax(Base):
-    """A tax by rate (basis points of the price) or a flat fee per subscription and month."""
+    """A tax by rate (basis points of the price) or a flat fee per subscription and month; in
+    `areas` only, where that is not empty."""
 
     __tablename__ = "taxes"
     __table_args__ = (
@@ -182,6 +183,7 @@ class Tax(Base):
     applies_to: Mapped[list[str]] = mapped_column(JSON)
     from_on: Mapped[date | None]
     to_on: Mapped[date | None]
+    areas: Mapped[list[str] | None] = mapped_column(JSON)
 
 
 class PlanKind(StrEnum):
@@ -340,7 +342,12 @@ class LineHold(Base):
 
 
 class Subscription(Base):
-    """A plan in use on an account from `started_on` until the day before `ended_on`."""
+    """A plan in use on an account from `started_on` until the day before `ended_on`.
+
+    It is billed until the day before `billed_until_on`, at last at `billed_price_minor` for a whole
+    period: what a credit for days not used is computed from. `intro_from_on` is when its
+    introductory months began, where that is not when it started (it rested in between).
+    """
 
     __tablename__ = "subscriptions"
     __table_args__ = (
@@ -362,6 +369,9 @@ class Subscription(Base):
     line_id: Mapped[int | None] = mapped_column(ForeignKey("lines.id"))
     started_on: Mapped[date]
     ended_on: Mapped[date | None]
+    billed_until_on: Mapped[date | None]
+    billed_price_minor: Mapped[int | None]
+    intro_from_on: Mapped[date | None]
 
 
 # Customers, sessions ------------------------------------------------------------------------
@@ -809,6 +819,7 @@ class EntryKind(StrEnum):
     PAYMENT = "payment"
     ADJUSTMENT = "adjustment"
     REVERSAL = "reversal"
+    CREDIT_NOTE = "credit_note"
 
 
 class JournalEntry(Base):
@@ -864,10 +875,15 @@ class JournalLine(Base):
 class InvoiceKind(StrEnum):
     INVOICE = "invoice"
     OPENING = "opening"
+    CREDIT_NOTE = "credit"
 
 
 class Invoice(Base):
-    """An issued invoice or an opening item, frozen: names, prices and rates are copies."""
+    """An issued invoice, opening item or credit note, frozen: names, prices and rates are copies.
+
+    `total_minor` is never negative. A credit note's lines and total are what the ISP gives back; it
+    says which invoice it corrects in `corrects_id`, unless it is what a period's credits left over.
+    """
 
     __tablename__ = "invoices"
     __table_args__ = (
@@ -900,6 +916,8 @@ class Invoice(Base):
     tax_minor: Mapped[int]
     currency: Mapped[str] = mapped_column(String(3))
     line_count: Mapped[int] = mapped_column(Integer)
+    corrects_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"), index=True)
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("bill_runs.id"), index=True)
 
 
 class InvoiceLineKind(StrEnum):
@@ -924,6 +942,7 @@ class InvoiceLine(Base):
     amount_minor: Mapped[int]
     period_from: Mapped[date | None]
     period_to: Mapped[date | None]
+    corrects_position: Mapped[int | None] = mapped_column(Integer)
 
 
 class Allocation(Base):
@@ -964,6 +983,93 @@ class InvoiceBalance(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     open_minor: Mapped[int]
     settled_at: Mapped[datetime | None]
+
+
+class Charge(Base):
+    """A one-off charge, or a credit where `is_credit`, that joins the account's next invoice.
+
+    `kind` is the kind of plan whose taxes apply, empty for none. It waits while `invoice_id` and
+    `cancelled_at` are empty.
+    """
+
+    __tablename__ = "charges"
+    __table_args__ = (
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("invoice_id IS NULL OR cancelled_at IS NULL", name="one_end"),
+        Index(
+            "ix_charges_waiting",
+            "account_id",
+            sqlite_where=text("invoice_id IS NULL AND cancelled_at IS NULL"),
+            postgresql_where=text("invoice_id IS NULL AND cancelled_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    is_credit: Mapped[bool]
+    kind: Mapped[str] = mapped_column(String(12), default="")
+    description: Mapped[str] = mapped_column(String(200))
+    reason: Mapped[str] = mapped_column(String(300), default="")
+    amount_minor: Mapped[int]
+    added_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    created_at: Mapped[datetime]
+    invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"), index=True)
+    cancelled_at: Mapped[datetime | None]
+
+
+class TaxExemption(Base):
+    """That an account does not pay a tax from `from_on` until and with `to_on`."""
+
+    __tablename__ = "tax_exemptions"
+
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    tax_code: Mapped[str] = mapped_column(ForeignKey("taxes.code"), primary_key=True)
+    from_on: Mapped[date]
+    to_on: Mapped[date | None]
+    reason: Mapped[str] = mapped_column(String(200), default="")
+
+
+class BillRunState(StrEnum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DONE = "done"
+
+
+class BillRun(Base):
+    """One run over all accounts whose next period has begun on `as_of_on`; at most one is running.
+
+    What it wants to bill is added up first (`planned_…`); what it has issued follows (`issued_…`).
+    `accepted_minor` is the total an operator accepted though it stands out; `stopped_because` is a
+    sentence of the circuit breaker.
+    """
+
+    __tablename__ = "bill_runs"
+    __table_args__ = (
+        one_of("state", BillRunState),
+        Index(
+            "uq_bill_runs_running",
+            "state",
+            unique=True,
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    as_of_on: Mapped[date]
+    state: Mapped[str] = mapped_column(String(8))
+    planned_count: Mapped[int] = mapped_column(default=0)
+    planned_minor: Mapped[int] = mapped_column(default=0)
+    issued_count: Mapped[int] = mapped_column(default=0)
+    issued_minor: Mapped[int] = mapped_column(default=0)
+    accepted_minor: Mapped[int | None]
+    stopped_because: Mapped[str] = mapped_column(String(500), default="")
+    started_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
 
 
 class Counter(Base):

@@ -66,7 +66,10 @@ SOURCES = (
     "migrations",
     "demo",
     "blueprints/staff",
-    *(f"blueprints/billing/{name}.py" for name in ("booking", "invoicing", "ledger", "opening")),
+    *(
+        f"blueprints/billing/{name}.py"
+        for name in ("booking", "drafting", "invoicing", "ledger", "opening")
+    ),
     *(f"blueprints/billing/{name}.py" for name in ("payments", "settling")),
     *(f"core/{name}.py" for name in ("activity", "clock", "ids", "money", "outbox", "schema")),
     "core/search_terms.py",

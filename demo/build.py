@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.auth import service as auth
 from blueprints.auth import totp
-from blueprints.billing import invoicing, payments, settling
+from blueprints.billing import drafting, invoicing, payments, settling
 from blueprints.staff import catalog, importing, members
 from core import activity, clock, ids, isp, migrate, passwords, search_terms
 from core.db import db, unit_of_work
@@ -396,7 +396,7 @@ class _History:
         )
 
         def issue(session: Session, batch: Sequence[int]) -> list[tuple[int, date]]:
-            drafts = invoicing.draft_months(session, batch, day, self.terms_days)
+            drafts = drafting.draft_next(session, batch, day, self.terms_days)
             invoicing.issue(session, drafts, self.currency)
             return [(draft.account_id, draft.due_on) for draft in drafts]
 

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from blueprints.billing import invoicing, opening, payments, settling, starting
+from blueprints.billing import drafting, invoicing, opening, payments, settling, starting
 from core import clock, passwords
 from core.db import unit_of_work
 from gateways.payments.sandbox.client import SandboxInProcess
@@ -118,6 +118,7 @@ def _account(session: Session, name: str, number: str) -> Account:
                 plan_id=plan_id,
                 line_id=line.id if plan_id == 1 else None,
                 started_on=date(2025, 1, 1),
+                billed_until_on=date(2026, 3, 1),
             )
         )
     session.add(
@@ -242,7 +243,7 @@ def issue_month(world: World, names: tuple[str, ...], day: date) -> list[int]:
     account_ids = [world.accounts[name] for name in names]
     return unit_of_work(
         lambda session: invoicing.issue(
-            session, invoicing.draft_months(session, account_ids, day, 14), "USD"
+            session, drafting.draft_next(session, account_ids, day, 14), "USD"
         ),
         *account_ids,
     )

@@ -1,340 +1,163 @@
-"""Issuing invoices: computing what an account owes for a month, and writing it, frozen.
+"""Issuing invoices and credit notes: writing what was drafted, frozen, with its entry.
 
-`compute` is pure; `issue` writes any number of drafts in one unit of work: the entries, the
-invoices with their lines, and the credit that applies at once.
+`issue` writes any number of drafts in one unit of work: the entries, the invoices with their lines,
+how far subscriptions are billed, and the credit that applies at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import datetime
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.billing import ledger
+from blueprints.billing.drafting import Draft
 from core import activity, clock, ids
-from core.money import tax_on
 from models import (
     Account,
-    Contact,
-    ContactKind,
+    Charge,
     Counter,
     EntryKind,
     Invoice,
     InvoiceBalance,
     InvoiceKind,
     InvoiceLine,
-    InvoiceLineKind,
-    Plan,
     Subscription,
-    Tax,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class TaxRule:
-    """A tax as it applies on a day: by rate in basis points, or flat per subscription."""
-
-    code: str
-    name: str
-    rate_bp: int | None
-    flat_minor: int | None
-    applies_to: tuple[str, ...]
-    from_on: date | None
-    to_on: date | None
-
-    def applies(self, kind: str, day: date) -> bool:
-        return (
-            kind in self.applies_to
-            and (self.from_on is None or self.from_on <= day)
-            and (self.to_on is None or day <= self.to_on)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class BilledSubscription:
-    """What an invoice needs to know of a subscription. Prices in minor units, before tax."""
-
-    subscription_id: int
-    name: str
-    kind: str
-    price_minor: int
-    intro_price_minor: int | None
-    intro_months: int | None
-    started_on: date
-
-    def price_on(self, day: date) -> int:
-        """The month's price on `day`: the introductory one during the first `intro_months`."""
-        if self.intro_price_minor is None or not self.intro_months:
-            return self.price_minor
-        until = clock.month_step(self.started_on, self.intro_months, self.started_on.day)
-        return self.intro_price_minor if day < until else self.price_minor
-
-
-@dataclass(frozen=True, slots=True)
-class DraftLine:
-    kind: InvoiceLineKind
-    ledger: str
-    description: str
-    amount_minor: int
-    subscription_id: int | None = None
-    quantity: int = 1
-    rate_bp: int | None = None
-    period_from: date | None = None
-    period_to: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An invoice before it has a number; `lines` sum to `total_minor`."""
-
-    account_id: int
-    kind: InvoiceKind
-    issued_on: date
-    due_on: date
-    period_from: date
-    period_to: date
-    bill_name: str
-    bill_address: tuple[str, ...]
-    lines: tuple[DraftLine, ...]
-    number: str = ""
-
-    @property
-    def total_minor(self) -> int:
-        return sum(line.amount_minor for line in self.lines)
-
-    @property
-    def tax_minor(self) -> int:
-        return sum(line.amount_minor for line in self.lines if line.kind == InvoiceLineKind.TAX)
-
-
-def compute_lines(
-    subscriptions: Sequence[BilledSubscription],
-    taxes: Sequence[TaxRule],
-    period_from: date,
-    period_to: date,
-) -> tuple[DraftLine, ...]:
-    """The lines of one whole month: a charge per subscription, then a line per tax.
-
-    A rate is taken on the sum of what it applies to and rounded once; a flat fee is multiplied by
-    the number of subscriptions it applies to.
-    """
-    lines = [
-        DraftLine(
-            InvoiceLineKind.CHARGE,
-            f"revenue:{subscription.kind}",
-            subscription.name,
-            subscription.price_on(period_from),
-            subscription_id=subscription.subscription_id,
-            period_from=period_from,
-            period_to=period_to,
-        )
-        for subscription in subscriptions
-    ]
-    for tax in taxes:
-        taxed = [item for item in subscriptions if tax.applies(item.kind, period_from)]
-        base_minor = sum(item.price_on(period_from) for item in taxed)
-        if tax.rate_bp is not None:
-            amount_minor, quantity = tax_on(base_minor, tax.rate_bp), 1
-        else:
-            amount_minor, quantity = (tax.flat_minor or 0) * len(taxed), len(taxed)
-        if amount_minor:
-            lines.append(
-                DraftLine(
-                    InvoiceLineKind.TAX,
-                    f"tax:{tax.code}",
-                    tax.name,
-                    amount_minor,
-                    quantity=quantity,
-                    rate_bp=tax.rate_bp,
-                )
-            )
-    return tuple(line for line in lines if line.amount_minor)
-
-
-def list_taxes(session: Session) -> list[TaxRule]:
-    """Every tax of the catalog, in the order of its code."""
-    return [
-        TaxRule(
-            tax.code,
-            tax.name,
-            tax.rate_bp,
-            tax.flat_minor,
-            tuple(tax.applies_to),
-            tax.from_on,
-            tax.to_on,
-        )
-        for tax in session.scalars(select(Tax).order_by(Tax.code))
-    ]
-
-
-def list_billed(
-    session: Session, account_ids: Sequence[int], day: date
-) -> dict[int, list[BilledSubscription]]:
-    """The subscriptions in use on `day`, by account, in the order in which they were begun."""
-    rows = session.execute(
-        select(
-            Subscription.account_id,
-            Subscription.id,
-            Plan.name,
-            Plan.kind,
-            Plan.price_minor,
-            Plan.intro_price_minor,
-            Plan.intro_months,
-            Subscription.started_on,
-        )
-        .join(Plan, Plan.id == Subscription.plan_id)
-        .where(
-            Subscription.account_id.in_(account_ids),
-            Subscription.started_on <= day,
-            (Subscription.ended_on.is_(None)) | (Subscription.ended_on > day),
-        )
-        .order_by(Subscription.account_id, Subscription.id)
-    )
-    found: dict[int, list[BilledSubscription]] = {}
-    for row in rows:
-        found.setdefault(row.account_id, []).append(
-            BilledSubscription(
-                row.id,
-                row.name,
-                row.kind,
-                row.price_minor,
-                row.intro_price_minor,
-                row.intro_months,
-                row.started_on,
-            )
-        )
-    return found
-
-
-def _addresses(session: Session, account_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    rows = session.execute(
-        select(Contact.account_id, Contact.address)
-        .where(
-            Contact.account_id.in_(account_ids),
-            Contact.kind == ContactKind.POSTAL,
-            Contact.ended_on.is_(None),
-        )
-        .order_by(Contact.since_on, Contact.id)
-    )
-    return {row.account_id or 0: address_lines(row.address or {}) for row in rows}
-
-
-def address_lines(address: dict[str, str]) -> tuple[str, ...]:
-    """A postal address as the lines of an envelope."""
-    town = " ".join(
-        part
-        for part in (
-            address.get("city", ""),
-            address.get("region", ""),
-            address.get("postcode", ""),
-        )
-        if part
-    )
-    street = address.get("street", "").split("\n")
-    return tuple(
-        part.strip() for part in (*street, town, address.get("country", "")) if part.strip()
-    )
-
-
-def draft_months(
-    session: Session, account_ids: Sequence[int], issued_on: date, terms_days: int
-) -> list[Draft]:
-    """One draft for each account whose next whole month begins on or before `issued_on`.
-
-    The month follows `billed_through_on` by a calendar step on the account's bill day. Accounts
-    without a subscription in that month are left out.
-    """
-    accounts = session.execute(
-        select(
-            Account.id, Account.name, Account.bill_day, Account.billed_through_on, Account.opened_on
-        )
-        .where(Account.id.in_(account_ids))
-        .order_by(Account.id)
-    ).all()
-    taxes = list_taxes(session)
-    addresses = _addresses(session, account_ids)
-    starts = {
-        row.id: row.billed_through_on + timedelta(days=1)
-        if row.billed_through_on
-        else row.opened_on
-        for row in accounts
-    }
-    billed: dict[int, list[BilledSubscription]] = {}
-    for day in sorted(set(starts.values())):
-        billed |= list_billed(session, [key for key, start in starts.items() if start == day], day)
-    drafts = []
-    for row in accounts:
-        period_from = starts[row.id]
-        if period_from > issued_on or row.id not in billed:
-            continue
-        period_to = clock.month_step(period_from, 1, row.bill_day) - timedelta(days=1)
-        lines = compute_lines(billed[row.id], taxes, period_from, period_to)
-        if not lines:
-            continue
-        drafts.append(
-            Draft(
-                row.id,
-                InvoiceKind.INVOICE,
-                issued_on,
-                issued_on + timedelta(days=terms_days),
-                period_from,
-                period_to,
-                row.name,
-                addresses.get(row.id, ()),
-                lines,
-            )
-        )
-    return drafts
+# Each series of numbers is gapless within a year: its counter, and how its numbers begin.
+_SERIES = {
+    InvoiceKind.INVOICE: ("invoice", ""),
+    InvoiceKind.CREDIT_NOTE: ("credit_note", "CN-"),
+}
+_ENTRY_KINDS = {
+    InvoiceKind.INVOICE: EntryKind.INVOICE,
+    InvoiceKind.OPENING: EntryKind.OPENING,
+    InvoiceKind.CREDIT_NOTE: EntryKind.CREDIT_NOTE,
+}
 
 
 def _take_numbers(session: Session, drafts: Sequence[Draft]) -> list[Draft]:
     """The drafts with gapless numbers of their year. Locks the counters, so it is called last."""
     numbered: list[Draft] = []
-    next_by_year: dict[int, int] = {}
+    next_values: dict[str, int] = {}
     for draft in drafts:
         if draft.number:
             numbered.append(draft)
             continue
+        series, prefix = _SERIES[draft.kind]
         year = draft.issued_on.year
-        if year not in next_by_year:
-            counter = session.get(Counter, f"invoice:{year}", with_for_update=True)
+        name = f"{series}:{year}"
+        if name not in next_values:
+            counter = session.get(Counter, name, with_for_update=True)
             if counter is None:
-                counter = Counter(name=f"invoice:{year}", next_value=1)
+                counter = Counter(name=name, next_value=1)
                 session.add(counter)
                 session.flush()
-            next_by_year[year] = counter.next_value
-        numbered.append(replace(draft, number=f"{year}-{next_by_year[year]:06d}"))
-        next_by_year[year] += 1
-    for year, next_value in next_by_year.items():
-        session.execute(
-            update(Counter).where(Counter.name == f"invoice:{year}").values(next_value=next_value)
-        )
+            next_values[name] = counter.next_value
+        numbered.append(replace(draft, number=f"{prefix}{year}-{next_values[name]:06d}"))
+        next_values[name] += 1
+    for name, next_value in next_values.items():
+        session.execute(update(Counter).where(Counter.name == name).values(next_value=next_value))
     return numbered
 
 
-def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]:
+def issue(
+    session: Session, drafts: Sequence[Draft], currency: str, run_id: int | None = None
+) -> list[int]:
     """Write the drafts as issued invoices with their entries, and apply the accounts' credit.
 
-    Returns the invoice ids in order. An account's month is invoiced once: a second draft for the
-    same account and `period_from` raises IntegrityError. Accounts' `billed_through_on` moves to
-    the end of the month, and an event tells of each, except for opening items.
+    Returns the ids of the invoices in the order of the drafts that have lines. An account's period
+    is invoiced once: a second draft for the same account and `period_from` raises IntegrityError.
+    A draft that ends a period moves the account's `billed_through_on` to its end. An event tells
+    of each, except for opening items.
     """
-    if not drafts:
+    now = clock.now()
+    _move_on(session, drafts)
+    written = [draft for draft in drafts if draft.lines]
+    if not written:
         return []
-    settled_at = clock.now()
     with_credit = set(
         session.scalars(
             select(Account.id).where(
-                Account.id.in_({draft.account_id for draft in drafts}), Account.balance_minor < 0
+                Account.id.in_({draft.account_id for draft in written}), Account.balance_minor < 0
             )
         )
     )
-    numbered = _take_numbers(session, drafts)
-    entry_ids = ledger.post(session, [_posting(draft) for draft in numbered], currency)
+    numbered = _take_numbers(session, written)
+    invoice_ids = _write(session, numbered, currency, run_id, now)
+    activity.record(
+        session,
+        [
+            activity.Event(
+                "invoice_issued" if draft.kind == InvoiceKind.INVOICE else "credit_note_issued",
+                now,
+                account_id=draft.account_id,
+                facts={"amount_minor": draft.total_minor, "currency": currency},
+            )
+            for draft in numbered
+            if draft.kind != InvoiceKind.OPENING
+        ],
+    )
+    with_credit |= {draft.account_id for draft in numbered if draft.kind == InvoiceKind.CREDIT_NOTE}
+    if with_credit:
+        first = {draft.account_id: draft.corrects_id for draft in numbered if draft.corrects_id}
+        credits_ = [
+            replace(credit, first_invoice_id=first.get(credit.account_id))
+            for credit in ledger.list_unused_credits(session, with_credit)
+        ]
+        ledger.allocate(session, credits_, now)
+    return invoice_ids
+
+
+def _move_on(session: Session, drafts: Sequence[Draft]) -> None:
+    """How far accounts and subscriptions are billed once the drafts are issued."""
     connection = session.connection()
+    ended = [draft for draft in drafts if draft.ends_period]
+    if ended:
+        connection.execute(
+            update(Account)
+            .where(Account.id == bindparam("billed_account"))
+            .values(billed_through_on=bindparam("billed_to")),
+            [{"billed_account": draft.account_id, "billed_to": draft.period_to} for draft in ended],
+        )
+    marks = [mark for draft in drafts for mark in draft.marks]
+    if marks:
+        connection.execute(
+            update(Subscription)
+            .where(Subscription.id == bindparam("billed_subscription"))
+            .values(
+                billed_until_on=bindparam("billed_until"),
+                billed_price_minor=bindparam("billed_price"),
+            ),
+            [
+                {
+                    "billed_subscription": mark.subscription_id,
+                    "billed_until": mark.until_on,
+                    "billed_price": mark.price_minor,
+                }
+                for mark in marks
+            ],
+        )
+
+
+def _write(
+    session: Session, drafts: Sequence[Draft], currency: str, run_id: int | None, now: datetime
+) -> list[int]:
+    """Entries, invoices, lines and balances of numbered drafts; the ids of the invoices."""
+    connection = session.connection()
+    postings = [_posting(draft) for draft in drafts]
+    posted = [posting for posting in postings if posting.lines]
+    entry_of = dict(
+        zip(
+            [posting.key for posting in posted],
+            ledger.post(session, posted, currency),
+            strict=True,
+        )
+    )
     id_of: dict[str, int] = {
         row.number: row.id
         for row in connection.execute(
@@ -345,7 +168,7 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
                     "number": draft.number,
                     "kind": draft.kind.value,
                     "account_id": draft.account_id,
-                    "entry_id": entry_id,
+                    "entry_id": entry_of.get(posting.key),
                     "issued_on": draft.issued_on,
                     "due_on": draft.due_on,
                     "period_from": draft.period_from,
@@ -356,12 +179,14 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
                     "tax_minor": draft.tax_minor,
                     "currency": currency,
                     "line_count": len(draft.lines),
+                    "corrects_id": draft.corrects_id,
+                    "run_id": run_id,
                 }
-                for draft, entry_id in zip(numbered, entry_ids, strict=True)
+                for draft, posting in zip(drafts, postings, strict=True)
             ],
         )
     }
-    invoice_ids = [id_of[draft.number] for draft in numbered]
+    invoice_ids = [id_of[draft.number] for draft in drafts]
     connection.execute(
         insert(InvoiceLine),
         [
@@ -377,61 +202,52 @@ def issue(session: Session, drafts: Sequence[Draft], currency: str) -> list[int]
                 "amount_minor": line.amount_minor,
                 "period_from": line.period_from,
                 "period_to": line.period_to,
+                "corrects_position": line.corrects_position,
             }
-            for invoice_id, draft in zip(invoice_ids, numbered, strict=True)
+            for invoice_id, draft in zip(invoice_ids, drafts, strict=True)
             for position, line in enumerate(draft.lines, start=1)
         ],
     )
-    connection.execute(
-        insert(InvoiceBalance),
-        [
-            {
-                "invoice_id": invoice_id,
-                "account_id": draft.account_id,
-                "open_minor": draft.total_minor,
-                "settled_at": None,
-            }
-            for invoice_id, draft in zip(invoice_ids, numbered, strict=True)
-        ],
-    )
-    billed = [draft for draft in numbered if draft.kind == InvoiceKind.INVOICE]
-    if billed:
+    balances = [
+        {
+            "invoice_id": invoice_id,
+            "account_id": draft.account_id,
+            "open_minor": draft.total_minor,
+            "settled_at": None if draft.total_minor else now,
+        }
+        for invoice_id, draft in zip(invoice_ids, drafts, strict=True)
+        if draft.kind != InvoiceKind.CREDIT_NOTE
+    ]
+    if balances:
+        connection.execute(insert(InvoiceBalance), balances)
+    taken = [
+        {"billed_charge": charge_id, "billed_invoice": invoice_id}
+        for invoice_id, draft in zip(invoice_ids, drafts, strict=True)
+        for charge_id in draft.charge_ids
+    ]
+    if taken:
         connection.execute(
-            update(Account)
-            .where(Account.id == bindparam("billed_account"))
-            .values(billed_through_on=bindparam("billed_to")),
-            [
-                {"billed_account": draft.account_id, "billed_to": draft.period_to}
-                for draft in billed
-            ],
+            update(Charge)
+            .where(Charge.id == bindparam("billed_charge"))
+            .values(invoice_id=bindparam("billed_invoice")),
+            taken,
         )
-    activity.record(
-        session,
-        [
-            activity.Event(
-                "invoice_issued",
-                settled_at,
-                account_id=draft.account_id,
-                facts={"amount_minor": draft.total_minor, "currency": currency},
-            )
-            for draft in billed
-        ],
-    )
-    if with_credit:
-        ledger.allocate(session, ledger.list_unused_credits(session, with_credit), settled_at)
     return invoice_ids
 
 
 def _posting(draft: Draft) -> ledger.Posting:
-    by_ledger: dict[str, int] = {}
+    """The entry of a draft; without lines where all of it cancels out."""
+    sign = -1 if draft.kind == InvoiceKind.CREDIT_NOTE else 1
+    by_ledger: dict[str, int] = {ledger.RECEIVABLE: sign * draft.total_minor}
     for line in draft.lines:
-        by_ledger[line.ledger] = by_ledger.get(line.ledger, 0) - line.amount_minor
-    is_opening = draft.kind == InvoiceKind.OPENING
+        by_ledger[line.ledger] = by_ledger.get(line.ledger, 0) - sign * line.amount_minor
+    kind = _ENTRY_KINDS[draft.kind]
+    what = "Credit note" if draft.kind == InvoiceKind.CREDIT_NOTE else "Invoice"
     return ledger.Posting(
-        key=f"opening:{draft.number}" if is_opening else f"invoice:{draft.number}",
-        kind=EntryKind.OPENING if is_opening else EntryKind.INVOICE,
+        key=f"{kind.value}:{draft.number}",
+        kind=kind,
         account_id=draft.account_id,
         booked_on=draft.issued_on,
-        description=f"Invoice {draft.number}",
-        lines=((ledger.RECEIVABLE, draft.total_minor), *by_ledger.items()),
+        description=f"{what} {draft.number}",
+        lines=tuple((name, minor) for name, minor in by_ledger.items() if minor),
     )

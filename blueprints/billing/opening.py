@@ -8,7 +8,7 @@ from datetime import date
 
 from sqlalchemy.orm import Session
 
-from blueprints.billing import invoicing, ledger
+from blueprints.billing import drafting, invoicing, ledger
 from core import clock
 from models import EntryKind, InvoiceKind, InvoiceLineKind
 
@@ -74,11 +74,11 @@ def adjust_opening(
     )
 
 
-def _draft(opening: Opening, owed_minor: int, number: str, text: str) -> invoicing.Draft:
+def _draft(opening: Opening, owed_minor: int, number: str, text: str) -> drafting.Draft:
     """An opening item: an invoice of one line, due on the day it is brought over."""
     day = opening.due_on
-    line = invoicing.DraftLine(InvoiceLineKind.OPENING, OPENING_LEDGER, text, owed_minor)
-    return invoicing.Draft(
+    line = drafting.DraftLine(InvoiceLineKind.OPENING, OPENING_LEDGER, text, owed_minor)
+    return drafting.Draft(
         account_id=opening.account_id,
         kind=InvoiceKind.OPENING,
         issued_on=day,

@@ -115,6 +115,7 @@ def _open_amounts_equal_allocations(session: Session) -> Iterator[str]:
         select(Invoice.number, InvoiceBalance.open_minor, Invoice.total_minor - paid)
         .outerjoin(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
         .outerjoin(Allocation, Allocation.invoice_id == Invoice.id)
+        .where(Invoice.kind != InvoiceKind.CREDIT_NOTE.value)
         .group_by(Invoice.id, InvoiceBalance.invoice_id)
         .having(func.coalesce(InvoiceBalance.open_minor, -1) != Invoice.total_minor - paid)
         .limit(_SHOWN)
@@ -193,17 +194,19 @@ def _payment_entries_have_a_payment(session: Session) -> Iterator[str]:
 
 
 def _invoices_equal_entries(session: Session) -> Iterator[str]:
-    """What an invoice asks for is what its entry makes the account owe."""
+    """What an invoice asks for is what its entry makes the account owe, and what a credit note
+    gives is what its entry gives."""
+    is_credit = Invoice.kind == InvoiceKind.CREDIT_NOTE.value
+    entry_minor = func.coalesce(JournalLine.amount_minor, 0)
+    booked_minor = case((is_credit, -entry_minor), else_=entry_minor)
     rows = session.execute(
-        select(Invoice.number, Invoice.total_minor, JournalLine.amount_minor)
+        select(Invoice.number, Invoice.total_minor, booked_minor)
         .outerjoin(
             JournalLine,
             (JournalLine.entry_id == Invoice.entry_id)
             & (JournalLine.account_id == Invoice.account_id),
         )
-        .where(
-            or_(JournalLine.amount_minor.is_(None), JournalLine.amount_minor != Invoice.total_minor)
-        )
+        .where(booked_minor != Invoice.total_minor)
         .limit(_SHOWN)
     )
     for number, wanted, booked in rows:
@@ -223,22 +226,29 @@ def _allocations_stay_on_their_account(session: Session) -> Iterator[str]:
 
 
 def _numbers_have_no_gap(session: Session) -> Iterator[str]:
-    """A year's counter has given out as many numbers as there are invoices."""
-    given_out = {
-        name.removeprefix("invoice:"): next_value - 1
-        for name, next_value in session.execute(
-            select(Counter.name, Counter.next_value).where(Counter.name.startswith("invoice:"))
+    """The counter of a year has given out as many numbers as there are documents of its kind."""
+    for series, kind, start in (
+        ("invoice", InvoiceKind.INVOICE, 1),
+        ("credit_note", InvoiceKind.CREDIT_NOTE, len("CN-") + 1),
+    ):
+        given_out = {
+            name.removeprefix(f"{series}:"): next_value - 1
+            for name, next_value in session.execute(
+                select(Counter.name, Counter.next_value).where(
+                    Counter.name.startswith(f"{series}:")
+                )
+            )
+        }
+        year = func.substr(Invoice.number, start, 4)
+        rows = session.execute(
+            select(year, func.count())
+            .where(Invoice.kind == kind.value)
+            .group_by(year)
+            .order_by(year)
         )
-    }
-    year = func.substr(Invoice.number, 1, 4)
-    rows = session.execute(
-        select(year, func.count())
-        .where(Invoice.kind == InvoiceKind.INVOICE.value)
-        .group_by(year)
-        .order_by(year)
-    )
-    found = {name: int(count) for name, count in rows}
-    for name in sorted(given_out.keys() | found.keys()):
-        given, count = given_out.get(name, 0), found.get(name, 0)
-        if given != count:
-            yield f"invoices of {name}: {count}, and {given} numbers were given out"
+        found = {name: int(count) for name, count in rows}
+        for name in sorted(given_out.keys() | found.keys()):
+            given, count = given_out.get(name, 0), found.get(name, 0)
+            if given != count:
+                words = series.replace("_", " ")
+                yield f"{words}s of {name}: {count}, and {given} numbers were given out"

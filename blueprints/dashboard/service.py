@@ -12,7 +12,7 @@ from flask_babel import gettext as _
 from sqlalchemy import BindParameter, Boolean, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
-from blueprints.billing.invoicing import BilledSubscription
+from blueprints.billing.drafting import BilledSubscription
 from blueprints.billing.overview import Due, find_due
 from core import clock
 from core.activity import ABOUT_MONEY, OF_ALL

@@ -10,7 +10,7 @@ from datetime import date
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import invoicing, opening
+from blueprints.billing import drafting, opening
 from blueprints.staff.import_reader import AccountRow, Refusal
 from models import (
     Account,
@@ -56,6 +56,7 @@ class Stored:
     bill_day: int
     opened_on: date
     area_code: str | None
+    billed_through_on: date | None
     lines: dict[str, tuple[int, bool]] = field(default_factory=dict)  # username: (id, is closed)
     contacts: dict[str, dict[str, int]] = field(default_factory=dict)  # kind: value: id
     former_contacts: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -64,6 +65,11 @@ class Stored:
     entries: int = 0
     opening_entries: int = 0
     opening_minor: int = 0
+
+    @property
+    def is_unbilled(self) -> bool:
+        """Whether this portal has not billed it yet: what there is was brought over."""
+        return self.entries == self.opening_entries
 
 
 @dataclass(slots=True)
@@ -145,6 +151,7 @@ def read_stored(session: Session, rows: Sequence[AccountRow]) -> Snapshot:
             row.bill_day,
             row.opened_on,
             row.area_code,
+            row.billed_through_on,
         )
         for row in session.execute(
             select(
@@ -156,6 +163,7 @@ def read_stored(session: Session, rows: Sequence[AccountRow]) -> Snapshot:
                 Account.bill_day,
                 Account.opened_on,
                 Account.area_code,
+                Account.billed_through_on,
             ).where(Account.number.in_([row.number for row in rows]))
         )
     }
@@ -312,4 +320,4 @@ def contacts_of(row: AccountRow) -> list[tuple[ContactKind, str]]:
 
 
 def address_lines(row: AccountRow) -> tuple[str, ...]:
-    return invoicing.address_lines(row.address or {})
+    return drafting.address_lines(row.address or {})

@@ -78,6 +78,7 @@ class _Writes:
         codes: Iterable[str],
         started_on: date,
         ended_on: date | None,
+        billed_until_on: date | None,
     ) -> None:
         for code in codes:
             plan = self._frame.plans[code]
@@ -89,6 +90,7 @@ class _Writes:
                     "line_id": None if plan.kind in (PlanKind.TV, PlanKind.PHONE) else line_id,
                     "started_on": started_on,
                     "ended_on": ended_on,
+                    "billed_until_on": billed_until_on,
                 }
             )
 
@@ -184,7 +186,10 @@ def write_new(session: Session, rows: Sequence[AccountRow], frame: Frame) -> Non
         for kind, value in contacts_of(row):
             writes.contact(account_id, kind, value, row, row.activated_on)
         ended_on = max(frame.cut_over, row.activated_on) if row.status == "closed" else None
-        writes.subscriptions(account_id, line_id, row.plan_codes, row.activated_on, ended_on)
+        billed_until_on = ended_on or _billed_through(row, frame) + timedelta(days=1)
+        writes.subscriptions(
+            account_id, line_id, row.plan_codes, row.activated_on, ended_on, billed_until_on
+        )
         if row.status == "suspended":
             writes.hold(line_id)
     writes.write(session)
@@ -231,7 +236,15 @@ def write_changes(session: Session, changes: Sequence[Change], frame: Frame) -> 
     for change in changes:
         row, account_id = change.row, change.stored.id
         begin_on = max(frame.cut_over, row.activated_on)
-        writes.subscriptions(account_id, change.line_id, change.begun, begin_on, None)
+        through_on = change.stored.billed_through_on if change.stored.is_unbilled else None
+        writes.subscriptions(
+            account_id,
+            change.line_id,
+            change.begun,
+            begin_on,
+            None,
+            through_on and through_on + timedelta(days=1),
+        )
         for kind, value in change.new_contacts:
             # On file here only now, whatever the old billing knew (bar 17).
             writes.contact(account_id, kind, value, row, frame.today)
@@ -279,23 +292,42 @@ def _move_starts(connection: Connection, changes: Sequence[Change], frame: Frame
         .values(since_on=bindparam("new_on")),
         days,
     )
+    rebilled = [
+        (change, _billed_through(change.row, frame))
+        for change in changes
+        if change.stored.is_unbilled
+        and (
+            change in moved
+            or change.row.bill_day != change.stored.bill_day
+            or (change.is_line_turned and not change.is_closed)
+        )
+    ]
+    for change, through_on in rebilled:
+        change.stored.billed_through_on = through_on
     _many(
         connection,
         update(Account)
         .where(Account.id == bindparam("moved_account"))
         .values(billed_through_on=bindparam("new_billed_through_on")),
         [
+            {"moved_account": change.stored.id, "new_billed_through_on": through_on}
+            for change, through_on in rebilled
+        ],
+    )
+    _many(
+        connection,
+        update(Subscription)
+        .where(
+            Subscription.account_id == bindparam("moved_account"),
+            Subscription.ended_on.is_(None),
+        )
+        .values(billed_until_on=bindparam("new_billed_until_on")),
+        [
             {
                 "moved_account": change.stored.id,
-                "new_billed_through_on": _billed_through(change.row, frame),
+                "new_billed_until_on": through_on + timedelta(days=1),
             }
-            for change in changes
-            if change.stored.entries == change.stored.opening_entries
-            and (
-                change in moved
-                or change.row.bill_day != change.stored.bill_day
-                or (change.is_line_turned and not change.is_closed)
-            )
+            for change, through_on in rebilled
         ],
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from blueprints.billing import booking, invoicing, ledger, opening, settling
+from blueprints.billing import booking, drafting, invoicing, ledger, opening, settling
 from blueprints.billing.errors import AmountOutOfBounds, InvoiceNotFound, NothingToPay
 from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR
 from blueprints.billing.starting import Choice
@@ -111,7 +111,7 @@ def test_over_payment_becomes_credit_and_settles_what_is_issued_next(till: Till)
 def issue(account_id: int, day: date) -> None:
     unit_of_work(
         lambda session: invoicing.issue(
-            session, invoicing.draft_months(session, [account_id], day, 14), "USD"
+            session, drafting.draft_next(session, [account_id], day, 14), "USD"
         ),
         account_id,
     )

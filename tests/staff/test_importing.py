@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from blueprints.auth import reach
-from blueprints.billing import invoicing, opening
+from blueprints.billing import drafting, invoicing, opening
 from blueprints.staff import importing
 from blueprints.staff.errors import ImportImpossible
 from blueprints.staff.import_writing import first_bill_day
@@ -200,7 +200,7 @@ def _bill(desk: Desk, day: date) -> list[int]:
     account_id = desk.account()["id"]
     return unit_of_work(
         lambda session: invoicing.issue(
-            session, invoicing.draft_months(session, [account_id], day, 14), "USD"
+            session, drafting.draft_next(session, [account_id], day, 14), "USD"
         ),
         account_id,
     )

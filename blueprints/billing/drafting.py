@@ -1,0 +1,504 @@
+"""What an account owes for its next bill period: the lines of an invoice before it has a number.
+
+`compute` is pure. `draft_next` reads what it needs of any number of accounts in a handful of
+queries; `invoicing.issue` writes what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from blueprints.billing.periods import Span, cost_of, cut, period_of
+from core import clock
+from core.money import tax_on
+from models import (
+    Account,
+    AccountStatus,
+    Charge,
+    Contact,
+    ContactKind,
+    InvoiceKind,
+    InvoiceLineKind,
+    Plan,
+    Subscription,
+    Tax,
+    TaxExemption,
+)
+
+ADJUSTMENT_LEDGER = "revenue:adjustment"
+
+
+@dataclass(frozen=True, slots=True)
+class TaxRule:
+    """A tax as it applies on a day: by rate in basis points, or flat per subscription and period.
+
+    An empty `areas` means everywhere."""
+
+    code: str
+    name: str
+    rate_bp: int | None
+    flat_minor: int | None
+    applies_to: tuple[str, ...]
+    from_on: date | None
+    to_on: date | None
+    areas: tuple[str, ...] = ()
+
+    def applies(self, kind: str, day: date, area: str | None = None) -> bool:
+        return (
+            kind in self.applies_to
+            and (self.from_on is None or self.from_on <= day)
+            and (self.to_on is None or day <= self.to_on)
+            and (not self.areas or area in self.areas)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BilledSubscription:
+    """What an invoice needs to know of a subscription. Prices in minor units, before tax."""
+
+    subscription_id: int
+    name: str
+    kind: str
+    price_minor: int
+    intro_price_minor: int | None
+    intro_months: int | None
+    started_on: date
+    ended_on: date | None = None
+    billed_until_on: date | None = None
+    billed_price_minor: int | None = None
+    intro_from_on: date | None = None
+
+    @property
+    def intro_until_on(self) -> date | None:
+        """The first day at the full price, where there is an introductory one."""
+        if self.intro_price_minor is None or not self.intro_months:
+            return None
+        start = self.intro_from_on or self.started_on
+        return clock.month_step(start, self.intro_months, start.day)
+
+    def price_on(self, day: date) -> int:
+        """A whole period's price on `day`: the introductory one during its months."""
+        until = self.intro_until_on
+        if until is not None and self.intro_price_minor is not None and day < until:
+            return self.intro_price_minor
+        return self.price_minor
+
+    def price_billed_for(self, day: date) -> int:
+        """The price at which `day` was billed."""
+        until = self.intro_until_on
+        if self.billed_price_minor is None or (until is not None and day < until):
+            return self.price_on(day)
+        return self.billed_price_minor
+
+
+@dataclass(frozen=True, slots=True)
+class OneOff:
+    """A charge or credit that waits for an invoice; `amount_minor` is negative for a credit."""
+
+    charge_id: int
+    kind: str
+    description: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class BilledAccount:
+    """An account whose next period is `span`."""
+
+    account_id: int
+    bill_day: int
+    span: Span
+    area: str | None = None
+    subscriptions: tuple[BilledSubscription, ...] = ()
+    one_offs: tuple[OneOff, ...] = ()
+    exempt_from: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DraftLine:
+    kind: InvoiceLineKind
+    ledger: str
+    description: str
+    amount_minor: int
+    subscription_id: int | None = None
+    quantity: int = 1
+    rate_bp: int | None = None
+    period_from: date | None = None
+    period_to: date | None = None
+    corrects_position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a subscription is billed once the draft is issued, and at which price at last."""
+
+    subscription_id: int
+    until_on: date
+    price_minor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An invoice before it has a number; `lines` sum to `total_minor`. One without lines moves
+    marks and the account's period on, and makes no invoice."""
+
+    account_id: int
+    kind: InvoiceKind
+    issued_on: date
+    due_on: date
+    period_from: date
+    period_to: date
+    bill_name: str
+    bill_address: tuple[str, ...]
+    lines: tuple[DraftLine, ...]
+    number: str = ""
+    marks: tuple[Mark, ...] = ()
+    charge_ids: tuple[int, ...] = ()
+    corrects_id: int | None = None
+    ends_period: bool = False
+
+    @property
+    def total_minor(self) -> int:
+        return sum(line.amount_minor for line in self.lines)
+
+    @property
+    def tax_minor(self) -> int:
+        return sum(line.amount_minor for line in self.lines if line.kind == InvoiceLineKind.TAX)
+
+
+# Computing -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Days of a subscription within one period, charged or (negative) given back. `units` is how
+    many flat fees come with it."""
+
+    subscription: BilledSubscription
+    part: Span
+    amount_minor: int
+    units: int
+
+
+def compute(
+    account: BilledAccount, taxes: Sequence[TaxRule], issued_on: date
+) -> tuple[tuple[DraftLine, ...], tuple[Mark, ...]]:
+    """The lines for everything not billed until the account's period ends, and the marks.
+
+    A charge for each part of a period in which a subscription is in use; a credit for days that
+    were billed and are not used; what waited for this invoice; then a line per tax. A rate is taken
+    on the sum of what it applies to and rounded once. A flat fee is owed for each subscription and
+    period in which it is in use, once where a plan follows another of its kind.
+    """
+    pieces: list[_Piece] = []
+    marks: list[Mark] = []
+    for subscription in account.subscriptions:
+        found, mark = _bill(subscription, account)
+        pieces += found
+        if mark is not None:
+            marks.append(mark)
+    pieces.sort(key=lambda piece: piece.amount_minor < 0)  # what is given back comes after
+    lines = [
+        DraftLine(
+            InvoiceLineKind.CREDIT if piece.amount_minor < 0 else InvoiceLineKind.CHARGE,
+            f"revenue:{piece.subscription.kind}",
+            piece.subscription.name,
+            piece.amount_minor,
+            subscription_id=piece.subscription.subscription_id,
+            period_from=piece.part.from_on,
+            period_to=piece.part.last_on,
+        )
+        for piece in pieces
+    ]
+    lines += [
+        DraftLine(
+            InvoiceLineKind.CREDIT if one_off.amount_minor < 0 else InvoiceLineKind.CHARGE,
+            f"revenue:{one_off.kind}" if one_off.kind else ADJUSTMENT_LEDGER,
+            one_off.description,
+            one_off.amount_minor,
+        )
+        for one_off in account.one_offs
+    ]
+    for tax in taxes:
+        if tax.code not in account.exempt_from:
+            lines += _tax_lines(tax, account, pieces, issued_on)
+    return tuple(line for line in lines if line.amount_minor), tuple(marks)
+
+
+def _bill(
+    subscription: BilledSubscription, account: BilledAccount
+) -> tuple[list[_Piece], Mark | None]:
+    """What is to be charged or given back of a subscription until the account's period ends."""
+    start = subscription.billed_until_on or subscription.started_on
+    stop = account.span.until_on
+    edge = subscription.intro_until_on
+    if subscription.ended_on is not None:
+        stop = min(stop, subscription.ended_on)
+    if start < stop:
+        pieces = []
+        for part, period in cut(Span(start, stop), account.bill_day, edge):
+            is_first = part.from_on == period.from_on or (
+                part.from_on == subscription.started_on
+                and not _follows(subscription, account.subscriptions)
+            )
+            price = subscription.price_on(part.from_on)
+            pieces.append(_Piece(subscription, part, cost_of(price, part, period), int(is_first)))
+        return pieces, Mark(subscription.subscription_id, stop, price)
+    if subscription.ended_on is not None and subscription.ended_on < start:
+        if subscription.billed_price_minor is None:
+            # Whoever billed these days, it was not this portal.
+            return [], Mark(subscription.subscription_id, subscription.ended_on, None)
+        pieces = [
+            _Piece(
+                subscription,
+                part,
+                -cost_of(subscription.price_billed_for(part.from_on), part, period),
+                -int(part.from_on == period.from_on),
+            )
+            for part, period in cut(Span(subscription.ended_on, start), account.bill_day, edge)
+        ]
+        price_minor = subscription.billed_price_minor
+        return pieces, Mark(subscription.subscription_id, subscription.ended_on, price_minor)
+    return [], None
+
+
+def _follows(subscription: BilledSubscription, others: Iterable[BilledSubscription]) -> bool:
+    """Whether it took the place of another of its kind, as after a change of plan."""
+    return any(
+        other.kind == subscription.kind and other.ended_on == subscription.started_on
+        for other in others
+        if other.subscription_id != subscription.subscription_id
+    )
+
+
+def _tax_lines(
+    tax: TaxRule, account: BilledAccount, pieces: Sequence[_Piece], issued_on: date
+) -> Iterator[DraftLine]:
+    taxed = [
+        piece
+        for piece in pieces
+        if tax.applies(piece.subscription.kind, piece.part.from_on, account.area)
+    ]
+    if tax.rate_bp is not None:
+        base_minor = sum(piece.amount_minor for piece in taxed) + sum(
+            one_off.amount_minor
+            for one_off in account.one_offs
+            if tax.applies(one_off.kind, issued_on, account.area)
+        )
+        amount_minor, quantity = tax_on(base_minor, tax.rate_bp), 1
+    else:
+        units = sum(piece.units for piece in taxed)
+        amount_minor, quantity = (tax.flat_minor or 0) * units, abs(units)
+    yield DraftLine(
+        InvoiceLineKind.TAX,
+        f"tax:{tax.code}",
+        tax.name,
+        amount_minor,
+        quantity=quantity,
+        rate_bp=tax.rate_bp,
+    )
+
+
+# Reading -------------------------------------------------------------------------------------
+
+
+def list_taxes(session: Session) -> list[TaxRule]:
+    """Every tax of the catalog, in the order of its code."""
+    return [
+        TaxRule(
+            tax.code,
+            tax.name,
+            tax.rate_bp,
+            tax.flat_minor,
+            tuple(tax.applies_to),
+            tax.from_on,
+            tax.to_on,
+            tuple(tax.areas or ()),
+        )
+        for tax in session.scalars(select(Tax).order_by(Tax.code))
+    ]
+
+
+IS_NOT_BILLED_OUT = or_(
+    Subscription.ended_on.is_(None),
+    Subscription.billed_until_on.is_(None) & (Subscription.ended_on > Subscription.started_on),
+    Subscription.billed_until_on != Subscription.ended_on,
+)
+"""Subscriptions of which something may still be charged or given back."""
+
+
+def _subscriptions(
+    session: Session, account_ids: Sequence[int], until_on: date
+) -> dict[int, list[BilledSubscription]]:
+    rows = session.execute(
+        select(
+            Subscription.account_id,
+            Subscription.id,
+            Plan.name,
+            Plan.kind,
+            Plan.price_minor,
+            Plan.intro_price_minor,
+            Plan.intro_months,
+            Subscription.started_on,
+            Subscription.ended_on,
+            Subscription.billed_until_on,
+            Subscription.billed_price_minor,
+            Subscription.intro_from_on,
+        )
+        .join(Plan, Plan.id == Subscription.plan_id)
+        .where(
+            Subscription.account_id.in_(account_ids),
+            Subscription.started_on < until_on,
+            IS_NOT_BILLED_OUT,
+        )
+        .order_by(Subscription.account_id, Subscription.id)
+    )
+    found: dict[int, list[BilledSubscription]] = {}
+    for account_id, *values in rows:
+        found.setdefault(account_id, []).append(BilledSubscription(*values))
+    return found
+
+
+def _one_offs(session: Session, account_ids: Sequence[int]) -> dict[int, list[OneOff]]:
+    rows = session.execute(
+        select(Charge)
+        .where(
+            Charge.account_id.in_(account_ids),
+            Charge.invoice_id.is_(None),
+            Charge.cancelled_at.is_(None),
+        )
+        .order_by(Charge.id)
+    ).scalars()
+    found: dict[int, list[OneOff]] = {}
+    for charge in rows:
+        amount_minor = -charge.amount_minor if charge.is_credit else charge.amount_minor
+        found.setdefault(charge.account_id, []).append(
+            OneOff(charge.id, charge.kind, charge.description, amount_minor)
+        )
+    return found
+
+
+def _exemptions(
+    session: Session, account_ids: Sequence[int], day: date
+) -> dict[int, tuple[str, ...]]:
+    rows = session.execute(
+        select(TaxExemption.account_id, TaxExemption.tax_code).where(
+            TaxExemption.account_id.in_(account_ids),
+            TaxExemption.from_on <= day,
+            or_(TaxExemption.to_on.is_(None), TaxExemption.to_on >= day),
+        )
+    )
+    found: dict[int, tuple[str, ...]] = {}
+    for account_id, code in rows:
+        found[account_id] = (*found.get(account_id, ()), code)
+    return found
+
+
+def _addresses(session: Session, account_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    rows = session.execute(
+        select(Contact.account_id, Contact.address)
+        .where(
+            Contact.account_id.in_(account_ids),
+            Contact.kind == ContactKind.POSTAL,
+            Contact.ended_on.is_(None),
+        )
+        .order_by(Contact.since_on, Contact.id)
+    )
+    return {row.account_id or 0: address_lines(row.address or {}) for row in rows}
+
+
+def address_lines(address: Mapping[str, str]) -> tuple[str, ...]:
+    """A postal address as the lines of an envelope."""
+    town = " ".join(
+        part
+        for part in (
+            address.get("city", ""),
+            address.get("region", ""),
+            address.get("postcode", ""),
+        )
+        if part
+    )
+    street = address.get("street", "").split("\n")
+    return tuple(
+        part.strip() for part in (*street, town, address.get("country", "")) if part.strip()
+    )
+
+
+def draft_next(
+    session: Session, account_ids: Sequence[int], issued_on: date, terms_days: int
+) -> list[Draft]:
+    """A draft for each account whose next period begins on or before `issued_on`.
+
+    The period follows `billed_through_on` on the account's bill day. A closed account of which
+    nothing is left to bill is passed over. What credits exceed charges by becomes a credit note.
+    """
+    rows = session.execute(
+        select(
+            Account.id,
+            Account.name,
+            Account.status,
+            Account.area_code,
+            Account.bill_day,
+            Account.billed_through_on,
+            Account.opened_on,
+        )
+        .where(Account.id.in_(account_ids))
+        .order_by(Account.id)
+    ).all()
+    accounts = {}
+    for row in rows:
+        through_on = row.billed_through_on
+        start = row.opened_on if through_on is None else through_on + timedelta(days=1)
+        if start <= issued_on:
+            until_on = period_of(start, row.bill_day).until_on
+            accounts[row.id] = BilledAccount(
+                row.id, row.bill_day, Span(start, until_on), row.area_code
+            )
+    if not accounts:
+        return []
+    due_ids = list(accounts)
+    last_on = max(account.span.until_on for account in accounts.values())
+    taxes = list_taxes(session)
+    subscriptions = _subscriptions(session, due_ids, last_on)
+    one_offs = _one_offs(session, due_ids)
+    exemptions = _exemptions(session, due_ids, issued_on)
+    addresses = _addresses(session, due_ids)
+    drafts = []
+    for row in rows:
+        if row.id not in accounts:
+            continue
+        account = replace(
+            accounts[row.id],
+            subscriptions=tuple(subscriptions.get(row.id, ())),
+            one_offs=tuple(one_offs.get(row.id, ())),
+            exempt_from=exemptions.get(row.id, ()),
+        )
+        lines, marks = compute(account, taxes, issued_on)
+        if row.status == AccountStatus.CLOSED and not marks and not account.one_offs:
+            continue
+        kind = InvoiceKind.INVOICE
+        if sum(line.amount_minor for line in lines) < 0:
+            kind = InvoiceKind.CREDIT_NOTE
+            lines = tuple(replace(line, amount_minor=-line.amount_minor) for line in lines)
+        drafts.append(
+            Draft(
+                row.id,
+                kind,
+                issued_on,
+                issued_on + timedelta(days=terms_days),
+                account.span.from_on,
+                account.span.last_on,
+                row.name,
+                addresses.get(row.id, ()),
+                lines,
+                marks=marks,
+                ends_period=True,
+                charge_ids=tuple(one_off.charge_id for one_off in account.one_offs),
+            )
+        )
+    return drafts
