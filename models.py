@@ -1009,8 +1009,8 @@ class Charge(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     is_credit: Mapped[bool]
     kind: Mapped[str] = mapped_column(String(12), default="")
-    description: Mapped[str] = mapped_column(String(200))
-    reason: Mapped[str] = mapped_column(String(300), default="")
+    description: Mapped[str] = mapped_column(String(200), info=PERSON)
+    reason: Mapped[str] = mapped_column(String(300), default="", info=PERSON)
     amount_minor: Mapped[int]
     added_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
     created_at: Mapped[datetime]
@@ -1027,7 +1027,7 @@ class TaxExemption(Base):
     tax_code: Mapped[str] = mapped_column(ForeignKey("taxes.code"), primary_key=True)
     from_on: Mapped[date]
     to_on: Mapped[date | None]
-    reason: Mapped[str] = mapped_column(String(200), default="")
+    reason: Mapped[str] = mapped_column(String(200), default="", info=PERSON)
 
 
 class BillRunState(StrEnum):

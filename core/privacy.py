@@ -86,6 +86,16 @@ TABLES: dict[str, Table] = {
         Kept.SETTINGS,
         "code name",
     ),
+    "bill_runs": Table(
+        Kept.BOOKS,
+        "id public_id as_of_on state planned_count planned_minor issued_count issued_minor "
+        "accepted_minor stopped_because started_by_id started_at beat_at ended_at",
+    ),
+    "charges": Table(
+        Kept.BOOKS,
+        "id public_id account_id is_credit kind amount_minor added_by_id created_at invoice_id "
+        "cancelled_at",
+    ),
     "contact_changes": Table(
         Kept.PENDING,
         "id public_id customer_id account_id kind replaces_id asked_at expires_at ended_at",
@@ -144,12 +154,12 @@ TABLES: dict[str, Table] = {
     "invoice_lines": Table(
         Kept.BOOKS,
         "invoice_id position kind ledger description subscription_id quantity rate_bp "
-        "amount_minor period_from period_to",
+        "amount_minor period_from period_to corrects_position",
     ),
     "invoices": Table(
         Kept.BOOKS,
         "id public_id number kind account_id entry_id issued_on due_on period_from "
-        "period_to total_minor tax_minor currency line_count",
+        "period_to total_minor tax_minor currency line_count corrects_id run_id",
     ),
     "isp": Table(
         Kept.SETTINGS,
@@ -248,11 +258,16 @@ TABLES: dict[str, Table] = {
     ),
     "subscriptions": Table(
         Kept.CONTRACT,
-        "id public_id account_id plan_id line_id started_on ended_on",
+        "id public_id account_id plan_id line_id started_on ended_on billed_until_on "
+        "billed_price_minor intro_from_on",
+    ),
+    "tax_exemptions": Table(
+        Kept.CONTRACT,
+        "account_id tax_code from_on to_on",
     ),
     "taxes": Table(
         Kept.SETTINGS,
-        "code name rate_bp flat_minor applies_to from_on to_on",
+        "code name rate_bp flat_minor applies_to from_on to_on areas",
     ),
     "worker_beats": Table(
         Kept.SETTINGS,

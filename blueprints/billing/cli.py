@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TextIO
 
 import click
 from flask import current_app
 
+from blueprints.billing import bill_run
+from blueprints.billing.errors import BillRunStopped, BillRunUnderWay
 from blueprints.billing.export import beancount
 from blueprints.billing.reconciling import Finding, Reconciled, reconcile
 from blueprints.billing.verify import find_faults
 from core import activity, clock
 from core.commands import Commands, Day, beginning
 from core.db import DatabaseBusy, reading, unit_of_work
-from core.money import Money, format_money
+from core.money import AmountUnreadable, Money, format_money, format_plain, parse_money
 from gateways.payments.errors import GatewayError
 
 ledger_cli = Commands("ledger", help="The books.")
@@ -116,3 +120,80 @@ def _line(done: Reconciled) -> str:
         refunded = format_money(Money(done.listed.refunded_minor, truth.currency), "en")
         parts.append(f"{refunded} OF IT WAS REFUNDED at the gateway, which is not in the books")
     return "  ".join(parts)
+
+
+@billing_cli.command("run")
+@click.option("--as-of", type=Day(), help="Bill what is due on this day; default is today.")
+@click.option("--dry-run", is_flag=True, help="Say what would be billed; write nothing.")
+@click.option(
+    "--accept-total",
+    help="Bill although the run stopped: the total that it showed, like 20431.50.",
+)
+def run_command(as_of: datetime | date | None, *, dry_run: bool, accept_total: str | None) -> None:
+    """Issue the invoices of every account whose next bill period has begun.
+
+    The worker does this each night. Running it again bills nothing twice. It stops before it
+    issues anything when the total stands out from the last period's.
+    """
+    if isinstance(as_of, datetime):
+        raise click.ClickException("--as-of takes a day, like 2026-03-31.")
+    frame = bill_run.read_frame(as_of)
+    if dry_run:
+        with _bar("Adding up") as tell:
+            planned = bill_run.plan(frame, tell)
+        _show(planned)
+        return
+    accepted_minor = None
+    if accept_total is not None:
+        try:
+            accepted_minor = parse_money(accept_total, frame.currency)
+        except AmountUnreadable:
+            raise click.ClickException("--accept-total takes an amount like 20431.50.") from None
+    try:
+        with _bar("Issuing") as tell:
+            outcome = bill_run.run(frame, accepted_minor=accepted_minor, on_progress=tell)
+    except BillRunUnderWay:
+        raise click.ClickException(
+            "Another bill run is under way: wait until it is done."
+        ) from None
+    except BillRunStopped as stopped:
+        _show(stopped.plan)
+        total = format_plain(Money(stopped.plan.total_minor, stopped.plan.currency))
+        raise click.ClickException(
+            "Stopped, nothing of this was issued. If it is right, run it again with "
+            f"--accept-total {total}"
+        ) from None
+    total = format_money(Money(outcome.total_minor, frame.currency), "en")
+    click.echo(f"{outcome.invoices} invoices issued, {total} in all.")
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the screen, and how to move it: so many of so many accounts are done."""
+    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
+
+        def tell(done: int, wanted: int) -> None:
+            bar.length = max(wanted, 1)
+            bar.update(done - bar.pos)
+
+        yield tell
+
+
+def _show(planned: bill_run.Plan) -> None:
+    def words(minor: int) -> str:
+        return format_money(Money(minor, planned.currency), "en")
+
+    click.echo(
+        f"{planned.invoices} invoices for {planned.subscriptions} subscriptions, "
+        f"{words(planned.total_minor)} in all."
+    )
+    click.echo(
+        f"The same accounts' last period: {planned.last_subscriptions} subscriptions, "
+        f"{words(planned.last_total_minor)}."
+    )
+    if planned.differences:
+        click.echo("The largest differences:")
+    for each in planned.differences:
+        click.echo(f"  {each.number}  {words(each.last_minor)} -> {words(each.next_minor)}")
+    for reason in planned.reasons:
+        click.echo(f"Stands out: {reason}.", err=True)

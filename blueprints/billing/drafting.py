@@ -333,7 +333,7 @@ IS_NOT_BILLED_OUT = or_(
 
 
 def _subscriptions(
-    session: Session, account_ids: Sequence[int], until_on: date
+    session: Session, account_ids: Sequence[int]
 ) -> dict[int, list[BilledSubscription]]:
     rows = session.execute(
         select(
@@ -353,7 +353,6 @@ def _subscriptions(
         .join(Plan, Plan.id == Subscription.plan_id)
         .where(
             Subscription.account_id.in_(account_ids),
-            Subscription.started_on < until_on,
             IS_NOT_BILLED_OUT,
         )
         .order_by(Subscription.account_id, Subscription.id)
@@ -432,10 +431,11 @@ def address_lines(address: Mapping[str, str]) -> tuple[str, ...]:
 def draft_next(
     session: Session, account_ids: Sequence[int], issued_on: date, terms_days: int
 ) -> list[Draft]:
-    """A draft for each account whose next period begins on or before `issued_on`.
+    """A draft for each period of these accounts that begins on or before `issued_on`.
 
-    The period follows `billed_through_on` on the account's bill day. A closed account of which
-    nothing is left to bill is passed over. What credits exceed charges by becomes a credit note.
+    Periods follow `billed_through_on` on the account's bill day; whoever was not billed for months
+    gets a draft for each. Of a closed account there is one for what is left, if anything is. What
+    credits exceed charges by becomes a credit note.
     """
     rows = session.execute(
         select(
@@ -450,55 +450,72 @@ def draft_next(
         .where(Account.id.in_(account_ids))
         .order_by(Account.id)
     ).all()
-    accounts = {}
-    for row in rows:
-        through_on = row.billed_through_on
-        start = row.opened_on if through_on is None else through_on + timedelta(days=1)
-        if start <= issued_on:
-            until_on = period_of(start, row.bill_day).until_on
-            accounts[row.id] = BilledAccount(
-                row.id, row.bill_day, Span(start, until_on), row.area_code
-            )
-    if not accounts:
+    starts = {
+        row.id: row.billed_through_on + timedelta(days=1)
+        if row.billed_through_on
+        else row.opened_on
+        for row in rows
+    }
+    rows = [row for row in rows if starts[row.id] <= issued_on]
+    due_ids = [row.id for row in rows]
+    if not due_ids:
         return []
-    due_ids = list(accounts)
-    last_on = max(account.span.until_on for account in accounts.values())
     taxes = list_taxes(session)
-    subscriptions = _subscriptions(session, due_ids, last_on)
+    subscriptions = _subscriptions(session, due_ids)
     one_offs = _one_offs(session, due_ids)
     exemptions = _exemptions(session, due_ids, issued_on)
     addresses = _addresses(session, due_ids)
     drafts = []
     for row in rows:
-        if row.id not in accounts:
-            continue
-        account = replace(
-            accounts[row.id],
-            subscriptions=tuple(subscriptions.get(row.id, ())),
-            one_offs=tuple(one_offs.get(row.id, ())),
-            exempt_from=exemptions.get(row.id, ()),
+        account = BilledAccount(
+            row.id,
+            row.bill_day,
+            Span(starts[row.id], period_of(starts[row.id], row.bill_day).until_on),
+            row.area_code,
+            tuple(subscriptions.get(row.id, ())),
+            tuple(one_offs.get(row.id, ())),
+            exemptions.get(row.id, ()),
         )
-        lines, marks = compute(account, taxes, issued_on)
-        if row.status == AccountStatus.CLOSED and not marks and not account.one_offs:
-            continue
-        kind = InvoiceKind.INVOICE
-        if sum(line.amount_minor for line in lines) < 0:
-            kind = InvoiceKind.CREDIT_NOTE
-            lines = tuple(replace(line, amount_minor=-line.amount_minor) for line in lines)
-        drafts.append(
-            Draft(
-                row.id,
-                kind,
-                issued_on,
-                issued_on + timedelta(days=terms_days),
-                account.span.from_on,
-                account.span.last_on,
-                row.name,
-                addresses.get(row.id, ()),
-                lines,
-                marks=marks,
-                ends_period=True,
-                charge_ids=tuple(one_off.charge_id for one_off in account.one_offs),
+        while account.span.from_on <= issued_on:
+            lines, marks = compute(account, taxes, issued_on)
+            if row.status == AccountStatus.CLOSED and not marks and not account.one_offs:
+                break
+            kind = InvoiceKind.INVOICE
+            if sum(line.amount_minor for line in lines) < 0:
+                kind = InvoiceKind.CREDIT_NOTE
+                lines = tuple(replace(line, amount_minor=-line.amount_minor) for line in lines)
+            drafts.append(
+                Draft(
+                    row.id,
+                    kind,
+                    issued_on,
+                    issued_on + timedelta(days=terms_days),
+                    account.span.from_on,
+                    account.span.last_on,
+                    row.name,
+                    addresses.get(row.id, ()),
+                    lines,
+                    marks=marks,
+                    charge_ids=tuple(one_off.charge_id for one_off in account.one_offs),
+                    ends_period=True,
+                )
             )
-        )
+            account = _after(account, marks)
     return drafts
+
+
+def _after(account: BilledAccount, marks: Sequence[Mark]) -> BilledAccount:
+    """The account once the draft with these marks is issued: its next period."""
+    billed = {mark.subscription_id: mark for mark in marks}
+    start = account.span.until_on
+    return replace(
+        account,
+        span=Span(start, period_of(start, account.bill_day).until_on),
+        subscriptions=tuple(
+            replace(each, billed_until_on=mark.until_on, billed_price_minor=mark.price_minor)
+            if (mark := billed.get(each.subscription_id))
+            else each
+            for each in account.subscriptions
+        ),
+        one_offs=(),
+    )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flask_babel import gettext as _
 
 from core.errors import NotFound, Refusal
+
+if TYPE_CHECKING:
+    from blueprints.billing.bill_run import Plan
 
 
 class InvoiceNotFound(NotFound):
@@ -100,6 +105,26 @@ class GatewaySilent(PaymentRefused):
     @property
     def customer_message(self) -> str:
         return _("The payment service did not answer. We are asking it where your payment stands.")
+
+
+class BillRunUnderWay(Refusal):
+    """Another bill run goes on."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("A bill run is under way. Wait until it is done.")
+
+
+class BillRunStopped(Refusal):
+    """What the run would bill stands out; `plan` says why, and its total can be accepted."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__("; ".join(plan.reasons))
+        self.plan = plan
+
+    @property
+    def customer_message(self) -> str:
+        return _("The bill run stopped before it went on. Look at what it found, then decide.")
 
 
 class TruthMismatch(Exception):

@@ -1,0 +1,388 @@
+"""The bill run: every account whose next period has begun gets its invoice, once.
+
+A run first adds up what it wants to bill and compares it with the same accounts' last period. If
+that stands out it stops before anything is issued, and an operator may accept the total (bar 59).
+Then it issues in batches of one unit of work each; what a batch has issued moves its accounts'
+periods on in the same transaction, so a run that was killed is finished by the next, and two at
+once never bill a period twice.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import partial
+from itertools import groupby
+
+from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from blueprints.billing import drafting, invoicing
+from blueprints.billing.drafting import Draft
+from blueprints.billing.errors import BillRunStopped, BillRunUnderWay
+from core import activity, clock, ids
+from core.db import db, unit_of_work
+from core.money import Money, format_money
+from models import (
+    Account,
+    AccountStatus,
+    BillRun,
+    BillRunState,
+    Charge,
+    Invoice,
+    InvoiceKind,
+    InvoiceLine,
+    InvoiceLineKind,
+    Isp,
+    Subscription,
+)
+
+UNIT_SECONDS = 0.05
+FIRST_BATCH, SMALLEST_BATCH, LARGEST_BATCH = 50, 10, 500
+PLANNED_AT_ONCE = 1_000
+MOST_ITEMS = 15
+COMPARED_FROM = 50
+MOST_TIMES_LAST = 1.5
+DIFFERENCES_SHOWN = 10
+LOST_AFTER = timedelta(minutes=2)
+"""A run that has said nothing for so long was killed."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An account whose invoice differs from that of its last period, in minor units."""
+
+    account_id: int
+    number: str
+    last_minor: int
+    next_minor: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run wants to bill, in minor units, beside the same accounts' last period.
+
+    `total_minor` is what invoices ask for less what credit notes give back."""
+
+    as_of_on: date
+    currency: str
+    accounts: int = 0
+    invoices: int = 0
+    total_minor: int = 0
+    subscriptions: int = 0
+    last_total_minor: int = 0
+    last_subscriptions: int = 0
+    reasons: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What holds for every account of a run."""
+
+    as_of_on: date
+    terms_days: int
+    currency: str
+
+
+def read_frame(as_of_on: date | None = None) -> Frame:
+    """The ISP's terms, and its own day where no other is given."""
+    row = db.session.execute(select(Isp.timezone, Isp.terms_days, Isp.currency)).one()
+    return Frame(as_of_on or clock.today(row.timezone), row.terms_days, row.currency)
+
+
+def list_due(session: Session, as_of_on: date) -> list[int]:
+    """The ids of accounts whose next period has begun and of which something is left to bill."""
+    has_more = or_(
+        exists().where(
+            Subscription.account_id == Account.id,
+            Subscription.ended_on.is_not(None),
+            drafting.IS_NOT_BILLED_OUT,
+        ),
+        exists().where(
+            Charge.account_id == Account.id,
+            Charge.invoice_id.is_(None),
+            Charge.cancelled_at.is_(None),
+        ),
+    )
+    return list(
+        session.scalars(
+            select(Account.id)
+            .where(
+                or_(
+                    Account.billed_through_on < as_of_on,
+                    and_(Account.billed_through_on.is_(None), Account.opened_on <= as_of_on),
+                ),
+                or_(Account.status == AccountStatus.ACTIVE.value, has_more),
+            )
+            .order_by(Account.id)
+        )
+    )
+
+
+# Planning ------------------------------------------------------------------------------------
+
+
+def plan(frame: Frame, on_progress: Progress = lambda _done, _all: None) -> Plan:
+    """Add up what is to be billed, and say what stands out. Writes nothing."""
+    found = Plan(frame.as_of_on, frame.currency)
+    largest: list[tuple[int, int, Difference]] = []
+    with Session(db.engine) as session:
+        due = list_due(session, frame.as_of_on)
+    for done, batch in _chunks(due, PLANNED_AT_ONCE):
+        with Session(db.engine) as session:
+            drafts = drafting.draft_next(session, batch, frame.as_of_on, frame.terms_days)
+            last = _last_period(session, [draft.account_id for draft in drafts if draft.lines])
+        for account_id, of_account in groupby(drafts, lambda draft: draft.account_id):
+            _add(found, list(of_account), last.get(account_id), largest)
+        on_progress(done, len(due))
+    found.differences = [difference for _, _, difference in sorted(largest, reverse=True)]
+    _judge_total(found)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    number: str
+    total_minor: int
+    subscriptions: int
+
+
+def _last_period(session: Session, account_ids: Sequence[int]) -> dict[int, _Last]:
+    """Of each account its number, and what its last period cost for how many subscriptions."""
+    charged = (
+        select(func.count(InvoiceLine.subscription_id.distinct()))
+        .where(
+            InvoiceLine.invoice_id == Invoice.id,
+            InvoiceLine.kind == InvoiceLineKind.CHARGE.value,
+        )
+        .correlate(Invoice)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        select(Account.id, Account.number, Invoice.total_minor, charged)
+        .outerjoin(
+            Invoice,
+            and_(
+                Invoice.account_id == Account.id,
+                Invoice.period_to == Account.billed_through_on,
+                Invoice.kind == InvoiceKind.INVOICE.value,
+            ),
+        )
+        .where(Account.id.in_(account_ids))
+    )
+    return {
+        account_id: _Last(number, total_minor or 0, subscriptions if total_minor else 0)
+        for account_id, number, total_minor, subscriptions in rows
+    }
+
+
+def _signed(draft: Draft) -> int:
+    return -draft.total_minor if draft.kind == InvoiceKind.CREDIT_NOTE else draft.total_minor
+
+
+def _add(
+    found: Plan,
+    drafts: Sequence[Draft],
+    last: _Last | None,
+    largest: list[tuple[int, int, Difference]],
+) -> None:
+    """Add what one account is to get, the oldest period first."""
+    found.accounts += 1
+    written = [draft for draft in drafts if draft.lines]
+    if not written or last is None:
+        return
+    for draft in written:
+        charged = [line for line in draft.lines if line.kind == InvoiceLineKind.CHARGE]
+        found.invoices += 1
+        found.total_minor += _signed(draft)
+        found.subscriptions += len({line.subscription_id for line in charged} - {None})
+    found.last_total_minor += last.total_minor
+    found.last_subscriptions += last.subscriptions
+    items = sum(line.kind != InvoiceLineKind.TAX for draft in written for line in draft.lines)
+    if items > MOST_ITEMS:
+        found.reasons.append(f"account {last.number} would get {items} items in one day")
+    twice = _billed_twice(written)
+    if twice:
+        found.reasons.append(f"account {last.number} would pay for {twice} twice")
+    next_minor = sum(_signed(draft) for draft in written)
+    by = abs(next_minor - last.total_minor)
+    if last.subscriptions and by:
+        keep = heapq.heappush if len(largest) < DIFFERENCES_SHOWN else heapq.heappushpop
+        account_id = written[0].account_id
+        difference = Difference(account_id, last.number, last.total_minor, next_minor)
+        keep(largest, (by, account_id, difference))
+
+
+def _billed_twice(drafts: Sequence[Draft]) -> str:
+    """What is charged for the same day twice; empty if nothing is."""
+    ends: dict[int, date] = {}
+    lines = [
+        (line.period_from, line.period_to, line.subscription_id, line.description)
+        for draft in drafts
+        for line in draft.lines
+        if line.kind == InvoiceLineKind.CHARGE and line.subscription_id and line.period_from
+    ]
+    for start, end, subscription_id, description in sorted(lines, key=lambda row: row[:3]):
+        known = ends.get(subscription_id)
+        if known is not None and start <= known:
+            return description
+        ends[subscription_id] = end or start
+    return ""
+
+
+def _judge_total(found: Plan) -> None:
+    if found.invoices < COMPARED_FROM or not found.last_subscriptions or not found.subscriptions:
+        return
+    each = found.total_minor / found.subscriptions
+    last = found.last_total_minor / found.last_subscriptions
+    if last > 0 and each > MOST_TIMES_LAST * last:
+        found.reasons.append(
+            f"a subscription would cost {_words(each, found)} on average, "
+            f"and cost {_words(last, found)} in the last period"
+        )
+
+
+def _words(minor: float, found: Plan) -> str:
+    return format_money(Money(round(minor), found.currency), "en")
+
+
+# Running -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run has done: how many invoices and credit notes, and their sum in minor units."""
+
+    run_id: int
+    invoices: int
+    total_minor: int
+
+
+def run(
+    frame: Frame,
+    *,
+    accepted_minor: int | None = None,
+    started_by_id: int | None = None,
+    on_progress: Progress = lambda _done, _all: None,
+) -> Outcome:
+    """Bill everything that is due.
+
+    Raises BillRunUnderWay while another run goes on, and BillRunStopped, with its plan, when what
+    it would bill stands out and `accepted_minor` is not its total; nothing was issued then.
+    """
+    run_id = _begin(frame, started_by_id)
+    invoices = total_minor = 0
+    try:
+        planned = plan(frame)
+        _note(run_id, planned_count=planned.invoices, planned_minor=planned.total_minor)
+        _refuse_what_stands_out(planned, accepted_minor)
+        for count, minor in _issue_due(frame, run_id, on_progress):
+            invoices, total_minor = invoices + count, total_minor + minor
+            _note(run_id, issued_count=invoices, issued_minor=total_minor)
+    except BillRunStopped as stopped:
+        _end(run_id, BillRunState.STOPPED, "; ".join(stopped.plan.reasons))
+        raise
+    except Exception as error:
+        _end(run_id, BillRunState.STOPPED, f"it broke off: {type(error).__name__}")
+        raise
+    _end(run_id, BillRunState.DONE)
+    return Outcome(run_id, invoices, total_minor)
+
+
+def _refuse_what_stands_out(planned: Plan, accepted_minor: int | None) -> None:
+    if planned.reasons and accepted_minor != planned.total_minor:
+        raise BillRunStopped(planned)
+
+
+def _begin(frame: Frame, started_by_id: int | None) -> int:
+    now = clock.now()
+
+    def work(session: Session) -> int:
+        session.execute(
+            update(BillRun)
+            .where(BillRun.state == BillRunState.RUNNING.value, BillRun.beat_at < now - LOST_AFTER)
+            .values(
+                state=BillRunState.STOPPED.value,
+                ended_at=now,
+                stopped_because="it was killed; the next run goes on where it ended",
+            )
+        )
+        found = BillRun(
+            public_id=ids.public_id(),
+            as_of_on=frame.as_of_on,
+            state=BillRunState.RUNNING.value,
+            started_by_id=started_by_id,
+            started_at=now,
+            beat_at=now,
+        )
+        session.add(found)
+        session.flush()
+        return found.id
+
+    try:
+        return unit_of_work(work)
+    except IntegrityError:
+        raise BillRunUnderWay from None
+
+
+def _note(run_id: int, **values: int) -> None:
+    unit_of_work(
+        lambda session: session.execute(
+            update(BillRun).where(BillRun.id == run_id).values(beat_at=clock.now(), **values)
+        )
+    )
+
+
+def _end(run_id: int, state: BillRunState, because: str = "") -> None:
+    now = clock.now()
+
+    def work(session: Session) -> None:
+        session.execute(
+            update(BillRun)
+            .where(BillRun.id == run_id)
+            .values(state=state.value, ended_at=now, stopped_because=because[:500])
+        )
+        activity.record(session, [activity.Event(f"bill_run_{state.value}", now)])
+
+    unit_of_work(work)
+
+
+def _issue_due(frame: Frame, run_id: int, on_progress: Progress) -> Iterator[tuple[int, int]]:
+    """Issue what is due, batch by batch; yields count and sum of each."""
+    with Session(db.engine) as session:
+        due = list_due(session, frame.as_of_on)
+    size, done = FIRST_BATCH, 0
+    while done < len(due):
+        batch = due[done : done + size]
+        drafts, seconds = unit_of_work(
+            partial(issue_batch, batch=batch, frame=frame, run_id=run_id), *batch
+        )
+        done += len(batch)
+        wanted = int(len(batch) * UNIT_SECONDS / max(seconds, 0.001))
+        size = max(SMALLEST_BATCH, min(LARGEST_BATCH, wanted, size * 2))
+        on_progress(done, len(due))
+        written = [draft for draft in drafts if draft.lines]
+        yield len(written), sum(_signed(draft) for draft in written)
+
+
+def issue_batch(
+    session: Session, batch: Sequence[int], frame: Frame, run_id: int | None = None
+) -> tuple[list[Draft], float]:
+    """Draft and issue what is due of these accounts; the drafts, and the seconds it took."""
+    started = time.monotonic()
+    drafts = drafting.draft_next(session, batch, frame.as_of_on, frame.terms_days)
+    invoicing.issue(session, drafts, frame.currency, run_id)
+    return drafts, time.monotonic() - started
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int]]]:
+    for start in range(0, len(items), size):
+        batch = items[start : start + size]
+        yield start + len(batch), batch
