@@ -127,5 +127,13 @@ class BillRunStopped(Refusal):
         return _("The bill run stopped before it went on. Look at what it found, then decide.")
 
 
+class CreditRefused(Refusal):
+    """More is to be given back than is left of the invoice, or nothing; nothing was stored."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("Of this invoice only what has not been given back yet can be credited.")
+
+
 class TruthMismatch(Exception):
     """The gateway's amount, currency or customer is not what we asked for (bar 57)."""

@@ -40,6 +40,7 @@ from models import (
     Allocation,
     Invoice,
     InvoiceBalance,
+    InvoiceKind,
     InvoiceLine,
     InvoiceLineKind,
     JournalEntry,
@@ -175,14 +176,21 @@ _INVOICE_COLUMNS = (
     Invoice.due_on,
     Invoice.total_minor,
     Invoice.currency,
-    InvoiceBalance.open_minor,
+    func.coalesce(InvoiceBalance.open_minor, 0).label("open_minor"),
 )
 
 
-def _invoice_state(open_minor: int, due_on: date, today: date) -> str:
+def _invoice_state(kind: str, open_minor: int, due_on: date, today: date) -> str:
+    if kind == InvoiceKind.CREDIT_NOTE:
+        return "credit"
     if open_minor == 0:
         return "paid"
     return "overdue" if due_on < today else "open"
+
+
+def _owed(kind: str, minor: int, currency: str) -> Money:
+    """An amount of a document as the customer owes it: what a credit note gives is negative."""
+    return Money(-minor if kind == InvoiceKind.CREDIT_NOTE else minor, currency)
 
 
 def _invoice_rows(
@@ -196,9 +204,9 @@ def _invoice_rows(
             row.kind,
             row.issued_on,
             row.due_on,
-            Money(row.total_minor, row.currency),
+            _owed(row.kind, row.total_minor, row.currency),
             Money(row.open_minor, row.currency),
-            _invoice_state(row.open_minor, row.due_on, today),
+            _invoice_state(row.kind, row.open_minor, row.due_on, today),
         )
         for row in rows
     ]
@@ -207,7 +215,7 @@ def _invoice_rows(
 def list_latest_invoices(account_id: int) -> list[InvoiceRow]:
     rows = db.session.execute(
         select(*_INVOICE_COLUMNS)
-        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .outerjoin(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
         .where(Invoice.account_id == account_id)
         .order_by(Invoice.issued_on.desc(), Invoice.id.desc())
         .limit(LATEST)
@@ -231,7 +239,7 @@ def list_invoices(account_id: int, year: int | None, state: str, page: int) -> I
     year_of = extract("year", Invoice.issued_on)
     chosen = (
         select(*_INVOICE_COLUMNS)
-        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .outerjoin(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
         .where(Invoice.account_id == account_id)
     )
     wanted = []
@@ -240,14 +248,14 @@ def list_invoices(account_id: int, year: int | None, state: str, page: int) -> I
             and_(Invoice.issued_on >= date(year, 1, 1), Invoice.issued_on <= date(year, 12, 31))
         )
     if state == "open":
-        wanted.append(InvoiceBalance.settled_at.is_(None))
+        wanted.append(InvoiceBalance.open_minor > 0)
     elif state == "paid":
         wanted.append(InvoiceBalance.settled_at.is_not(None))
     is_wanted = and_(literal(1) == literal(1), *wanted)
     counts = db.session.execute(
         select(year_of.label("year"), func.sum(case((is_wanted, 1), else_=0)).label("wanted"))
         .select_from(Invoice)
-        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .outerjoin(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
         .where(Invoice.account_id == account_id)
         .group_by(year_of)
         .order_by(year_of.desc())
@@ -301,10 +309,13 @@ class InvoiceDetail:
     open: Money
     state: str
     allocations: list[AllocationRow]
+    corrects_number: str | None
+    corrects_public_id: str | None
 
 
 def get_invoice(account_id: int, public_id: str) -> InvoiceDetail:
     """The invoice with its lines and what was paid on it. Raises InvoiceNotFound."""
+    corrected = aliased(Invoice)
     row = db.session.execute(
         select(
             *_INVOICE_COLUMNS,
@@ -314,8 +325,11 @@ def get_invoice(account_id: int, public_id: str) -> InvoiceDetail:
             Invoice.bill_name,
             Invoice.bill_address,
             Invoice.tax_minor,
+            corrected.number.label("corrects_number"),
+            corrected.public_id.label("corrects_public_id"),
         )
-        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .outerjoin(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .outerjoin(corrected, corrected.id == Invoice.corrects_id)
         .where(Invoice.account_id == account_id, Invoice.public_id == public_id)
     ).one_or_none()
     if row is None:
@@ -362,17 +376,21 @@ def get_invoice(account_id: int, public_id: str) -> InvoiceDetail:
                 else line.description,
                 line.kind,
                 line.quantity,
-                Money(line.amount_minor, currency),
+                _owed(row.kind, line.amount_minor, currency),
                 line.period_from,
                 line.period_to,
             )
             for line in lines
         ],
-        subtotal=Money(row.total_minor - row.tax_minor, currency),
-        tax_total=Money(row.tax_minor, currency),
-        total=Money(row.total_minor, currency),
+        subtotal=_owed(row.kind, row.total_minor - row.tax_minor, currency),
+        tax_total=_owed(row.kind, row.tax_minor, currency),
+        total=_owed(row.kind, row.total_minor, currency),
         open=Money(row.open_minor, currency),
-        state=_invoice_state(row.open_minor, row.due_on, clock.today(current_isp().timezone)),
+        state=_invoice_state(
+            row.kind, row.open_minor, row.due_on, clock.today(current_isp().timezone)
+        ),
+        corrects_number=row.corrects_number,
+        corrects_public_id=row.corrects_public_id,
         allocations=[
             AllocationRow(
                 (paid.method or _("Payment")) if paid.public_id else _("Credit"),
