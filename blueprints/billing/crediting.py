@@ -35,16 +35,15 @@ class CreditableLine:
 
 def list_creditable(session: Session, invoice_id: int) -> list[CreditableLine]:
     """The lines of the invoice in order; what credit notes have given back of each is taken off."""
-    given = dict(
-        session.execute(
+    given = {
+        position: int(minor)
+        for position, minor in session.execute(
             select(InvoiceLine.corrects_position, total(InvoiceLine.amount_minor))
             .join(Invoice, Invoice.id == InvoiceLine.invoice_id)
-            .where(
-                Invoice.corrects_id == invoice_id, Invoice.kind == InvoiceKind.CREDIT_NOTE.value
-            )
+            .where(Invoice.corrects_id == invoice_id, Invoice.kind == InvoiceKind.CREDIT_NOTE.value)
             .group_by(InvoiceLine.corrects_position)
-        ).tuples()
-    )
+        )
+    }
     rows = session.execute(
         select(
             InvoiceLine.position,

@@ -20,7 +20,7 @@ def latest(ctx: Portal, name: str) -> tuple[int, int, int]:
         " ON b.invoice_id = i.id WHERE i.account_id = :id ORDER BY i.id DESC LIMIT 1",
         id=ctx.world.accounts[name],
     )
-    return row  # type: ignore[return-value]
+    return row
 
 
 def credit(invoice_id: int, amounts: dict[int, int] | None = None) -> None:
