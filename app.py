@@ -300,7 +300,8 @@ def _health() -> Response:
     body: dict[str, object]
     try:
         body, code = maintenance.health(worker.is_alive), 200
-        body["backup_age_hours"] = None if is_pinned() else nightly.last_backup().age_hours
+        last = None if is_pinned() else nightly.last_time(nightly.BACKUP)
+        body["backup_age_hours"] = last.age_hours if last is not None else None
     except NotSetUp:
         body, code = {"status": "not set up", "worker": worker.is_alive()}, 503
     except SQLAlchemyError:

@@ -140,6 +140,7 @@ class Isp(Base):
     requires_second_factor: Mapped[bool] = added_claim()
     requires_mixed_password: Mapped[bool] = added_claim()
     contact_rest_days: Mapped[int] = added_number(30)
+    billing_hour: Mapped[int | None] = mapped_column(Integer)
     postal_address: Mapped[str] = added_text(200)
 
 

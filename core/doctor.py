@@ -350,7 +350,7 @@ def _worker(settings: Settings) -> _Said:
 
 
 def _backup(settings: Settings) -> _Said:
-    last = nightly.last_backup()
+    last = nightly.last_time(nightly.BACKUP)
     if settings.backups is None and last.done_at is None:
         if settings.is_demo:
             return _ok("The demo makes none.")

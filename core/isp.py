@@ -57,6 +57,7 @@ class IspView:
     terms_days: int
     pay_how: str
     contact_rest_days: int
+    billing_hour: int | None
     requires_second_factor: bool
     requires_mixed_password: bool
     is_demo: bool
@@ -161,6 +162,7 @@ def current_isp() -> IspView:
             terms_days=row.terms_days,
             pay_how=row.pay_how,
             contact_rest_days=row.contact_rest_days,
+            billing_hour=row.billing_hour,
             requires_second_factor=row.requires_second_factor,
             requires_mixed_password=row.requires_mixed_password,
             is_demo=row.is_demo,

@@ -1,5 +1,5 @@
-"""The nightly backup: made by one worker of all nodes, in a process of its own, so that the worker
-goes on with payments and messages meanwhile."""
+"""What is done at night: the backup, the bill run. Each is done by one worker of all nodes, in a
+process of its own, so that the worker goes on with payments and messages meanwhile."""
 
 from __future__ import annotations
 
@@ -22,23 +22,44 @@ from core import clock
 from core.db import db, unit_of_work
 from core.isp import NotSetUp, current_isp
 from core.settings import ROOT, Settings
+from core.worker import end_with_parent
 from models import PlannedJob
 
 log = logging.getLogger("lastmile.backup")
 
-JOB = "backup"
 # A worker that dies leaves its claim to the others after this long.
 LEASE = timedelta(minutes=5)
 RENEW_EVERY = timedelta(minutes=1)
 RETRY_AFTER = timedelta(hours=1)
 LOOK_EVERY_SECONDS = 15.0
-PARENT_VARIABLE = "LASTMILE_BACKUP_ENDS_WITH"
-"""Tells the process that makes the backup whose end is its own."""
+PARENT_VARIABLE = "LASTMILE_NIGHTLY_ENDS_WITH"
+"""Tells the process that does a job whose end is its own."""
+NOT_AGAIN_TODAY = 4
+"""What a job ends with that failed in a way that trying again in an hour would not mend."""
 
 
 @dataclass(frozen=True, slots=True)
-class LastBackup:
-    """What is known of the backups of all nodes; `failure` is of the last one, if it failed."""
+class Job:
+    """Something done each night by `flask COMMAND…`; `hour` at the ISP, None for not at all.
+
+    Raises NotSetUp from `hour` where there is no ISP yet."""
+
+    name: str
+    command: tuple[str, ...]
+    hour: Callable[[Settings], int | None]
+
+
+BACKUP = Job(
+    "backup",
+    ("backup",),
+    lambda settings: None if settings.backups is None else settings.backup_hour,
+)
+BILL_RUN = Job("bill run", ("billing", "run"), lambda _settings: current_isp().billing_hour)
+
+
+@dataclass(frozen=True, slots=True)
+class LastTime:
+    """What all nodes know of a job; `failure` is of the last time, if it failed."""
 
     done_at: datetime | None
     failed_at: datetime | None
@@ -47,7 +68,7 @@ class LastBackup:
 
     @property
     def age_hours(self) -> int | None:
-        """Whole hours since a backup was last made; None when none ever was."""
+        """Whole hours since it was last done; None when it never was."""
         if self.done_at is None:
             return None
         return max(int((clock.now() - self.done_at).total_seconds()) // 3600, 0)
@@ -69,53 +90,53 @@ def next_time(now: datetime, timezone: str, hour: int) -> datetime:
     return next(time for time in (today, tomorrow) if time > local).astimezone(ZoneInfo("UTC"))
 
 
-def last_backup() -> LastBackup:
-    """When a backup was last made or failed, by any node."""
+def last_time(job: Job) -> LastTime:
+    """When a job was last done or failed, by any node."""
     row = db.session.execute(
         select(
             PlannedJob.done_at, PlannedJob.failed_at, PlannedJob.failure, PlannedJob.due_at
-        ).where(PlannedJob.name == JOB)
+        ).where(PlannedJob.name == job.name)
     ).one_or_none()
-    return LastBackup(*row) if row is not None else LastBackup(None, None, "", None)
+    return LastTime(*row) if row is not None else LastTime(None, None, "", None)
 
 
-def _write(**values: Any) -> None:
+def _write(job: Job, **values: Any) -> None:
     def work(session: Session) -> None:
         found = session.scalar(
             update(PlannedJob)
-            .where(PlannedJob.name == JOB)
+            .where(PlannedJob.name == job.name)
             .values(**values)
             .returning(PlannedJob.id)
         )
         if found is None:
-            session.add(PlannedJob(name=JOB, **values))
+            session.add(PlannedJob(name=job.name, **values))
 
     unit_of_work(work)
 
 
-def note_made() -> None:
-    """Note for all nodes that there is a backup of this moment."""
-    _write(done_at=clock.now())
+def note_done(job: Job) -> None:
+    """Note for all nodes that it is done as of this moment."""
+    _write(job, done_at=clock.now())
 
 
-def note_failed(reason: str) -> None:
-    """Note for all nodes that a backup failed, and why."""
-    _write(failed_at=clock.now(), failure=reason[:500])
+def note_failed(job: Job, reason: str) -> None:
+    """Note for all nodes that it failed, and why."""
+    _write(job, failed_at=clock.now(), failure=reason[:500])
 
 
-def _plan(due_at: datetime) -> None:
-    _write(due_at=due_at, claimed_until_at=None)
+def _plan(job: Job, due_at: datetime) -> None:
+    _write(job, due_at=due_at, claimed_until_at=None)
 
 
-def _claim() -> bool:
-    """Whether a backup is due and it is ours to make it."""
+def _claim(job: Job) -> bool:
+    """Whether the job is due and it is ours to do."""
     now = clock.now()
 
     def work(session: Session) -> bool:
         is_free = or_(PlannedJob.claimed_until_at.is_(None), PlannedJob.claimed_until_at <= now)
         claimed = session.scalar(
             update(PlannedJob)
-            .where(PlannedJob.name == JOB, PlannedJob.due_at <= now, is_free)
+            .where(PlannedJob.name == job.name, PlannedJob.due_at <= now, is_free)
             .values(claimed_until_at=now + LEASE)
             .returning(PlannedJob.id)
         )
@@ -124,9 +145,21 @@ def _claim() -> bool:
     return unit_of_work(work)
 
 
-def _start(said: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "app", "backup"],
+def end_with_the_worker() -> None:
+    """Called by a command that the worker may have begun: its end is then ours."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is not None:
+        end_with_parent(int(parent))
+
+
+def is_nightly() -> bool:
+    """Whether the worker has begun this process, and nobody by hand."""
+    return PARENT_VARIABLE in os.environ
+
+
+def _start(job: Job, said: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - the commands above
+        [sys.executable, "-m", "flask", "--app", "app", *job.command],
         cwd=ROOT,
         env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
         stdin=subprocess.DEVNULL,
@@ -135,65 +168,68 @@ def _start(said: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-class NightlyBackup:
-    """A duty of the worker: makes a backup when it is due, and looks whether it is finished."""
-
-    __name__ = "make_nightly_backup"  # as the log names a duty
+class Nightly:
+    """A duty of the worker: does a job when it is due, and looks whether it is finished."""
 
     def __init__(
         self,
+        job: Job,
         settings: Settings,
-        start: Callable[[IO[bytes]], subprocess.Popen[bytes]] = _start,
+        start: Callable[[Job, IO[bytes]], subprocess.Popen[bytes]] = _start,
     ) -> None:
+        self.__name__ = f"nightly {job.name}"  # as the log names a duty
+        self._job = job
         self._settings = settings
         self._start = start
         self._said: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._renew_at = clock.now()
         self._look_at = 0.0
-        self._is_planned = False
+        self._planned_for: int | None = None
 
     def __call__(self) -> int:
-        """Returns 1 when a backup was begun or has ended, else 0."""
-        if self._settings.backups is None:
-            return 0
+        """Returns 1 when the job was begun or has ended, else 0."""
         if self._process is not None:
             return self._look_after(self._process)
         if time.monotonic() < self._look_at:
             return 0
         self._look_at = time.monotonic() + LOOK_EVERY_SECONDS
-        if not self._is_planned:
-            self._is_planned = self._plan_first()
-        if not self._is_planned or not self._is_due() or not _claim():
+        try:
+            hour = self._job.hour(self._settings)
+        except NotSetUp:
+            return 0
+        if hour is None:
+            self._planned_for = None
+            return 0
+        if self._planned_for != hour:
+            self._plan_first(hour)
+        if not self._is_due() or not _claim(self._job):
             return 0
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
-        self._process = self._start(self._said)
+        self._process = self._start(self._job, self._said)
         self._renew_at = clock.now() + RENEW_EVERY
         return 1
 
-    def _next_time(self) -> datetime:
-        return next_time(clock.now(), current_isp().timezone, self._settings.backup_hour)
+    def _next_time(self, hour: int) -> datetime:
+        return next_time(clock.now(), current_isp().timezone, hour)
 
-    def _plan_first(self) -> bool:
-        """Plan the first backup, or move the planned one to the hour of these settings."""
-        try:
-            last, at_night = last_backup(), self._next_time()
-            is_movable = last.due_at is None or (last.due_at > clock.now() and not last.has_failed)
-            if is_movable and last.due_at != at_night:
-                _plan(at_night)
-        except NotSetUp:
-            return False
-        return True
+    def _plan_first(self, hour: int) -> None:
+        """Plan the first time, or move the planned one to the hour of these settings."""
+        last, at_night = last_time(self._job), self._next_time(hour)
+        is_movable = last.due_at is None or (last.due_at > clock.now() and not last.has_failed)
+        if is_movable and last.due_at != at_night:
+            _plan(self._job, at_night)
+        self._planned_for = hour
 
     def _is_due(self) -> bool:
-        due_at = last_backup().due_at
+        due_at = last_time(self._job).due_at
         return due_at is not None and due_at <= clock.now()
 
     def _look_after(self, process: subprocess.Popen[bytes]) -> int:
         code = process.poll()
         if code is None:
             if clock.now() >= self._renew_at:
-                _write(claimed_until_at=clock.now() + LEASE)
+                _write(self._job, claimed_until_at=clock.now() + LEASE)
                 self._renew_at = clock.now() + RENEW_EVERY
             return 0
         self._process = None
@@ -203,12 +239,13 @@ class NightlyBackup:
             with said:
                 said.seek(0)
                 reason = said.read().decode("utf-8", "replace").strip()[-500:]
+        at_night = self._next_time(self._planned_for or 0)
         if code == 0:
-            log.info("the nightly backup is made")
-            _plan(self._next_time())
+            log.info("the nightly %s is done", self._job.name)
+            _plan(self._job, at_night)
         else:
             reason = reason.removeprefix("Error: ") or f"it ended with {code}"
-            log.error("the nightly backup failed", extra={"reason": reason})
-            _plan(clock.now() + RETRY_AFTER)
-            note_failed(reason)
+            log.error("the nightly %s failed", self._job.name, extra={"reason": reason})
+            _plan(self._job, at_night if code == NOT_AGAIN_TODAY else clock.now() + RETRY_AFTER)
+            note_failed(self._job, reason)
         return 1

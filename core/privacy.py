@@ -165,7 +165,8 @@ TABLES: dict[str, Table] = {
         Kept.SETTINGS,
         "id revision name id_name currency timezone languages support_phone support_email "
         "accent accent_dark logo_svg terms_days frn pay_how is_demo "
-        "requires_second_factor requires_mixed_password contact_rest_days postal_address",
+        "requires_second_factor requires_mixed_password contact_rest_days postal_address "
+        "billing_hour",
     ),
     "journal_entries": Table(
         Kept.BOOKS,

@@ -226,6 +226,6 @@ def work(settings: Settings) -> None:
     def send_messages() -> int:
         return postman.send_due(gateways, settings.public_url)
 
-    make_backup = nightly.NightlyBackup(settings)
+    nights = [nightly.Nightly(job, settings) for job in (nightly.BACKUP, nightly.BILL_RUN)]
     mend_terms = search_terms.Mending()
-    worker.run(app, (ask_about_payments, send_messages, make_backup, mend_terms), stop)
+    worker.run(app, (ask_about_payments, send_messages, *nights, mend_terms), stop)

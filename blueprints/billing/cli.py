@@ -17,7 +17,7 @@ from blueprints.billing.errors import BillRunStopped, BillRunUnderWay
 from blueprints.billing.export import beancount
 from blueprints.billing.reconciling import Finding, Reconciled, reconcile
 from blueprints.billing.verify import find_faults
-from core import activity, clock
+from core import activity, clock, nightly
 from core.commands import Commands, Day, beginning
 from core.db import DatabaseBusy, reading, unit_of_work
 from core.money import AmountUnreadable, Money, format_money, format_plain, parse_money
@@ -122,6 +122,10 @@ def _line(done: Reconciled) -> str:
     return "  ".join(parts)
 
 
+class _Stopped(click.ClickException):
+    exit_code = nightly.NOT_AGAIN_TODAY
+
+
 @billing_cli.command("run")
 @click.option("--as-of", type=Day(), help="Bill what is due on this day; default is today.")
 @click.option("--dry-run", is_flag=True, help="Say what would be billed; write nothing.")
@@ -137,6 +141,7 @@ def run_command(as_of: datetime | date | None, *, dry_run: bool, accept_total: s
     """
     if isinstance(as_of, datetime):
         raise click.ClickException("--as-of takes a day, like 2026-03-31.")
+    nightly.end_with_the_worker()
     frame = bill_run.read_frame(as_of)
     if dry_run:
         with _bar("Adding up") as tell:
@@ -159,10 +164,11 @@ def run_command(as_of: datetime | date | None, *, dry_run: bool, accept_total: s
     except BillRunStopped as stopped:
         _show(stopped.plan)
         total = format_plain(Money(stopped.plan.total_minor, stopped.plan.currency))
-        raise click.ClickException(
+        raise _Stopped(
             "Stopped, nothing of this was issued. If it is right, run it again with "
             f"--accept-total {total}"
         ) from None
+    nightly.note_done(nightly.BILL_RUN)
     total = format_money(Money(outcome.total_minor, frame.currency), "en")
     click.echo(f"{outcome.invoices} invoices issued, {total} in all.")
 

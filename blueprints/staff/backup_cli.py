@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from blueprints.billing.verify import find_faults
 from blueprints.dashboard.settings import closing
-from core import backup, nightly, restore, worker
+from core import backup, nightly, restore
 from core.backup_file import BackupFailed, Manifest, NoPlace
 from core.db import DatabaseBusy, db
 from core.restore import Restored, RestoreRefused, Rules
@@ -43,9 +42,7 @@ def backup_command(file: Path | None) -> None:
     and the old ones go. Only the database is in it: keep a copy of your settings and of the file
     `secret` elsewhere.
     """
-    parent = os.environ.get(nightly.PARENT_VARIABLE)
-    if parent is not None:
-        worker.end_with_parent(int(parent))
+    nightly.end_with_the_worker()
     settings: Settings = current_app.config["PORTAL"]
     try:
         if file is None:
@@ -54,7 +51,7 @@ def backup_command(file: Path | None) -> None:
             made = backup.make(settings, file.absolute(), find_faults)
     except BackupFailed as error:
         # Whoever mistypes a name sees it here, and no backup is missing for it.
-        if parent is not None or not isinstance(error, NoPlace):
+        if nightly.is_nightly() or not isinstance(error, NoPlace):
             _note(f"{error}")
         raise click.ClickException(f"{error}.") from error
     manifest = made.manifest
@@ -75,9 +72,9 @@ def _note(failure: str | None) -> None:
     """Let every node and `flask doctor` know; a backup does not depend on it."""
     with contextlib.suppress(SQLAlchemyError, DatabaseBusy, OSError):
         if failure is None:
-            nightly.note_made()
+            nightly.note_done(nightly.BACKUP)
         else:
-            nightly.note_failed(failure)
+            nightly.note_failed(nightly.BACKUP, failure)
 
 
 def _size(count: int) -> str:

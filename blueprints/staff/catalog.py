@@ -254,6 +254,7 @@ _ISP = _Keys(
         "requires_second_factor": _flag,
         "requires_mixed_password": _flag,
         "contact_rest_days": _whole(0, 365),
+        "billing_hour": _whole(0, 23),
         "postal_address": _text(200, r"[^\r\n]+", "an address on one line"),
     },
 )
@@ -261,6 +262,7 @@ _AREA = _Keys({"code": _short_code, "name": _name})
 _TAX = _Keys(
     {"code": _short_code, "name": _name, "applies_to": _list_of(_kind, is_empty_good=False)},
     {
+        "areas": _list_of(_short_code, is_empty_good=False),
         "rate_bp": _whole(1, 10_000),
         "flat_minor": _whole(1, MAX_MINOR),
         "from_on": _day,

@@ -171,6 +171,8 @@ def upgrade() -> None:
 
     with op.batch_alter_table("taxes", schema=None) as batch_op:
         batch_op.add_column(sa.Column("areas", sa.JSON(), nullable=True))
+    with op.batch_alter_table("isp", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("billing_hour", sa.Integer(), nullable=True))
     _say_what_is_billed()
 
 
@@ -201,6 +203,8 @@ def _say_what_is_billed() -> None:
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("isp", schema=None) as batch_op:
+        batch_op.drop_column("billing_hour")
     with op.batch_alter_table("taxes", schema=None) as batch_op:
         batch_op.drop_column("areas")
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.billing import bill_run, drafting
 from blueprints.billing.errors import BillRunStopped, BillRunUnderWay
-from core import clock, ids
+from core import clock, ids, nightly
 from core.db import unit_of_work
 from models import Account, Charge, Plan, Subscription
 from tests import repeats
@@ -230,7 +230,7 @@ def test_command_shows_bills_stops_and_accepts(portal: Portal) -> None:
     assert "invoices issued" in done.output
     portal.execute("UPDATE plans SET price_minor = price_minor * 2 WHERE code = 'MANY'")
     stopped = runner.invoke(args=["billing", "run", "--as-of", "2026-07-01"])
-    assert stopped.exit_code == 1
+    assert stopped.exit_code == nightly.NOT_AGAIN_TODAY
     assert "Stands out: a subscription would cost" in stopped.output
     accept = stopped.output.split("--accept-total ")[1].split()[0]
     again = runner.invoke(

@@ -1,4 +1,4 @@
-"""The nightly backup: once for all nodes, at the ISP's hour, beside the worker's other duties."""
+"""What is done at night: once for all nodes, at the ISP's hour, beside other duties."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import IO
 
 import pytest
 
-from core import clock, nightly
-from core.nightly import NightlyBackup
+from core import clock, isp, nightly
+from core.nightly import BACKUP, BILL_RUN, Job, Nightly
 from tests.conftest import Portal, together
 
 Tick = Callable[..., None]
@@ -49,12 +49,12 @@ class Nodes:
         self.code = "pass"
         self.started = 0
 
-    def start(self, said: IO[bytes]) -> subprocess.Popen[bytes]:
+    def start(self, _job: Job, said: IO[bytes]) -> subprocess.Popen[bytes]:
         self.started += 1
         return subprocess.Popen([sys.executable, "-c", self.code], stderr=said)
 
-    def worker(self) -> NightlyBackup:
-        return NightlyBackup(self.settings, self.start)
+    def worker(self, job: Job = BACKUP) -> Nightly:
+        return Nightly(job, self.settings, self.start)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def nodes(ctx: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nodes
     return Nodes(ctx, tmp_path)
 
 
-def finish(duty: NightlyBackup) -> None:
+def finish(duty: Nightly) -> None:
     assert duty._process is not None
     duty._process.wait(30)
     assert duty() == 1
@@ -72,14 +72,14 @@ def finish(duty: NightlyBackup) -> None:
 def test_backup_is_made_at_night_and_not_before(nodes: Nodes, tick: Tick) -> None:
     duty = nodes.worker()
     assert duty() == 0
-    assert nightly.last_backup().due_at == NIGHT
+    assert nightly.last_time(BACKUP).due_at == NIGHT
     tick(hours=14)
     assert duty() == 0
     tick(hours=1)
     assert duty() == 1
     finish(duty)
     assert nodes.started == 1
-    assert nightly.last_backup().due_at == NIGHT + timedelta(days=1)
+    assert nightly.last_time(BACKUP).due_at == NIGHT + timedelta(days=1)
     assert duty() == 0
 
 
@@ -136,7 +136,7 @@ def test_failure_is_known_to_all_and_tried_again(
     tick(hours=15)
     duty()
     finish(duty)
-    last = nightly.last_backup()
+    last = nightly.last_time(BACKUP)
     assert last.has_failed
     assert last.failure == "the disk is full"
     assert last.due_at == clock.now() + nightly.RETRY_AFTER
@@ -145,9 +145,9 @@ def test_failure_is_known_to_all_and_tried_again(
     nodes.code = "pass"
     again = nodes.worker()
     assert again() == 1  # a worker that starts leaves the retry as it is planned
-    nightly.note_made()
+    nightly.note_done(BACKUP)
     finish(again)
-    assert not nightly.last_backup().has_failed
+    assert not nightly.last_time(BACKUP).has_failed
 
 
 @on_sqlite
@@ -155,7 +155,7 @@ def test_no_backup_without_a_folder(nodes: Nodes, tick: Tick) -> None:
     nodes.settings = replace(nodes.settings, backups=None)
     tick(hours=30)
     assert nodes.worker()() == 0
-    assert nightly.last_backup().due_at is None
+    assert nightly.last_time(BACKUP).due_at is None
 
 
 @on_sqlite
@@ -167,7 +167,41 @@ def test_health_says_how_old_the_backup_is(portal: Portal, tick: Tick) -> None:
 
     assert age() is None
     with portal.app.app_context():
-        nightly.note_made()
+        nightly.note_done(BACKUP)
     assert age() == 0
     tick(hours=27.5)
     assert age() == 27
+
+
+@on_sqlite
+def test_bills_are_run_at_the_isps_hour_once_it_names_one(
+    portal: Portal, nodes: Nodes, tick: Tick
+) -> None:
+    duty = nodes.worker(BILL_RUN)
+    tick(hours=30)
+    assert duty() == 0
+    assert nightly.last_time(BILL_RUN).due_at is None
+    portal.execute("UPDATE isp SET billing_hour = 3, revision = revision + 1")
+    isp.forget()
+    assert duty() == 0
+    tick(hours=24)
+    assert duty() == 1
+    finish(duty)
+    assert nodes.started == 1
+
+
+@on_sqlite
+def test_what_trying_again_would_not_mend_waits_for_the_next_night(
+    portal: Portal, nodes: Nodes, tick: Tick
+) -> None:
+    portal.execute("UPDATE isp SET billing_hour = 3, revision = revision + 1")
+    isp.forget()
+    nodes.code = f"import sys; sys.exit({nightly.NOT_AGAIN_TODAY})"
+    duty = nodes.worker(BILL_RUN)
+    duty()
+    tick(hours=15)
+    duty()
+    finish(duty)
+    last = nightly.last_time(BILL_RUN)
+    assert last.has_failed
+    assert last.due_at == NIGHT + timedelta(days=1)

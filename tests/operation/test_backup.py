@@ -17,7 +17,7 @@ import pytest
 
 from core import backup, backup_file, clock, pg_programs
 from core.backup_file import BackupFailed, BadBackup
-from core.nightly import last_backup
+from core.nightly import BACKUP, last_time
 from core.settings import ROOT
 from tests.operation.conftest import Operator
 from tests.test_serve import environment
@@ -69,7 +69,7 @@ def test_mistyped_name_is_no_failed_backup(operator: Operator) -> None:
     operator.refuses("backup", operator.folder / "no" / "file")
     operator.refuses("backup", operator.backup())
     with operator.portal.app.app_context():
-        assert not last_backup().has_failed
+        assert not last_time(BACKUP).has_failed
 
 
 @on_sqlite

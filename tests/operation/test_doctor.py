@@ -226,9 +226,9 @@ def test_backups_from_none_to_good(healthy: Portal, operator: Operator) -> None:
     found = look(healthy, "backup", backups=folder)
     assert found.level is (Level.NOTE if settings.is_sqlite else Level.OK)
     assert f"{made.path}, read again just now" in found.words
-    nightly.note_failed("the disk is full")
+    nightly.note_failed(nightly.BACKUP, "the disk is full")
     assert is_wrong(look(healthy, "backup", backups=folder), "failed: the disk is full")
-    nightly.note_made()
+    nightly.note_done(nightly.BACKUP)
     with clock.set_to(clock.now() + timedelta(hours=27)):
         assert is_wrong(look(healthy, "backup", backups=folder), "27 hours old")
     content = made.path.read_bytes()
