@@ -1,0 +1,81 @@
+"""The process that makes PDFs: no network, no files but the templates and fonts, bounded memory.
+
+It reads requests from its standard input and answers on its standard output, each as a length in
+ASCII on a line of its own and then so many bytes: a JSON object in, a PDF out, or a line that begins
+with `!` and says what is wrong. It imports nothing of the portal, so that it starts at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+import resource
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typst
+
+ROOT = Path(__file__).resolve().parent.parent
+MEMORY_BYTES = 512 * 2**20
+STANDARDS = ["ua-1"]
+
+
+# What no font has; PDF/UA refuses a page with an empty box (ISO 14289-1, 7.21.8).
+_UNKNOWN = re.compile(r"the text `\"(.+)\"` could not be displayed")
+REPLACEMENT = "\ufffd"
+MOST_REPLACED = 50
+
+
+def make(compiler: typst.Compiler, data: str, timestamp: datetime) -> bytes:
+    """The PDF; a character that no font has becomes a replacement character."""
+    for _ in range(MOST_REPLACED):
+        try:
+            return compiler.compile(
+                format="pdf",
+                sys_inputs={"data": data},
+                pdf_standards=STANDARDS,
+                timestamp=timestamp,
+            )
+        except RuntimeError as error:
+            found = _UNKNOWN.search(str(error))
+            unknown = json.loads(f'"{found[1]}"') if found else ""
+            if not unknown or REPLACEMENT in unknown:
+                raise
+            for character in unknown:
+                data = data.replace(character, REPLACEMENT)
+    raise RuntimeError("too many characters that no font has")
+
+
+def main() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with whoever asks
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    templates = ROOT / "templates" / "statements"
+    compilers: dict[str, typst.Compiler] = {}
+    read, write = sys.stdin.buffer, sys.stdout.buffer
+    while line := read.readline():
+        asked = json.loads(read.read(int(line)))
+        name = Path(asked["template"]).name
+        data = json.dumps(asked["data"], ensure_ascii=False)
+        try:
+            if name not in compilers:
+                compilers[name] = typst.Compiler(
+                    templates / name,
+                    root=templates,
+                    font_paths=[ROOT / "fonts"],
+                    ignore_system_fonts=True,
+                )
+            made = make(compilers[name], data, datetime.fromtimestamp(asked["timestamp"], UTC))
+        except (RuntimeError, ValueError) as error:
+            write.write(f"!{' '.join(str(error).split())}\n".encode())
+        else:
+            write.write(f"{len(made)}\n".encode() + made)
+        write.flush()
+
+
+if __name__ == "__main__":
+    main()
