@@ -24,6 +24,7 @@ from core.htmx import ForeignTarget, render
 from core.isp import NotSetUp, pin_again
 from core.log import reference
 from core.passwords import TooBusy
+from core.pdf import PdfFailed
 from core.sessions import find_signed_in
 
 log = logging.getLogger("lastmile.errors")
@@ -209,6 +210,11 @@ def install(app: Flask) -> None:  # noqa: C901 - one handler for each kind of fa
         if isinstance(error, DatabaseBusy):
             log.warning("no turn to write", extra={"reason": str(error.__cause__ or error)})
         return _away(lambda: _page(503, RETRY_SECONDS))
+
+    @app.errorhandler(PdfFailed)
+    def not_printed(error: PdfFailed) -> Response:
+        log.error("no PDF was made", extra={"reason": str(error)})
+        return _page(503, RETRY_SECONDS)
 
     @app.errorhandler(DBAPIError)
     def database_away(error: DBAPIError) -> Response:

@@ -1,8 +1,8 @@
 """The process that makes PDFs: no network, no files but the templates and fonts, bounded memory.
 
-It reads requests from its standard input and answers on its standard output, each as a length in
-ASCII on a line of its own and then so many bytes: a JSON object in, a PDF out, or a line that begins
-with `!` and says what is wrong. It imports nothing of the portal, so that it starts at once.
+It reads requests from its standard input and answers on its standard output, each as a length
+in ASCII on a line of its own and then so many bytes: a JSON object in, a PDF out, or a line that
+begins with `!` and says what is wrong. It imports nothing of the portal, so that it starts at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import typst
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_BYTES = 512 * 2**20
-STANDARDS = ["ua-1"]
 
 
 # What no font has; PDF/UA refuses a page with an empty box (ISO 14289-1, 7.21.8).
@@ -33,10 +32,10 @@ def make(compiler: typst.Compiler, data: str, timestamp: datetime) -> bytes:
     """The PDF; a character that no font has becomes a replacement character."""
     for _ in range(MOST_REPLACED):
         try:
-            return compiler.compile(
+            made = compiler.compile(
                 format="pdf",
                 sys_inputs={"data": data},
-                pdf_standards=STANDARDS,
+                pdf_standards="ua-1",
                 timestamp=timestamp,
             )
         except RuntimeError as error:
@@ -46,6 +45,10 @@ def make(compiler: typst.Compiler, data: str, timestamp: datetime) -> bytes:
                 raise
             for character in unknown:
                 data = data.replace(character, REPLACEMENT)
+        else:
+            if isinstance(made, bytes):
+                return made
+            raise TypeError("one file was asked for")
     raise RuntimeError("too many characters that no font has")
 
 

@@ -273,6 +273,7 @@ POLICY: dict[str, Rule] = {
     "billing.overview": _READS_MONEY,
     "billing.invoice_list": _READS_MONEY,
     "billing.invoice_detail": _READS_MONEY,
+    "billing.invoice_pdf": Rule(Who.ACCOUNT, SEES_MONEY),
     "billing.payment_list": _READS_MONEY,
     "billing.payment_detail": Rule(Who.ACCOUNT, SEES_MONEY),
     "billing.pay": Rule(Who.ACCOUNT, PAYS),

@@ -87,6 +87,11 @@ def _format_day(value: date, language: str) -> str:
     return format_date(value, "medium", locale=language.replace("-", "_"))
 
 
+def format_day(value: date) -> str:
+    """A calendar day in the language of the answer."""
+    return _format_day(value, language())
+
+
 @lru_cache(maxsize=4096)
 def _format_time(value: time, language: str) -> str:
     return format_time(value, "short", locale=language.replace("-", "_"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "scripts" / "vendored.sha256"
-PATTERNS = ["static/vendor/**/*", "tests/browser/axe-core-*"]
+PATTERNS = ["static/vendor/**/*", "fonts/*", "tests/browser/axe-core-*"]
 
 
 def present() -> dict[str, str]:

@@ -177,6 +177,7 @@ _PATHS = {
     "billing.overview": "/a/{account}/billing/",
     "billing.invoice_list": "/a/{account}/billing/invoices/",
     "billing.invoice_detail": "/a/{account}/billing/invoices/{invoice}",
+    "billing.invoice_pdf": "/a/{account}/billing/invoices/{invoice}/pdf",
     "billing.payment_list": "/a/{account}/billing/payments/",
     "billing.payment_detail": "/a/{account}/billing/payments/{payment}",
     "billing.pay": "/a/{account}/billing/pay",

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, current_app, g, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.billing import bp, overview, payments, settling, starting
+from blueprints.billing import bp, overview, payments, settling, starting, statements
 from blueprints.billing.errors import (
     AmountChanged,
     AmountOutOfBounds,
@@ -100,6 +100,17 @@ def invoice_list() -> Response:
 def invoice_detail(public_id: str) -> Response:
     invoice = overview.get_invoice(g.account_id, public_id)
     return render("billing/invoice_detail.html", invoice=invoice, can_pay=can_pay())
+
+
+@bp.get("/invoices/<public_id>/pdf")
+def invoice_pdf(public_id: str) -> Response:
+    """The invoice to keep or print, as PDF."""
+    invoice = overview.get_invoice(g.account_id, public_id)
+    account = signed_in().account
+    made = statements.make_pdf(invoice, account.public_id if account is not None else "")
+    response = Response(made, mimetype="application/pdf")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{invoice.number}.pdf")
+    return response
 
 
 @bp.get("/payments/")

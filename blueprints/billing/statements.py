@@ -1,0 +1,124 @@
+"""Invoices and credit notes as PDF: what the template is given, in the reader's language."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import segno
+from flask import current_app, url_for
+from flask_babel import gettext as _
+
+from blueprints.billing.overview import InvoiceDetail
+from core import pdf
+from core.isp import IspView, current_isp
+from core.money import Money, format_money
+from core.phones import format_phone
+from core.words import format_day, language, text_direction
+
+LETTER_COUNTRIES = ("USD", "CAD", "MXN", "PHP", "COP", "CLP")
+"""Currencies of countries that print on Letter; elsewhere paper is A4."""
+
+
+def make_pdf(invoice: InvoiceDetail, account_public_id: str) -> bytes:
+    """The invoice as PDF/UA-1, the same bytes each time: what was paid on it since stands on its
+    page, not here. Raises PdfFailed."""
+    day = invoice.issued_on
+    return pdf.make(
+        "invoice.typ",
+        _facts(invoice, account_public_id),
+        datetime(day.year, day.month, day.day, tzinfo=UTC),
+    )
+
+
+def _title(invoice: InvoiceDetail) -> str:
+    if invoice.kind == "opening":
+        return str(_("Carried-over item %(number)s", number=invoice.number))
+    if invoice.state == "credit":
+        return str(_("Credit note %(number)s", number=invoice.number))
+    return str(_("Invoice %(number)s", number=invoice.number))
+
+
+def _money(amount: Money) -> str:
+    return format_money(amount, language())
+
+
+def _facts(invoice: InvoiceDetail, account_public_id: str) -> dict[str, Any]:
+    isp = current_isp()
+    is_credit = invoice.state == "credit"
+    sign = -1 if is_credit else 1
+    lines = [line for line in invoice.lines if line.kind != "tax"]
+    taxes = [line for line in invoice.lines if line.kind == "tax"]
+    sums = []
+    if taxes:
+        sums.append([_("Before tax"), _signed(invoice.subtotal, sign)])
+        sums += [[line.description, _signed(line.amount, sign)] for line in taxes]
+    facts = [
+        [_("Issued"), format_day(invoice.issued_on)],
+        *([] if is_credit else [[_("Due"), format_day(invoice.due_on)]]),
+        [_("Period"), f"{format_day(invoice.period_from)} – {format_day(invoice.period_to)}"],
+    ]
+    note = ""
+    if is_credit and invoice.corrects_number:
+        note = f"{_('It corrects an earlier bill:')} {invoice.corrects_number}"
+    elif is_credit:
+        note = str(_("It gives back what was billed and not used."))
+    return {
+        "title": _title(invoice),
+        "number": invoice.number,
+        "lang": language().split("-", maxsplit=1)[0],
+        "rtl": text_direction(language()) == "rtl",
+        "paper": "us-letter" if invoice.total.currency in LETTER_COUNTRIES else "a4",
+        "accent": isp.accent,
+        "fonts": list(pdf.FONTS),
+        "date": [invoice.issued_on.year, invoice.issued_on.month, invoice.issued_on.day],
+        "isp": {"name": isp.name, "lines": _sender(isp)},
+        "facts": [[str(word), value] for word, value in facts],
+        "billed_to": [invoice.bill_name, *invoice.bill_address],
+        "note": note,
+        "columns": [str(_("What")), str(_("Period")), str(_("Amount"))],
+        "lines": [
+            [
+                line.description + (f" × {line.quantity}" if line.quantity != 1 else ""),
+                f"{format_day(line.period_from)} – {format_day(line.period_to)}"
+                if line.period_from and line.period_to
+                else "",
+                _signed(line.amount, sign),
+            ]
+            for line in lines
+        ],
+        "sums": [[str(word), value] for word, value in sums],
+        "total": [
+            str(_("Credited to you") if is_credit else _("Total")),
+            _signed(invoice.total, sign),
+        ],
+        "after": [],
+        "pay": None if is_credit or not invoice.total else _pay(invoice, account_public_id),
+    }
+
+
+def _signed(amount: Money, sign: int) -> str:
+    """What a credit note gives back is shown as a positive amount."""
+    return _money(Money(sign * amount.amount_minor, amount.currency))
+
+
+def _sender(isp: IspView) -> list[str]:
+    parts = [isp.postal_address, format_phone(isp.support_phone), isp.support_email]
+    return [part for part in parts if part]
+
+
+def _pay(invoice: InvoiceDetail, account_public_id: str) -> dict[str, Any]:
+    """The part at the foot that says how to pay, with a code that leads to the page."""
+    path = url_for("billing.pay", account_public_id=account_public_id, invoice=invoice.public_id)
+    address = current_app.config["PORTAL"].public_url + path
+    return {
+        "heading": str(_("How to pay")),
+        "rows": [
+            [str(_("Amount")), _money(invoice.total)],
+            [str(_("Due")), format_day(invoice.due_on)],
+            [str(_("Number")), invoice.number],
+            [str(_("On the portal")), current_app.config["PORTAL"].public_url],
+        ],
+        "qr": segno.make(address, error="m").svg_inline(scale=4),
+        "alt": str(_("A code that opens the page on which this invoice is paid")),
+    }
