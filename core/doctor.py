@@ -105,6 +105,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("worker", _worker),
         ("backup", _backup),
         ("erasures", _erasures),
+        ("bills", _bills),
         ("proxy", _proxy),
         ("mail", _mail),
         ("texts", _texts),
@@ -408,6 +409,20 @@ def _erasures(settings: Settings) -> _Said:
         f"Nobody can close an online account: {', and '.join(failures)}.",
         f"see that {_user(os.geteuid())} can write there, and that the disk is not full",
     )
+
+
+def _bills(settings: Settings) -> _Said:
+    del settings
+    hour, last = current_isp().billing_hour, nightly.last_time(nightly.BILL_RUN)
+    if last.has_failed:
+        return _wrong(
+            f"The last bill run stopped: {last.failure}", "flask billing run --dry-run, then decide"
+        )
+    if hour is None:
+        return _ok("Bills are run by hand: the catalog names no billing_hour.")
+    if last.done_at is None:
+        return _ok(f"Bills are run each night at {hour}; none was yet.")
+    return _ok(f"Bills are run each night at {hour}, last {words_of_age(last.done_at)} ago.")
 
 
 # The world outside ---------------------------------------------------------------------------

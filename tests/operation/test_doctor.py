@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app import create_app
-from core import backup, clock, doctor, erasures, maintenance, nightly, worker
+from core import backup, clock, doctor, erasures, isp, maintenance, nightly, worker
 from core.db import unit_of_work
 from core.doctor import Level
 from core.isp import MaintenanceWindow
@@ -69,7 +69,7 @@ def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
     checks = [line.split()[1] for line in done.output.splitlines() if line[:1].strip()][:-1]
     assert checks == [
         *("mode", "secret", "permissions", "disk", "clock", "database", "schema", "worker"),
-        *("backup", "erasures", "proxy", "mail", "texts", "payments"),
+        *("backup", "erasures", "bills", "proxy", "mail", "texts", "payments"),
     ]
 
 
@@ -215,6 +215,17 @@ def test_worker_that_is_not_there(healthy: Portal) -> None:
         assert is_wrong(look(healthy, "worker"), "No worker has been alive for 3 hours")
     healthy.execute("DELETE FROM worker_beats")
     assert is_wrong(look(healthy, "worker"), "No worker has been alive yet")
+
+
+def test_bill_run_that_stopped(healthy: Portal) -> None:
+    assert "by hand" in look(healthy, "bills").words
+    healthy.execute("UPDATE isp SET billing_hour = 3, revision = revision + 1")
+    isp.forget()
+    assert "each night at 3; none was yet" in look(healthy, "bills").words
+    nightly.note_failed(nightly.BILL_RUN, "Stopped, nothing of this was issued.")
+    assert is_wrong(look(healthy, "bills"), "Stopped, nothing of this was issued")
+    nightly.note_done(nightly.BILL_RUN)
+    assert look(healthy, "bills").level is Level.OK
 
 
 def test_backups_from_none_to_good(healthy: Portal, operator: Operator) -> None:
