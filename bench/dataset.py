@@ -68,7 +68,7 @@ SOURCES = (
     "blueprints/staff",
     *(
         f"blueprints/billing/{name}.py"
-        for name in ("booking", "drafting", "invoicing", "ledger", "opening")
+        for name in ("booking", "bill_run", "drafting", "invoicing", "ledger", "opening")
     ),
     *(f"blueprints/billing/{name}.py" for name in ("payments", "settling")),
     *(f"core/{name}.py" for name in ("activity", "clock", "ids", "money", "outbox", "schema")),

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.auth import service as auth
 from blueprints.auth import totp
-from blueprints.billing import drafting, invoicing, payments, settling
+from blueprints.billing import bill_run, payments, settling
 from blueprints.staff import catalog, importing, members
 from core import activity, clock, ids, isp, migrate, passwords, search_terms
 from core.db import db, unit_of_work
@@ -51,6 +51,7 @@ from models import (
     HoldReason,
     Invoice,
     InvoiceBalance,
+    InvoiceKind,
     Isp,
     Line,
     LineHold,
@@ -383,27 +384,20 @@ class _History:
     # Bills
 
     def bill(self, day: date) -> None:
-        """Issue the invoices of every account whose next month begins today."""
-        account_ids = list(
-            db.session.scalars(
-                select(Account.id)
-                .where(
-                    Account.billed_through_on == day - timedelta(days=1),
-                    Account.status == AccountStatus.ACTIVE.value,
-                )
-                .order_by(Account.id)
+        """Issue the bills of every account whose next period begins today, as the bill run does."""
+        with Session(db.engine) as session:
+            due = bill_run.list_due(session, day)
+        frame = bill_run.Frame(day, self.terms_days, self.currency)
+        for batch in _batches(due):
+            drafts, _seconds = unit_of_work(
+                partial(bill_run.issue_batch, batch=batch, frame=frame), *batch
             )
-        )
-
-        def issue(session: Session, batch: Sequence[int]) -> list[tuple[int, date]]:
-            drafts = drafting.draft_next(session, batch, day, self.terms_days)
-            invoicing.issue(session, drafts, self.currency)
-            return [(draft.account_id, draft.due_on) for draft in drafts]
-
-        for batch in _batches(account_ids):
-            for account_id, due_on in unit_of_work(partial(issue, batch=batch), *batch):
-                payer = self.payers[account_id]
-                self.wish(attempts(payer.habit, account_id, day, due_on, payer.dice))
+            for draft in drafts:
+                if draft.kind is InvoiceKind.INVOICE and draft.total_minor:
+                    payer = self.payers[draft.account_id]
+                    self.wish(
+                        attempts(payer.habit, draft.account_id, day, draft.due_on, payer.dice)
+                    )
 
     def plan_openings(self) -> None:
         """What people do about the balance that came over."""
