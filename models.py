@@ -142,6 +142,7 @@ class Isp(Base):
     contact_rest_days: Mapped[int] = added_number(30)
     billing_hour: Mapped[int | None] = mapped_column(Integer)
     postal_address: Mapped[str] = added_text(200)
+    billing_rules: Mapped[dict[str, Any] | None] = mapped_column(JSON)
 
 
 class Maintenance(Base):
@@ -185,6 +186,17 @@ class Tax(Base):
     from_on: Mapped[date | None]
     to_on: Mapped[date | None]
     areas: Mapped[list[str] | None] = mapped_column(JSON)
+
+
+class CustomerGroup(Base):
+    """Accounts that are reminded, charged late fees and held by the same policy (`dunning`, as
+    blueprints/billing/dunning reads it; empty for the usual one)."""
+
+    __tablename__ = "customer_groups"
+
+    code: Mapped[str] = mapped_column(String(20), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    dunning: Mapped[dict[str, Any] | None] = mapped_column(JSON)
 
 
 class PlanKind(StrEnum):
@@ -254,6 +266,7 @@ class Account(Base):
     name: Mapped[str] = mapped_column(String(200), info=PERSON)
     status: Mapped[str] = mapped_column(String(10), default=AccountStatus.ACTIVE)
     area_code: Mapped[str | None] = mapped_column(ForeignKey("areas.code"))
+    group_code: Mapped[str | None] = mapped_column(ForeignKey("customer_groups.code"))
     language: Mapped[str] = mapped_column(String(10), default="en")
     bill_day: Mapped[int] = mapped_column(Integer)
     opened_on: Mapped[date]
@@ -297,10 +310,30 @@ class Contact(Base):
     ended_on: Mapped[date | None]
 
 
+class LineState(StrEnum):
+    OPEN = "open"
+    HELD = "held"
+    CLOSED = "closed"
+
+
 class Line(Base):
-    """One connection, known to the network by its line username, with its wanted speeds."""
+    """One connection, known to the network by its line username, with its wanted speeds.
+
+    `wanted_state` follows from the holds and is written with them; `reached_state` is what the
+    network last confirmed. While the two differ, `sync_at` says when the worker tries next.
+    `opened_until_at`: a held line is open until then, so that its customer can pay.
+    """
 
     __tablename__ = "lines"
+    __table_args__ = (
+        one_of("wanted_state", LineState),
+        Index(
+            "ix_lines_due",
+            "sync_at",
+            sqlite_where=text("sync_at IS NOT NULL"),
+            postgresql_where=text("sync_at IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[int] = primary_key()
     public_id: Mapped[str] = public_id_column()
@@ -309,6 +342,28 @@ class Line(Base):
     is_closed: Mapped[bool] = mapped_column(default=False)
     down_kbps: Mapped[int | None]
     up_kbps: Mapped[int | None]
+    wanted_state: Mapped[str] = mapped_column(
+        String(8), default=LineState.OPEN, server_default=text("'open'")
+    )
+    reached_state: Mapped[str | None] = mapped_column(String(8))
+    opened_until_at: Mapped[datetime | None]
+    sync_at: Mapped[datetime | None]
+    sync_count: Mapped[int] = added_number(0)
+    sync_failure: Mapped[str] = added_text(300)
+    claimed_until_at: Mapped[datetime | None]
+
+
+class LineOpening(Base):
+    """That a held line was opened for a while, so that its customer could reach the bank's pages;
+    at most twice a day (DESIGN §3)."""
+
+    __tablename__ = "line_openings"
+    __table_args__ = (Index(None, "line_id", "from_at"),)
+
+    id: Mapped[int] = primary_key()
+    line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"))
+    from_at: Mapped[datetime]
+    until_at: Mapped[datetime]
 
 
 class HoldReason(StrEnum):
@@ -821,6 +876,10 @@ class EntryKind(StrEnum):
     ADJUSTMENT = "adjustment"
     REVERSAL = "reversal"
     CREDIT_NOTE = "credit_note"
+    REFUND = "refund"
+    CHARGEBACK = "chargeback"
+    RETURN = "return"
+    TRANSFER = "transfer"
 
 
 class JournalEntry(Base):
@@ -1104,7 +1163,12 @@ _UNDER_WAY_SQL = text("state IN ('created', 'sent', 'unknown')")
 
 
 class Payment(Base):
-    """One intent to pay, committed under its key before the gateway hears of it."""
+    """One intent to pay, committed under its key before the gateway hears of it.
+
+    `gateway` is also `counter`, `bank` or `voucher`: money that came without one, entered by the
+    member of staff `taken_by_id`, from a bank's file, or with a voucher. `method_id`: it was taken
+    from a saved method, without a hosted page; `planned_id`: as it was planned.
+    """
 
     __tablename__ = "payments"
     __table_args__ = (
@@ -1141,6 +1205,10 @@ class Payment(Base):
     gateway_reference: Mapped[str | None] = mapped_column(String(120))
     hosted_url: Mapped[str | None] = mapped_column(String(2000))
     method: Mapped[str] = mapped_column(String(120), default="")
+    method_id: Mapped[int | None] = mapped_column(ForeignKey("payment_methods.id"))
+    planned_id: Mapped[int | None] = mapped_column(ForeignKey("planned_payments.id"), index=True)
+    taken_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    note: Mapped[str] = added_text(200)
     decline_reason: Mapped[str] = mapped_column(String(300), default="")
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
@@ -1158,6 +1226,499 @@ class GatewayNotice(Base):
     gateway: Mapped[str] = mapped_column(String(20), primary_key=True)
     event_id: Mapped[str] = mapped_column(String(200), primary_key=True)
     received_at: Mapped[datetime]
+
+
+# Payment methods, planned payments, arrangements ----------------------------------------------
+
+
+class GatewayCustomer(Base):
+    """What a gateway calls a customer of ours, where it keeps methods for them."""
+
+    __tablename__ = "gateway_customers"
+
+    gateway: Mapped[str] = mapped_column(String(20), primary_key=True)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    reference: Mapped[str] = mapped_column(String(120), info=PERSON)
+
+
+class MethodKind(StrEnum):
+    CARD = "card"
+    BANK = "bank"
+
+
+class MethodState(StrEnum):
+    ADDING = "adding"
+    USABLE = "usable"
+    FAILED = "failed"
+    REMOVED = "removed"
+
+
+class PaymentMethod(Base):
+    """A card or bank account that a customer saved for an account, at the gateway; we know its
+    reference there and the title to show ("Visa ending 4242"). Only who saved it uses it.
+
+    `expires_on` is the last day it can be used; `told_on` when "expires soon" was said. `ask_at`:
+    when the worker asks how adding it ended.
+    """
+
+    __tablename__ = "payment_methods"
+    __table_args__ = (
+        one_of("kind", MethodKind),
+        one_of("state", MethodState),
+        Index(
+            "uq_payment_methods_default",
+            "account_id",
+            "customer_id",
+            unique=True,
+            sqlite_where=text("is_default"),
+            postgresql_where=text("is_default"),
+        ),
+        Index(None, "account_id"),
+        Index(
+            "ix_payment_methods_due",
+            "ask_at",
+            sqlite_where=text("ask_at IS NOT NULL"),
+            postgresql_where=text("ask_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    gateway: Mapped[str] = mapped_column(String(20))
+    gateway_reference: Mapped[str | None] = mapped_column(String(120), info=PERSON)
+    hosted_url: Mapped[str | None] = mapped_column(String(2000))
+    kind: Mapped[str] = mapped_column(String(4), default=MethodKind.CARD)
+    title: Mapped[str] = mapped_column(String(120), default="", info=PERSON)
+    name: Mapped[str] = mapped_column(String(60), default="", info=PERSON)
+    expires_on: Mapped[date | None]
+    told_on: Mapped[date | None]
+    is_default: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[str] = mapped_column(String(8))
+    failure: Mapped[str] = mapped_column(String(300), default="")
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    ask_at: Mapped[datetime | None]
+    ask_count: Mapped[int] = mapped_column(Integer, default=0)
+    claimed_until_at: Mapped[datetime | None]
+
+
+class AutopayMandate(Base):
+    """That a customer lets their method pay an account's bills `days_before` the due day.
+
+    Above `ceiling_minor` they are asked first. Of a bank account, `range_from_minor` to
+    `range_to_minor` is the range within which no notice of ten days is needed (12 CFR 1005.10(d)).
+    The consent is kept as it was shown, with time and address. It stands while `ended_at` is empty;
+    `ended_because` is a word: off, method_removed, account_closed, failed.
+    """
+
+    __tablename__ = "autopay_mandates"
+    __table_args__ = (
+        CheckConstraint("days_before BETWEEN 0 AND 10", name="days_before"),
+        Index(
+            "uq_autopay_mandates_standing",
+            "account_id",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"))
+    method_id: Mapped[int] = mapped_column(ForeignKey("payment_methods.id"))
+    days_before: Mapped[int] = mapped_column(Integer)
+    ceiling_minor: Mapped[int | None]
+    range_from_minor: Mapped[int | None]
+    range_to_minor: Mapped[int | None]
+    consent: Mapped[str] = mapped_column(Text)
+    consent_language: Mapped[str] = mapped_column(String(10))
+    consent_address: Mapped[str] = mapped_column(String(45), info=PERSON)
+    consented_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    ended_because: Mapped[str] = mapped_column(String(20), default="")
+
+
+class ArrangementState(StrEnum):
+    STANDING = "standing"
+    KEPT = "kept"
+    BROKEN = "broken"
+    CANCELLED = "cancelled"
+
+
+class Arrangement(Base):
+    """An agreement to pay `total_minor` later, at once (a promise) or in instalments, which are
+    its planned payments. While it stands, reminders and holding rest.
+
+    `agreed_by_id`: the member of staff who made it for the customer, if one did.
+    """
+
+    __tablename__ = "arrangements"
+    __table_args__ = (
+        one_of("state", ArrangementState),
+        Index(
+            "uq_arrangements_standing",
+            "account_id",
+            unique=True,
+            sqlite_where=text("state = 'standing'"),
+            postgresql_where=text("state = 'standing'"),
+        ),
+        Index(None, "account_id", "created_at"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    agreed_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    state: Mapped[str] = mapped_column(String(9))
+    total_minor: Mapped[int]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class PlannedKind(StrEnum):
+    AUTOPAY = "autopay"
+    SCHEDULED = "scheduled"
+    INSTALMENT = "instalment"
+
+
+class PlannedState(StrEnum):
+    WAITING = "waiting"
+    ASKING = "asking"
+    TAKING = "taking"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class PlannedPayment(Base):
+    """A payment to be taken on `due_on`: by autopay for an invoice, as scheduled, or an instalment.
+
+    `method_id` is empty for an instalment that is paid by hand. `asking`: autopay found it above
+    the ceiling and the customer is asked first. `try_at`: when the worker takes it, or tries again.
+    `told_at`: when its notice was written.
+    """
+
+    __tablename__ = "planned_payments"
+    __table_args__ = (
+        one_of("kind", PlannedKind),
+        one_of("state", PlannedState),
+        CheckConstraint("amount_minor > 0", name="amount"),
+        Index(
+            "uq_planned_payments_autopay",
+            "invoice_id",
+            unique=True,
+            sqlite_where=text("kind = 'autopay' AND state <> 'cancelled'"),
+            postgresql_where=text("kind = 'autopay' AND state <> 'cancelled'"),
+        ),
+        Index(None, "account_id", "due_on"),
+        Index(
+            "ix_planned_payments_due",
+            "try_at",
+            sqlite_where=text("try_at IS NOT NULL"),
+            postgresql_where=text("try_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    kind: Mapped[str] = mapped_column(String(10))
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    method_id: Mapped[int | None] = mapped_column(ForeignKey("payment_methods.id"), index=True)
+    mandate_id: Mapped[int | None] = mapped_column(ForeignKey("autopay_mandates.id"))
+    invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
+    arrangement_id: Mapped[int | None] = mapped_column(ForeignKey("arrangements.id"), index=True)
+    amount_minor: Mapped[int]
+    due_on: Mapped[date]
+    state: Mapped[str] = mapped_column(String(9))
+    failure: Mapped[str] = mapped_column(String(300), default="")
+    told_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    try_at: Mapped[datetime | None]
+    try_count: Mapped[int] = mapped_column(Integer, default=0)
+    claimed_until_at: Mapped[datetime | None]
+
+
+# What comes back, corrections, disputes -------------------------------------------------------
+
+
+class ReversalKind(StrEnum):
+    REFUND = "refund"
+    CHARGEBACK = "chargeback"
+    CHARGEBACK_WON = "chargeback_won"
+    RETURN = "return"
+
+
+class ReversalState(StrEnum):
+    ASKED = "asked"
+    CREATED = "created"
+    UNKNOWN = "unknown"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    REFUSED = "refused"
+
+
+class PaymentReversal(Base):
+    """Money of a payment that goes back: a refund by staff, a chargeback (and one that was won), a
+    bank debit that was returned. It has its own key and its own entry.
+
+    `asked`: over the limit, so that a second member of staff must approve it. A refund is committed
+    as `created` under its key before the gateway hears of it.
+    """
+
+    __tablename__ = "payment_reversals"
+    __table_args__ = (
+        one_of("kind", ReversalKind),
+        one_of("state", ReversalState),
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("(state = 'succeeded') = (entry_id IS NOT NULL)", name="entry"),
+        CheckConstraint("approved_by_id <> asked_by_id", name="two_people"),
+        Index(None, "payment_id"),
+        Index(None, "account_id", "created_at"),
+        Index(
+            "ix_payment_reversals_due",
+            "ask_at",
+            sqlite_where=text("ask_at IS NOT NULL"),
+            postgresql_where=text("ask_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    key: Mapped[str] = mapped_column(String(160), unique=True)
+    kind: Mapped[str] = mapped_column(String(14))
+    payment_id: Mapped[int] = mapped_column(ForeignKey("payments.id"))
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    amount_minor: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    state: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str] = mapped_column(String(300), default="", info=PERSON)
+    gateway_reference: Mapped[str | None] = mapped_column(String(120))
+    decline_reason: Mapped[str] = mapped_column(String(300), default="")
+    asked_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    entry_id: Mapped[int | None] = mapped_column(ForeignKey("journal_entries.id"), unique=True)
+    ask_at: Mapped[datetime | None]
+    ask_count: Mapped[int] = mapped_column(Integer, default=0)
+    claimed_until_at: Mapped[datetime | None]
+
+
+class AdjustmentState(StrEnum):
+    ASKED = "asked"
+    BOOKED = "booked"
+    REFUSED = "refused"
+
+
+class Adjustment(Base):
+    """A credit (or, not `is_credit`, a charge) that staff book on an account at once, with a
+    reason; over the limit a second member of staff approves it first."""
+
+    __tablename__ = "adjustments"
+    __table_args__ = (
+        one_of("state", AdjustmentState),
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("(state = 'booked') = (entry_id IS NOT NULL)", name="entry"),
+        CheckConstraint("approved_by_id <> asked_by_id", name="two_people"),
+        Index(None, "account_id", "created_at"),
+        Index(None, "state"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    is_credit: Mapped[bool]
+    amount_minor: Mapped[int]
+    reason: Mapped[str] = mapped_column(String(300), info=PERSON)
+    state: Mapped[str] = mapped_column(String(7))
+    asked_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    entry_id: Mapped[int | None] = mapped_column(ForeignKey("journal_entries.id"), unique=True)
+
+
+class DisputeState(StrEnum):
+    OPEN = "open"
+    GRANTED = "granted"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+
+
+class Dispute(Base):
+    """That a customer does not agree with one line of an invoice. While it is open,
+    `amount_minor` rests from dunning; granting it makes the credit note `credit_note_id`."""
+
+    __tablename__ = "disputes"
+    __table_args__ = (
+        one_of("state", DisputeState),
+        CheckConstraint("amount_minor > 0", name="amount"),
+        Index(
+            "uq_disputes_open",
+            "invoice_id",
+            "position",
+            unique=True,
+            sqlite_where=text("state = 'open'"),
+            postgresql_where=text("state = 'open'"),
+        ),
+        Index(None, "account_id", "created_at"),
+        Index(None, "state"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"))
+    position: Mapped[int] = mapped_column(Integer)
+    amount_minor: Mapped[int]
+    state: Mapped[str] = mapped_column(String(9))
+    decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    credit_note_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class DisputePost(Base):
+    """What one side wrote about a dispute."""
+
+    __tablename__ = "dispute_posts"
+
+    id: Mapped[int] = primary_key()
+    dispute_id: Mapped[int] = mapped_column(ForeignKey("disputes.id"), index=True)
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    is_staff: Mapped[bool]
+    body: Mapped[str] = mapped_column(Text, info=PERSON)
+    posted_at: Mapped[datetime]
+
+
+# Money without a card -------------------------------------------------------------------------
+
+
+class VoucherBatch(Base):
+    """Vouchers of one amount made at once, printed and sold elsewhere."""
+
+    __tablename__ = "voucher_batches"
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    name: Mapped[str] = mapped_column(String(80))
+    amount_minor: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    voucher_count: Mapped[int] = mapped_column(Integer)
+    made_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    made_at: Mapped[datetime]
+    expires_on: Mapped[date | None]
+    cancelled_at: Mapped[datetime | None]
+
+
+class Voucher(Base):
+    """One code, of which only the keyed hash is stored; redeemed once, as a payment."""
+
+    __tablename__ = "vouchers"
+    __table_args__ = (UniqueConstraint("batch_id", "serial"),)
+
+    id: Mapped[int] = primary_key()
+    batch_id: Mapped[int] = mapped_column(ForeignKey("voucher_batches.id"))
+    serial: Mapped[int] = mapped_column(Integer)
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True, info=SECRET)
+    redeemed_at: Mapped[datetime | None]
+    payment_id: Mapped[int | None] = mapped_column(ForeignKey("payments.id"), unique=True)
+
+
+class BankImport(Base):
+    """A file of the bank that was read; the same file again changes nothing."""
+
+    __tablename__ = "bank_imports"
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    file_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    file_name: Mapped[str] = mapped_column(String(120))
+    imported_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    imported_at: Mapped[datetime]
+    line_count: Mapped[int] = mapped_column(Integer)
+
+
+class BankLineState(StrEnum):
+    MATCHED = "matched"
+    PROPOSED = "proposed"
+    UNMATCHED = "unmatched"
+    IGNORED = "ignored"
+
+
+class BankLine(Base):
+    """Money that arrived on the ISP's bank account. `key` is the bank's reference of it, or what
+    makes it one of a kind, so that it counts once whatever file it comes in.
+
+    `matched`: booked as `payment_id`; `proposed`: staff confirm `account_id`, or name another.
+    """
+
+    __tablename__ = "bank_lines"
+    __table_args__ = (
+        one_of("state", BankLineState),
+        CheckConstraint("(state = 'matched') = (payment_id IS NOT NULL)", name="matched"),
+        Index(None, "state"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    import_id: Mapped[int] = mapped_column(ForeignKey("bank_imports.id"), index=True)
+    key: Mapped[str] = mapped_column(String(120), unique=True)
+    booked_on: Mapped[date]
+    amount_minor: Mapped[int]
+    currency: Mapped[str] = mapped_column(String(3))
+    payer: Mapped[str] = mapped_column(String(200), info=PERSON)
+    reference: Mapped[str] = mapped_column(String(400), info=PERSON)
+    state: Mapped[str] = mapped_column(String(9))
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("accounts.id"), index=True)
+    payment_id: Mapped[int | None] = mapped_column(ForeignKey("payments.id"), unique=True)
+    decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+
+
+# When it is not paid --------------------------------------------------------------------------
+
+
+class DunningStep(Base):
+    """A step of the policy that was taken for an invoice; each is taken once. `step` names it
+    as the policy does ("remind:-3", "fee:10:2026-03", "hold", "close")."""
+
+    __tablename__ = "dunning_steps"
+    __table_args__ = (UniqueConstraint("invoice_id", "step"), Index(None, "account_id", "taken_on"))
+
+    id: Mapped[int] = primary_key()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    invoice_id: Mapped[int] = mapped_column(ForeignKey("invoices.id"))
+    step: Mapped[str] = mapped_column(String(40))
+    taken_on: Mapped[date]
+    charge_id: Mapped[int | None] = mapped_column(ForeignKey("charges.id"))
+
+
+class DunningRest(Base):
+    """That an account is left alone until and with `until_on`, as staff decided, with a reason."""
+
+    __tablename__ = "dunning_rests"
+    __table_args__ = (Index(None, "account_id", "until_on"),)
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    until_on: Mapped[date]
+    reason: Mapped[str] = mapped_column(String(300), info=PERSON)
+    made_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    made_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
 
 
 # Messages, activity, worker -----------------------------------------------------------------

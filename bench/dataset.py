@@ -81,8 +81,14 @@ SOURCES = (
 RULES: dict[str, dict[str, str]] = {
     "accounts": {"public_id": "anew(public_id, :k)", "number": "account_number(number, :k)"},
     "contacts": {},
-    "lines": {"public_id": "anew(public_id, :k)", "username": "username || '.' || :k"},
+    "lines": {
+        "public_id": "anew(public_id, :k)",
+        "username": "username || '.' || :k",
+        "sync_at": "NULL",
+    },
     "line_holds": {},
+    "line_openings": {},
+    "tax_exemptions": {},
     "subscriptions": {"public_id": "anew(public_id, :k)"},
     "customers": {
         "public_id": "anew(public_id, :k)",
@@ -106,6 +112,26 @@ RULES: dict[str, dict[str, str]] = {
         "key": "'copy-' || anew(key, :k)",
         "ask_at": "NULL",
     },
+    "payment_methods": {
+        "public_id": "anew(public_id, :k)",
+        "key": "'copy-' || anew(key, :k)",
+        "ask_at": "NULL",
+    },
+    "gateway_customers": {},
+    "autopay_mandates": {"public_id": "anew(public_id, :k)"},
+    "arrangements": {"public_id": "anew(public_id, :k)"},
+    "planned_payments": {"public_id": "anew(public_id, :k)", "try_at": "NULL"},
+    "payment_reversals": {
+        "public_id": "anew(public_id, :k)",
+        "key": "'copy-' || anew(key, :k)",
+        "ask_at": "NULL",
+    },
+    "charges": {"public_id": "anew(public_id, :k)"},
+    "adjustments": {"public_id": "anew(public_id, :k)", "key": "'copy-' || anew(key, :k)"},
+    "disputes": {"public_id": "anew(public_id, :k)"},
+    "dispute_posts": {},
+    "dunning_steps": {},
+    "dunning_rests": {"public_id": "anew(public_id, :k)"},
     "messages": {
         "public_id": "anew(public_id, :k)",
         "facts": "copied_facts(facts, :k)",
@@ -121,7 +147,8 @@ RULES: dict[str, dict[str, str]] = {
 LEFT_OUT = {
     "sessions", "devices", "one_time_links", "flows", "one_time_codes", "postal_letters", "factors",
     "recovery_codes", "factor_resets", "contact_changes", "invitations", "message_choices",
-    "staff_members", "data_accesses", "search_terms",
+    "staff_members", "data_accesses", "search_terms", "bill_runs", "voucher_batches", "vouchers",
+    "bank_imports", "bank_lines",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from flask import g
 from markupsafe import Markup
 from sqlalchemy import Engine, select
 
+from core.billing_rules import DEFAULT_RULES, BillingRules
 from core.db import db
 from core.prepared import Prepared
 from models import Isp, Maintenance
@@ -62,6 +63,7 @@ class IspView:
     requires_mixed_password: bool
     is_demo: bool
     postal_address: str = ""
+    billing_rules: BillingRules = DEFAULT_RULES
     maintenance: MaintenanceWindow | None = None
 
     @property
@@ -167,6 +169,7 @@ def current_isp() -> IspView:
             requires_mixed_password=row.requires_mixed_password,
             is_demo=row.is_demo,
             postal_address=row.postal_address,
+            billing_rules=BillingRules.read(row.billing_rules),
             maintenance=_find_maintenance(),
         )
         _cached[engine] = view

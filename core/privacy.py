@@ -67,7 +67,7 @@ class Table:
 TABLES: dict[str, Table] = {
     "accounts": Table(
         Kept.CONTRACT,
-        "id public_id number status area_code language bill_day opened_on "
+        "id public_id number status area_code group_code language bill_day opened_on "
         "billed_through_on currency balance_minor revision",
     ),
     "activity": Table(
@@ -78,6 +78,11 @@ TABLES: dict[str, Table] = {
         Kept.TRAIL,
         "id first_id last_id row_count sealed_at hash",
     ),
+    "adjustments": Table(
+        Kept.BOOKS,
+        "id public_id key account_id is_credit amount_minor state asked_by_id "
+        "approved_by_id created_at ended_at entry_id",
+    ),
     "allocations": Table(
         Kept.BOOKS,
         "id invoice_id entry_id amount_minor created_at",
@@ -85,6 +90,25 @@ TABLES: dict[str, Table] = {
     "areas": Table(
         Kept.SETTINGS,
         "code name",
+    ),
+    "arrangements": Table(
+        Kept.BOOKS,
+        "id public_id account_id customer_id agreed_by_id state total_minor created_at ended_at",
+    ),
+    "autopay_mandates": Table(
+        Kept.BOOKS,
+        "id public_id account_id customer_id method_id days_before ceiling_minor "
+        "range_from_minor range_to_minor consent consent_language consented_at ended_at "
+        "ended_because",
+    ),
+    "bank_imports": Table(
+        Kept.BOOKS,
+        "id public_id file_hash file_name imported_by_id imported_at line_count",
+    ),
+    "bank_lines": Table(
+        Kept.BOOKS,
+        "id public_id import_id key booked_on amount_minor currency state account_id "
+        "payment_id decided_by_id",
     ),
     "bill_runs": Table(
         Kept.BOOKS,
@@ -108,6 +132,10 @@ TABLES: dict[str, Table] = {
         Kept.BOOKS,
         "name next_value",
     ),
+    "customer_groups": Table(
+        Kept.SETTINGS,
+        "code name dunning",
+    ),
     "customers": Table(
         Kept.CLOSED,
         "id public_id language is_disabled session_generation revision created_at "
@@ -120,6 +148,23 @@ TABLES: dict[str, Table] = {
     "devices": Table(
         Kept.DEVICE,
         "id customer_id first_seen_at last_seen_at trusted_until_at",
+    ),
+    "dispute_posts": Table(
+        Kept.BOOKS,
+        "id dispute_id author_id is_staff posted_at",
+    ),
+    "disputes": Table(
+        Kept.BOOKS,
+        "id public_id account_id customer_id invoice_id position amount_minor state "
+        "decided_by_id credit_note_id created_at ended_at",
+    ),
+    "dunning_rests": Table(
+        Kept.BOOKS,
+        "id public_id account_id until_on made_by_id made_at ended_at",
+    ),
+    "dunning_steps": Table(
+        Kept.BOOKS,
+        "id account_id invoice_id step taken_on charge_id",
     ),
     "factor_resets": Table(
         Kept.CLOSED,
@@ -137,6 +182,10 @@ TABLES: dict[str, Table] = {
     "form_keys": Table(
         Kept.FORM_KEY,
         "key_hash subject content_hash result arrived_at",
+    ),
+    "gateway_customers": Table(
+        Kept.CONTRACT,
+        "gateway customer_id account_id",
     ),
     "gateway_notices": Table(
         Kept.BOOKS,
@@ -165,8 +214,8 @@ TABLES: dict[str, Table] = {
         Kept.SETTINGS,
         "id revision name id_name currency timezone languages support_phone support_email "
         "accent accent_dark logo_svg terms_days frn pay_how is_demo "
-        "requires_second_factor requires_mixed_password contact_rest_days postal_address "
-        "billing_hour",
+        "requires_second_factor requires_mixed_password contact_rest_days billing_hour "
+        "postal_address billing_rules",
     ),
     "journal_entries": Table(
         Kept.BOOKS,
@@ -180,9 +229,14 @@ TABLES: dict[str, Table] = {
         Kept.CONTRACT,
         "id line_id reason since_at released_at",
     ),
+    "line_openings": Table(
+        Kept.CONTRACT,
+        "id line_id from_at until_at",
+    ),
     "lines": Table(
         Kept.CONTRACT,
-        "id public_id account_id is_closed down_kbps up_kbps",
+        "id public_id account_id is_closed down_kbps up_kbps wanted_state reached_state "
+        "opened_until_at sync_at sync_count sync_failure claimed_until_at",
     ),
     "maintenance": Table(
         Kept.SETTINGS,
@@ -213,15 +267,34 @@ TABLES: dict[str, Table] = {
         Kept.FLOW,
         "bound_to expires_at",
     ),
+    "payment_methods": Table(
+        Kept.CONTRACT,
+        "id public_id key account_id customer_id gateway hosted_url kind expires_on "
+        "told_on is_default state failure created_at ended_at ask_at ask_count "
+        "claimed_until_at",
+    ),
+    "payment_reversals": Table(
+        Kept.BOOKS,
+        "id public_id key kind payment_id account_id amount_minor currency state "
+        "gateway_reference decline_reason asked_by_id approved_by_id created_at ended_at "
+        "entry_id ask_at ask_count claimed_until_at",
+    ),
     "payments": Table(
         Kept.BOOKS,
         "id public_id key account_id customer_id invoice_id amount_minor currency state "
-        "revision gateway gateway_reference hosted_url method decline_reason created_at "
-        "ended_at entry_id ask_at ask_count claimed_until_at",
+        "revision gateway gateway_reference hosted_url method method_id planned_id "
+        "taken_by_id note decline_reason created_at ended_at entry_id ask_at ask_count "
+        "claimed_until_at",
     ),
     "planned_jobs": Table(
         Kept.SETTINGS,
         "id name due_at claimed_until_at done_at failed_at failure",
+    ),
+    "planned_payments": Table(
+        Kept.BOOKS,
+        "id public_id kind account_id customer_id method_id mandate_id invoice_id "
+        "arrangement_id amount_minor due_on state failure told_at created_at ended_at "
+        "try_at try_count claimed_until_at",
     ),
     "plans": Table(
         Kept.SETTINGS,
@@ -269,6 +342,15 @@ TABLES: dict[str, Table] = {
     "taxes": Table(
         Kept.SETTINGS,
         "code name rate_bp flat_minor applies_to from_on to_on areas",
+    ),
+    "voucher_batches": Table(
+        Kept.BOOKS,
+        "id public_id name amount_minor currency voucher_count made_by_id made_at "
+        "expires_on cancelled_at",
+    ),
+    "vouchers": Table(
+        Kept.BOOKS,
+        "id batch_id serial redeemed_at payment_id",
     ),
     "worker_beats": Table(
         Kept.SETTINGS,

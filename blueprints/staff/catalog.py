@@ -258,6 +258,24 @@ _ISP = _Keys(
         "postal_address": _text(200, r"[^\r\n]+", "an address on one line"),
     },
 )
+_BILLING = _Keys(
+    {},
+    {
+        "retry_days": _list_of(_whole(1, 60)),
+        "notice_days": _whole(1, 30),
+        "debit_notice_days": _whole(10, 30),
+        "scheduled_days": _whole(1, 365),
+        "promise_days": _whole(0, 90),
+        "instalments_most": _whole(2, 12),
+        "instalments_days": _whole(7, 365),
+        "arrangement_from_minor": _amount,
+        "arrangements_a_year": _whole(0, 12),
+        "arrangement_after_days": _whole(0, 3_650),
+        "refund_limit_minor": _amount,
+        "adjustment_limit_minor": _amount,
+        "expiring_days": _whole(1, 120),
+    },
+)
 _AREA = _Keys({"code": _short_code, "name": _name})
 _TAX = _Keys(
     {"code": _short_code, "name": _name, "applies_to": _list_of(_kind, is_empty_good=False)},
@@ -369,12 +387,18 @@ def parse(text: str) -> Catalog:
     except tomllib.TOMLDecodeError as error:
         raise CatalogInvalid(f"not valid TOML: {error}") from None
     for key in document:
-        if key not in ("isp", "areas", "taxes", "plans"):
-            raise _bad(key, "is not known; the file has [isp], [[areas]], [[taxes]] and [[plans]]")
+        if key not in ("isp", "billing", "areas", "taxes", "plans"):
+            raise _bad(
+                key,
+                "is not known; the file has [isp], [billing], [[areas]], [[taxes]] and [[plans]]",
+            )
     if "isp" not in document:
         raise _bad("isp", "is missing; begin the file with [isp] and the ISP's name")
     catalog = Catalog(
-        _ISP.read("isp", document["isp"]),
+        {
+            **_ISP.read("isp", document["isp"]),
+            "billing_rules": _BILLING.read("billing", document.get("billing", {})),
+        },
         _tables(document, "areas", _AREA),
         _tables(document, "taxes", _TAX),
         _tables(document, "plans", _PLAN),

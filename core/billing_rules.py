@@ -1,0 +1,52 @@
+"""What the ISP decides about billing, with what holds where it decides nothing.
+
+The catalog's `[billing]` table sets them; docs/billing.md lists each with its default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class BillingRules:
+    """The rules in days, amounts in minor units, and counts.
+
+    `retry_days`: how many days after a failed autopay it is tried again, each time.
+    `notice_days`, `debit_notice_days`: how long before autopay takes money it says so, for cards
+    and, where the amount varies, for bank debits (12 CFR 1005.10(d)). `scheduled_days`: how far
+    ahead a payment may be scheduled. `promise_days`: how long a promise may last;
+    `instalments_most` and `instalments_days`: in how many parts and within how long;
+    `arrangement_from_minor`: from which debt on; `arrangements_a_year`: how often;
+    `arrangement_after_days`: for accounts that are at least so old. `refund_limit_minor`,
+    `adjustment_limit_minor`: above them a second member of staff approves. `expiring_days`: how
+    long before a card expires that is said.
+    """
+
+    retry_days: tuple[int, ...] = (2, 4, 7)
+    notice_days: int = 3
+    debit_notice_days: int = 10
+    scheduled_days: int = 60
+    promise_days: int = 14
+    instalments_most: int = 4
+    instalments_days: int = 60
+    arrangement_from_minor: int = 2_000
+    arrangements_a_year: int = 3
+    arrangement_after_days: int = 60
+    refund_limit_minor: int = 10_000
+    adjustment_limit_minor: int = 5_000
+    expiring_days: int = 30
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any] | None) -> BillingRules:
+        """The rules as the ISP's row has them: what it does not name is the default."""
+        known = {field.name for field in fields(cls)}
+        given = {key: value for key, value in (stored or {}).items() if key in known}
+        if "retry_days" in given:
+            given["retry_days"] = tuple(given["retry_days"])
+        return cls(**given)
+
+
+DEFAULT_RULES = BillingRules()
