@@ -6,6 +6,7 @@ Each web process keeps one such process, begun when it is first needed. One that
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -66,7 +67,7 @@ class _Printer:
                 raise PdfFailed(head[1:].decode())
             return _read(process.stdout.fileno(), int(head), end)
         except (OSError, ValueError) as error:
-            self._end()
+            self.end()
             raise PdfFailed(str(error)) from error
         finally:
             self._lock.release()
@@ -74,7 +75,7 @@ class _Printer:
     def _running(self) -> subprocess.Popen[bytes]:
         process = self._process
         if process is None or process.poll() is not None or self._pid != os.getpid():
-            self._end()
+            self.end()
             self._pid = os.getpid()
             process = self._process = subprocess.Popen(
                 [sys.executable, "-m", "core.pdf_worker"],
@@ -87,15 +88,17 @@ class _Printer:
             )
         return process
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the process, unless it is that of the process which this one was forked from."""
         process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    if pipe is not None:
-                        pipe.close()
-            process.wait()
+        if process is None or self._pid != os.getpid():
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        process.wait()
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -130,6 +133,7 @@ def _some(descriptor: int, most: int, end: float) -> bytes:
 
 
 _printer = _Printer()
+atexit.register(_printer.end)
 
 
 def make(template: str, data: Mapping[str, Any], timestamp: datetime) -> bytes:

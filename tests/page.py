@@ -48,6 +48,12 @@ class Page:
     def location(self) -> str:
         return self.response.headers.get("Location", "")
 
+    @property
+    def source(self) -> str:
+        """What was sent, before it is parsed; what is not text byte by byte."""
+        is_text = self.response.mimetype.startswith("text/") or self.response.is_json
+        return self.response.text if is_text else self.response.data.decode("latin-1")
+
     def select(self, css: str) -> list[Any]:
         return list(self.tree.cssselect(css))
 
@@ -112,7 +118,7 @@ class Visitor:
 def _parsed(response: TestResponse) -> Page:
     if response.mimetype != "text/html":
         page = Page(response, None)
-        page.text = response.text
+        page.text = page.source
         return page
     return Page(response, lxml_html.fromstring(response.text))
 

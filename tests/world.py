@@ -239,14 +239,17 @@ def build() -> World:
 
 
 def issue_month(world: World, names: tuple[str, ...], day: date) -> list[int]:
-    """Issue the next month's invoices of the named accounts on `day`."""
+    """Issue on `day` the invoices of the named accounts' next period, and of that one only."""
     account_ids = [world.accounts[name] for name in names]
-    return unit_of_work(
-        lambda session: invoicing.issue(
-            session, drafting.draft_next(session, account_ids, day, 14), "USD"
-        ),
-        *account_ids,
-    )
+
+    def work(session: Session) -> list[int]:
+        oldest = {
+            draft.account_id: draft
+            for draft in reversed(drafting.draft_next(session, account_ids, day, 14))
+        }
+        return invoicing.issue(session, [oldest[each] for each in sorted(oldest)], "USD")
+
+    return unit_of_work(work, *account_ids)
 
 
 def pay_all(

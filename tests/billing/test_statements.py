@@ -41,7 +41,7 @@ def test_invoice_is_a_tagged_pdf_of_small_size(portal: Portal) -> None:
 
 def test_same_invoice_gives_the_same_bytes(portal: Portal) -> None:
     first = fetch(portal).data
-    pdf._printer._end()
+    pdf._printer.end()
     assert fetch(portal).data == first
 
 
@@ -71,9 +71,9 @@ def test_nobody_else_gets_it(portal: Portal) -> None:
 
 @pytest.fixture
 def _no_printer() -> Iterator[None]:
-    pdf._printer._end()
+    pdf._printer.end()
     yield
-    pdf._printer._end()
+    pdf._printer.end()
 
 
 @pytest.mark.usefixtures("_no_printer")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from datetime import date, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app import create_app
@@ -125,6 +125,11 @@ def _add_people(session: Session, made: world.World, names: list[str]) -> None:
         )
     session.flush()
     session.get_one(Account, made.accounts["busy"]).billed_through_on = date(2024, 12, 31)
+    session.execute(
+        update(Subscription)
+        .where(Subscription.account_id == made.accounts["busy"])
+        .values(billed_until_on=None)
+    )
     session.get_one(Account, made.accounts["busy"]).name = LONG_NAME
     session.get_one(Customer, made.customers["arab"]).language = "ar"
     # waiting has four accounts to choose from, so that one customer meets every kind.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import LargeBinary, insert
+from sqlalchemy import LargeBinary, func, insert, select
 from sqlalchemy.orm import Session
 
 from blueprints.auth import choosing
@@ -54,14 +55,19 @@ def fill_every_table(portal: Portal) -> None:
         def work(session: Any) -> None:
             for table in Base.metadata.sorted_tables:
                 personal = [c.name for c in table.columns if "privacy" in c.info]
-                if not personal or table.name in have:
-                    continue
-                session.execute(insert(table), [_row(table, known, portal)])
+                if personal and table.name not in have:
+                    _insert(session, table, known, portal)
 
         unit_of_work(work)
 
 
-def _row(table: Any, known: dict[str, int], portal: Portal) -> dict[str, Any]:
+def _insert(session: Any, table: Any, known: dict[str, int], portal: Portal) -> Any:
+    """Insert a row of alice's; returns the first part of its primary key."""
+    row = _row(session, table, known, portal)
+    return session.execute(insert(table), [row]).inserted_primary_key[0]
+
+
+def _row(session: Any, table: Any, known: dict[str, int], portal: Portal) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for column in table.columns:
         if column.name == "subject" and table.name == "sign_in_attempts":
@@ -72,39 +78,65 @@ def _row(table: Any, known: dict[str, int], portal: Portal) -> dict[str, Any]:
             row[column.name] = known[column.name]
         elif column.name == "invited_by_id":
             row[column.name] = known["customer_id"]
+        elif column.foreign_keys and not column.nullable:
+            row[column.name] = _referred(session, column, known, portal)
         elif not column.nullable and column.default is None and not column.primary_key:
-            row[column.name] = _value(table.name, column)
+            row[column.name] = _value(table, column)
         elif column.primary_key and isinstance(column.type, LargeBinary):
             row[column.name] = bytes(32)
         elif column.primary_key and column.type.python_type is str:
-            row[column.name] = CANARY
+            row[column.name] = CANARY[: column.type.length or 20]
     return row
 
 
-def _value(table: str, column: Any) -> Any:
+def _referred(session: Any, column: Any, known: dict[str, int], portal: Portal) -> Any:
+    """What a row of hers refers to: hers where accounts have such, otherwise the first there is,
+    made where there is none."""
+    [target] = [key.column for key in column.foreign_keys]
+    found = select(func.min(target))
+    if "account_id" in target.table.columns:
+        found = found.where(target.table.columns.account_id == known["account_id"])
+    return session.scalar(found) or _insert(session, target.table, known, portal)
+
+
+def _value(table: Any, column: Any) -> Any:
     kind = datetime if isinstance(column.type, UtcDateTime) else column.type.python_type
     words = {
-        "kind": {"contact_changes": "email", "invitations": "email", "factors": "totp"}.get(
-            table, "recover"
-        ),
         "role": "viewer",
-        "state": {"factor_resets": "asked", "sign_in_attempts": "failed"}.get(table, "queued"),
-        "purpose": "recover" if table == "one_time_codes" else "x",
+        "purpose": "recover" if table.name == "one_time_codes" else "x",
         "channel": "email",
-        "public_id": f"{table}-alice"[:24],
+        "public_id": f"{table.name}-alice"[:24],
     }
+    if (table.name, column.name) in _CHOSEN:
+        return _CHOSEN[table.name, column.name]
+    allowed = _allowed(table, column.name)
+    if allowed and column.name not in words:
+        return allowed[0]
     known = {
         int: 1,
         bool: False,
         datetime: datetime(2026, 6, 20, tzinfo=UTC),
         date: date(2026, 6, 20),
-        bytes: table.encode().ljust(32)[:32],
+        bytes: table.name.encode().ljust(32)[:32],
         dict: {"note": CANARY},
         list: [],
         object: {"note": CANARY},
         str: words.get(column.name, CANARY[: getattr(column.type, "length", None) or 20]),
     }
     return known[kind]
+
+
+# Where the first that is allowed would need more beside it.
+_CHOSEN = {("bank_lines", "state"): "unmatched"}
+
+
+def _allowed(table: Any, column: str) -> list[str]:
+    """The values that a check of the table allows for a column; empty where there is none."""
+    for check in table.constraints:
+        text = str(getattr(check, "sqltext", ""))
+        if text.startswith(f"{column} IN ("):
+            return re.findall(r"'([^']*)'", text)
+    return []
 
 
 # Download -----------------------------------------------------------------------------------------
