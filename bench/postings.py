@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,11 +32,6 @@ from core.db import db, reading, unit_of_work
 from core.settings import ROOT, Settings
 from gateways.payments.base import (
     GatewayState,
-    Listed,
-    Notice,
-    PaymentGateway,
-    RefundTruth,
-    Started,
     StartOrder,
     Truth,
 )
@@ -62,15 +57,11 @@ BATCH = 100
 REFERENCE_SYNCS = 1_000
 
 
-class Paid(PaymentGateway):
+class Paid(SandboxInProcess):
     """A gateway at which everything has been paid; a payment's key tells what it is about."""
 
-    name = "sandbox"
-    title = "Sandbox Bank"
-    origin = "http://127.0.0.1"
-
-    def start(self, order: StartOrder) -> Started:
-        raise NotImplementedError
+    def __init__(self) -> None:
+        super().__init__(SandboxStore(":memory:"))
 
     def ask(self, key: str) -> Truth:
         _, account, amount, _ = key.split(":")
@@ -83,18 +74,6 @@ class Paid(PaymentGateway):
             "Card ending 4242",
             "",
         )
-
-    def list_since(self, since: datetime) -> Iterator[Listed]:
-        raise NotImplementedError
-
-    def cancel(self, key: str) -> Truth:
-        raise NotImplementedError
-
-    def refund(self, key: str, refund_key: str, amount_minor: int) -> RefundTruth:
-        raise NotImplementedError
-
-    def read_notice(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Notice:
-        raise NotImplementedError
 
 
 def prepare(settings: Settings, count: int) -> list[tuple[int, str]]:

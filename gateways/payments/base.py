@@ -8,7 +8,7 @@ Any call may raise `GatewayTimeout`, which leaves the outcome unknown.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 
@@ -50,11 +50,62 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class MethodOrder:
+    """Whose card or bank account is to be saved, and where the browser comes back to.
+
+    `gateway_customer` is what the gateway calls them, where it keeps a method of theirs already.
+    """
+
+    key: str
+    return_url: str
+    customer_reference: str
+    gateway_customer: str | None
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class MethodTruth:
+    """What the gateway says about a method; `reference` names it in a charge.
+
+    `kind` is card or bank, `title` reads like "Visa ending 4242"; both are empty before the
+    customer has chosen. One that was forgotten is cancelled. `expires_on` is a card's last day.
+    """
+
+    reference: str | None
+    state: GatewayState
+    kind: str
+    title: str
+    expires_on: date | None
+    customer_reference: str
+    gateway_customer: str | None
+    decline_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeOrder:
+    """What is taken from a saved method while its customer is away.
+
+    `return_url` is for the page on which they confirm it, should their bank want that.
+    """
+
+    key: str
+    amount_minor: int
+    currency: str
+    description: str
+    method_reference: str
+    gateway_customer: str | None
+    customer_reference: str
+    language: str
+    return_url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
     """What the gateway says about a payment; the caller compares it with its own intent.
 
     `method` reads like "Card ending 4242" and is empty before one was chosen; `decline_reason` is
-    safe to show to the customer and empty unless the state is declined.
+    safe to show to the customer and empty unless the state is declined. `hosted_url` is where the
+    customer must confirm a charge that is pending, and otherwise empty.
     """
 
     reference: str | None
@@ -65,13 +116,15 @@ class Truth:
     method: str
     decline_reason: str
     gateway_fee_minor: int | None = None
+    hosted_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     """One payment as the gateway's own list has it: our key and return address with the truth.
 
-    `changed_at` is when it took the state it has; `refunded_minor` what was given back of it.
+    `changed_at` is when it took the state it has; `refunded_minor` what was given back of it, and
+    `reversed_minor` what its bank took back on balance.
     """
 
     key: str
@@ -80,6 +133,7 @@ class Listed:
     created_at: datetime
     changed_at: datetime
     refunded_minor: int = 0
+    reversed_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +148,28 @@ class RefundTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """A believed "look at this payment": it carries no outcome, the gateway is asked for that.
+class ReversalTruth:
+    """Money of a payment that its bank has moved without us, `reference` unique for each time.
 
-    `event_id` is unique for each event and the same when the notice is sent again.
+    `kind` is chargeback (taken back at the customer's word), chargeback_won (given to us again) or
+    return (a debit that bounced). It has moved once the state is succeeded.
+    """
+
+    reference: str
+    kind: str
+    amount_minor: int
+    currency: str
+    state: GatewayState
+    reason: str
+    happened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A believed "look at this": it carries no outcome, the gateway is asked for that.
+
+    `key` is that of a payment, its refunds and reversals included, or of a method. `event_id` is
+    unique for each event and the same when the notice is sent again.
     """
 
     event_id: str
@@ -106,7 +178,7 @@ class Notice:
 
 
 class PaymentGateway(ABC):
-    """One provider that takes payments on its own hosted page.
+    """One provider that takes payments on its own hosted page and from saved methods.
 
     `name` is the word in the notice address, `title` what customers call it; `origin` is the origin
     of the hosted page, such as "https://pay.example", for the Content-Security-Policy and for the
@@ -148,8 +220,51 @@ class PaymentGateway(ABC):
         """
 
     @abstractmethod
+    def ask_refund(self, key: str, refund_key: str) -> RefundTruth:
+        """The truth about a refund of the payment with our key, also when its answer was lost.
+
+        Raises GatewayUnknownKey when the gateway never saw the payment or the refund.
+        """
+
+    @abstractmethod
+    def list_reversals(self, key: str) -> list[ReversalTruth]:
+        """What its bank has moved of the payment without us, oldest first.
+
+        Raises GatewayUnknownKey when the gateway never saw the payment.
+        """
+
+    @abstractmethod
+    def save_method(self, order: MethodOrder) -> Started:
+        """Ask for a hosted page on which a card or a bank account is saved, and nothing is paid.
+
+        The same key with the same content gives the same page again. Raises GatewayRefused.
+        """
+
+    @abstractmethod
+    def ask_method(self, key: str) -> MethodTruth:
+        """The truth about the method that was to be saved under our key.
+
+        Raises GatewayUnknownKey when the gateway never saw it.
+        """
+
+    @abstractmethod
+    def forget_method(self, reference: str) -> None:
+        """Let nothing be taken from the method any more; one that is gone already stays so."""
+
+    @abstractmethod
+    def charge(self, order: ChargeOrder) -> Truth:
+        """Take money from a saved method; the same key with the same content takes it once.
+
+        A card succeeds or is declined at once, or is pending with a `hosted_url` on which the
+        customer must confirm; a bank debit is processing. `ask` and `cancel` know the key as that
+        of any payment. Raises GatewayRefused for a definite no, also when the method is gone.
+        """
+
+    @abstractmethod
     def list_since(self, since: datetime) -> Iterator[Listed]:
         """The payments that were begun or changed at or after `since`, whatever their state.
+
+        Refunds and reversals change a payment too.
 
         Asks page by page while it is read, and raises GatewayTimeout where a page does not come.
         """

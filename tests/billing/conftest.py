@@ -13,7 +13,16 @@ from blueprints.billing.starting import Choice, OnItsWay, Order
 from core import form_keys
 from core.db import refuse_inside_unit
 from core.form_keys import ArrivedKey
-from gateways.payments.base import Started, StartOrder, Truth
+from gateways.payments.base import (
+    ChargeOrder,
+    MethodOrder,
+    MethodTruth,
+    RefundTruth,
+    ReversalTruth,
+    Started,
+    StartOrder,
+    Truth,
+)
 from gateways.payments.errors import GatewayTimeout
 from gateways.payments.sandbox.client import SandboxInProcess
 from tests.conftest import Portal
@@ -23,7 +32,7 @@ RETURN_URL = "http://127.0.0.1:8000/pay/{id}/return"
 
 
 class ShakyGateway(SandboxInProcess):
-    """The sandbox over a bad line: `loses` says for a call ("start", "ask", "cancel") whether the
+    """The sandbox over a bad line: `loses` says for a call ("start", "ask", "charge" …) whether the
     question is lost ("before"), the answer ("after"), or nothing (None)."""
 
     def __init__(self, portal: Portal) -> None:
@@ -52,6 +61,37 @@ class ShakyGateway(SandboxInProcess):
 
     def cancel(self, key: str) -> Truth:
         return self._over_the_line("cancel", lambda: super(ShakyGateway, self).cancel(key))
+
+    def charge(self, order: ChargeOrder) -> Truth:
+        return self._over_the_line("charge", lambda: super(ShakyGateway, self).charge(order))
+
+    def refund(self, key: str, refund_key: str, amount_minor: int) -> RefundTruth:
+        return self._over_the_line(
+            "refund", lambda: super(ShakyGateway, self).refund(key, refund_key, amount_minor)
+        )
+
+    def ask_refund(self, key: str, refund_key: str) -> RefundTruth:
+        return self._over_the_line(
+            "ask_refund", lambda: super(ShakyGateway, self).ask_refund(key, refund_key)
+        )
+
+    def list_reversals(self, key: str) -> list[ReversalTruth]:
+        return self._over_the_line(
+            "list_reversals", lambda: super(ShakyGateway, self).list_reversals(key)
+        )
+
+    def save_method(self, order: MethodOrder) -> Started:
+        return self._over_the_line(
+            "save_method", lambda: super(ShakyGateway, self).save_method(order)
+        )
+
+    def ask_method(self, key: str) -> MethodTruth:
+        return self._over_the_line("ask_method", lambda: super(ShakyGateway, self).ask_method(key))
+
+    def forget_method(self, reference: str) -> None:
+        self._over_the_line(
+            "forget_method", lambda: super(ShakyGateway, self).forget_method(reference)
+        )
 
 
 @dataclass

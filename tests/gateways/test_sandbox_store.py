@@ -4,12 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from gateways.payments.base import GatewayState
+from gateways.payments.base import ChargeOrder, GatewayState, MethodOrder
 from gateways.payments.errors import GatewayRefused, GatewayUnknownKey
+from gateways.payments.sandbox.books import NOTICE_PAUSES_SECONDS
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.faults import Fault, FaultPlan, Faults
+from gateways.payments.sandbox.methods import Behaviour, Saving
 from gateways.payments.sandbox.secrets import SandboxSecrets
-from gateways.payments.sandbox.store import NOTICE_PAUSES_SECONDS, Decision, SandboxStore
+from gateways.payments.sandbox.store import Decision, Reversing, SandboxStore
 
 
 @pytest.fixture
@@ -154,3 +156,56 @@ def test_secrets_are_made_once_and_rotated_line_by_line(tmp_path):
     assert rotated.api_keys[0] != first.api_keys[0]
     with pytest.raises(ValueError, match="32 characters"):
         SandboxSecrets.of(["short"])
+
+
+def test_a_page_that_saves_a_method_expires(store, fake_clock):
+    order = MethodOrder("m", "http://127.0.0.1:8000/back", "account", None, "en")
+    store.save_method(order)
+    fake_clock.now += timedelta(minutes=30)
+    assert store.ask_method("m").state is GatewayState.EXPIRED
+    assert store.choose_method("m", Saving.CARD).state is GatewayState.EXPIRED
+
+
+def test_a_charge_that_nobody_confirms_expires_after_a_day(store, fake_clock):
+    store.save_method(MethodOrder("m", "http://127.0.0.1:8000/back", "account", None, "en"))
+    method = store.choose_method("m", Saving.CHECKED)
+    charge = ChargeOrder(
+        *("c", 4250, "USD", "Account", method.reference, method.gateway_customer),
+        *("account", "en", "http://127.0.0.1:8000/back"),
+    )
+    assert store.charge(charge).state is GatewayState.PENDING
+    # The choices of somebody who pays for the first time are not theirs.
+    assert store.decide("c", Decision.LATE).state is GatewayState.PENDING
+    fake_clock.now += timedelta(hours=23, minutes=59)
+    assert store.ask("c").state is GatewayState.PENDING
+    fake_clock.now += timedelta(minutes=1)
+    assert store.ask("c").state is GatewayState.EXPIRED
+
+
+def test_each_change_of_a_method_is_told(store):
+    store.save_method(MethodOrder("m", "http://127.0.0.1:8000/back", "account", None, "en"))
+    method = store.choose_method("m", Saving.CARD)
+    store.set_behaviour(method.reference, Behaviour.EXPIRES)
+    told = [(notice.type, notice.key) for notice in store.list_due_notices(9)]
+    assert told == [("method.succeeded", "m"), ("method.expires", "m")]
+
+
+def test_what_a_bank_takes_back_is_told_and_has_its_turn(store, order, make_order):
+    store.start(order)
+    for kind in Reversing:
+        with pytest.raises(GatewayRefused, match="cannot happen"):
+            store.reverse(order.key, kind)
+    store.decide(order.key, Decision.PAY)
+    with pytest.raises(GatewayRefused, match="cannot happen"):
+        store.reverse(order.key, Reversing.RETURN)  # a card's payment is not returned
+    store.refund(order.key, "part", 1000)
+    store.reverse(order.key, Reversing.CHARGEBACK)
+    assert store.list_reversals(order.key)[0].amount_minor == order.amount_minor - 1000
+    with pytest.raises(GatewayRefused, match="too much"):
+        store.refund(order.key, "more", 1)
+    with pytest.raises(GatewayRefused, match="cannot happen"):
+        store.reverse(order.key, Reversing.CHARGEBACK)
+    store.reverse(order.key, Reversing.CHARGEBACK_WON)
+    assert store.refund(order.key, "more", 1).state is GatewayState.SUCCEEDED
+    told = [notice.type for notice in store.list_due_notices(9)]
+    assert told == ["payment.succeeded", "payment.chargeback", "payment.chargeback_won"]

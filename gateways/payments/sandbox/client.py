@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -15,11 +15,15 @@ from gateways.outbound import (
     OutboundUnreachable,
 )
 from gateways.payments.base import (
+    ChargeOrder,
     GatewayState,
     Listed,
+    MethodOrder,
+    MethodTruth,
     Notice,
     PaymentGateway,
     RefundTruth,
+    ReversalTruth,
     Started,
     StartOrder,
     Truth,
@@ -37,7 +41,7 @@ from gateways.payments.signatures import check_signature
 
 # Only an answer that says one of these is a definite no. Any other failure leaves it open what
 # happened, a 409 for a call under way and an answer from something in between among them.
-_REFUSALS = frozenset({"bad request", "key reused", "not paid", "too much"})
+_REFUSALS = frozenset({"bad request", "key reused", "no method", "not paid", "too much"})
 _PAGE = 100
 
 
@@ -71,10 +75,7 @@ class SandboxGateway(PaymentGateway):
             "language": order.language,
         }
         answer = self._call("POST", "/v1/payments", order.key, fields, idempotency_key=order.key)
-        hosted_url = _text(answer, "hosted_url")
-        if not hosted_url.startswith(f"{self.origin}/"):
-            raise GatewayTimeout("the hosted page is not at the gateway's own origin")
-        return Started(_text(answer, "reference"), hosted_url)
+        return self._started(answer)
 
     def ask(self, key: str) -> Truth:
         """See PaymentGateway."""
@@ -88,13 +89,54 @@ class SandboxGateway(PaymentGateway):
         """See PaymentGateway."""
         fields = {"key": key, "amount_minor": amount_minor}
         answer = self._call("POST", "/v1/refunds", key, fields, idempotency_key=refund_key)
-        return RefundTruth(
-            reference=_text(answer, "reference"),
-            state=_state(answer),
-            amount_minor=_whole(answer, "amount_minor"),
-            currency=_text(answer, "currency"),
-            decline_reason=_text(answer, "decline_reason"),
-        )
+        return _refund(answer)
+
+    def ask_refund(self, key: str, refund_key: str) -> RefundTruth:
+        """See PaymentGateway."""
+        target = f"/v1/refunds?key={quote(key, safe='')}&refund_key={quote(refund_key, safe='')}"
+        return _refund(self._call("GET", target, refund_key))
+
+    def list_reversals(self, key: str) -> list[ReversalTruth]:
+        """See PaymentGateway."""
+        answer = self._call("GET", f"/v1/reversals?key={quote(key, safe='')}", key)
+        return [_reversal(row) for row in _rows(answer, "reversals")]
+
+    def save_method(self, order: MethodOrder) -> Started:
+        """See PaymentGateway."""
+        fields = {
+            "return_url": order.return_url,
+            "customer_reference": order.customer_reference,
+            "gateway_customer": order.gateway_customer,
+            "language": order.language,
+        }
+        answer = self._call("POST", "/v1/methods", order.key, fields, idempotency_key=order.key)
+        return self._started(answer)
+
+    def ask_method(self, key: str) -> MethodTruth:
+        """See PaymentGateway."""
+        return _method_truth(self._call("GET", f"/v1/methods?key={quote(key, safe='')}", key))
+
+    def forget_method(self, reference: str) -> None:
+        """See PaymentGateway."""
+        self._call("POST", "/v1/methods/forget", reference, {"reference": reference})
+
+    def charge(self, order: ChargeOrder) -> Truth:
+        """See PaymentGateway."""
+        fields = {
+            "amount_minor": order.amount_minor,
+            "currency": order.currency,
+            "description": order.description,
+            "method_reference": order.method_reference,
+            "gateway_customer": order.gateway_customer,
+            "customer_reference": order.customer_reference,
+            "language": order.language,
+            "return_url": order.return_url,
+        }
+        answer = self._call("POST", "/v1/charges", order.key, fields, idempotency_key=order.key)
+        truth = _truth(answer)
+        if truth.hosted_url and not truth.hosted_url.startswith(f"{self.origin}/"):
+            raise GatewayTimeout("the hosted page is not at the gateway's own origin")
+        return truth
 
     def list_since(self, since: datetime) -> Iterator[Listed]:
         """See PaymentGateway."""
@@ -102,15 +144,18 @@ class SandboxGateway(PaymentGateway):
         while after is not None:
             target = f"/v1/payments/list?since={since.timestamp()}&after={after}"
             page = self._call("GET", target, "")
-            rows = page.get("payments")
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise GatewayTimeout("the gateway's answer has no readable payments")
-            yield from map(_listed, rows)
+            yield from map(_listed, _rows(page, "payments"))
             after = None if page.get("next_after") is None else _whole(page, "next_after")
 
     def read_notice(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Notice:
         """See PaymentGateway."""
         return read_sandbox_notice(body, headers, now, self._secrets.notice_secrets)
+
+    def _started(self, answer: Mapping[str, Any]) -> Started:
+        hosted_url = _text(answer, "hosted_url")
+        if not hosted_url.startswith(f"{self.origin}/"):
+            raise GatewayTimeout("the hosted page is not at the gateway's own origin")
+        return Started(_text(answer, "reference"), hosted_url)
 
     def _call(
         self,
@@ -164,20 +209,46 @@ class SandboxInProcess(PaymentGateway):
         """See PaymentGateway."""
         return self._store.refund(key, refund_key, amount_minor)
 
+    def ask_refund(self, key: str, refund_key: str) -> RefundTruth:
+        """See PaymentGateway."""
+        return self._store.ask_refund(key, refund_key)
+
+    def list_reversals(self, key: str) -> list[ReversalTruth]:
+        """See PaymentGateway."""
+        return self._store.list_reversals(key)
+
+    def save_method(self, order: MethodOrder) -> Started:
+        """See PaymentGateway."""
+        return self._store.save_method(order)
+
+    def ask_method(self, key: str) -> MethodTruth:
+        """See PaymentGateway."""
+        return self._store.ask_method(key)
+
+    def forget_method(self, reference: str) -> None:
+        """See PaymentGateway."""
+        self._store.forget_method(reference)
+
+    def charge(self, order: ChargeOrder) -> Truth:
+        """See PaymentGateway."""
+        return self._store.charge(order)
+
     def list_since(self, since: datetime) -> Iterator[Listed]:
         """See PaymentGateway."""
         after = 0
         while rows := self._store.list_since(since, after, _PAGE):
-            for payment, refunded_minor in rows:
+            for booked in rows:
+                payment = booked.payment
                 yield Listed(
                     key=payment.key,
                     truth=payment.truth,
                     return_url=payment.return_url,
                     created_at=payment.created_at,
                     changed_at=payment.changed_at,
-                    refunded_minor=refunded_minor,
+                    refunded_minor=booked.refunded_minor,
+                    reversed_minor=booked.reversed_minor,
                 )
-            after = rows[-1][0].id
+            after = rows[-1].payment.id
 
     def read_notice(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Notice:
         """See PaymentGateway."""
@@ -236,6 +307,46 @@ def _truth(fields: dict[str, Any]) -> Truth:
         method=_text(fields, "method"),
         decline_reason=_text(fields, "decline_reason"),
         gateway_fee_minor=fee_minor,
+        hosted_url=_text(fields, "hosted_url"),
+    )
+
+
+def _refund(fields: dict[str, Any]) -> RefundTruth:
+    return RefundTruth(
+        reference=_text(fields, "reference"),
+        state=_state(fields),
+        amount_minor=_whole(fields, "amount_minor"),
+        currency=_text(fields, "currency"),
+        decline_reason=_text(fields, "decline_reason"),
+    )
+
+
+def _reversal(fields: dict[str, Any]) -> ReversalTruth:
+    return ReversalTruth(
+        reference=_text(fields, "reference"),
+        kind=_text(fields, "kind"),
+        amount_minor=_whole(fields, "amount_minor"),
+        currency=_text(fields, "currency"),
+        state=_state(fields),
+        reason=_text(fields, "reason"),
+        happened_at=_instant(fields, "happened_at"),
+    )
+
+
+def _method_truth(fields: dict[str, Any]) -> MethodTruth:
+    try:
+        expires_on = date.fromisoformat(_text(fields, "expires_on") or "9999-12-31")
+    except ValueError as error:
+        raise GatewayTimeout("the gateway's answer has no readable expires_on") from error
+    return MethodTruth(
+        reference=_text(fields, "reference") or None,
+        state=_state(fields),
+        kind=_text(fields, "kind"),
+        title=_text(fields, "title"),
+        expires_on=None if expires_on == date.max else expires_on,
+        customer_reference=_text(fields, "customer_reference"),
+        gateway_customer=_text(fields, "gateway_customer"),
+        decline_reason=_text(fields, "decline_reason"),
     )
 
 
@@ -247,6 +358,7 @@ def _listed(fields: dict[str, Any]) -> Listed:
         created_at=_instant(fields, "created_at"),
         changed_at=_instant(fields, "changed_at"),
         refunded_minor=_whole(fields, "refunded_minor"),
+        reversed_minor=_whole(fields, "reversed_minor"),
     )
 
 
@@ -272,6 +384,13 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise GatewayTimeout(f"the gateway's answer has no readable {name}")
     return value
+
+
+def _rows(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    rows = fields.get(name)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise GatewayTimeout(f"the gateway's answer has no readable {name}")
+    return rows
 
 
 def _whole(fields: Mapping[str, Any], name: str) -> int:

@@ -8,8 +8,9 @@ from typing import Any
 from gateways.outbound import AllowedOrigin, OutboundClient
 from gateways.payments.base import GatewayState
 from gateways.payments.sandbox.faults import Fault, FaultPlan
+from gateways.payments.sandbox.methods import Behaviour, Saving
 from gateways.payments.sandbox.secrets import SandboxSecrets
-from gateways.payments.sandbox.store import Decision
+from gateways.payments.sandbox.store import Decision, Reversing
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class BookedPayment:
     currency: str
     customer_reference: str
     refunded_minor: int
+    reversed_minor: int
 
 
 class SandboxControl:
@@ -37,7 +39,7 @@ class SandboxControl:
         )
 
     def set_next_faults(self, faults: Iterable[Fault], *, hang_seconds: float = 60.0) -> None:
-        """Let the next start calls meet these faults, one each."""
+        """Let the next calls that begin something meet these faults, one each."""
         self._call("POST", "/v1/faults", {"next": list(faults), "hang_seconds": hang_seconds})
 
     def set_fault_plan(self, plan: FaultPlan, *, hang_seconds: float = 60.0) -> None:
@@ -50,6 +52,18 @@ class SandboxControl:
         return GatewayState(
             self._call("POST", "/v1/decide", {"key": key, "decision": decision})["state"]
         )
+
+    def choose_method(self, key: str, choice: Saving) -> GatewayState:
+        """Act as the customer on the page where a method is saved; the state after it."""
+        return GatewayState(self._call("POST", "/v1/save", {"key": key, "choice": choice})["state"])
+
+    def set_behaviour(self, reference: str, behaviour: Behaviour) -> None:
+        """Let a saved method pay, decline, ask its customer or be expired from now on."""
+        self._call("POST", "/v1/behave", {"reference": reference, "behaviour": behaviour})
+
+    def reverse(self, key: str, kind: Reversing) -> None:
+        """Charge a payment back, let the portal win that, or return a debit."""
+        self._call("POST", "/v1/reverse", {"key": key, "kind": kind})
 
     def list_books(self) -> list[BookedPayment]:
         """Every payment the sandbox knows, oldest first."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_HANG_SECONDS = 120.0
+BEGINNING = ("start", "charge", "save_method")
+"""The calls that begin something at the bank."""
 
 
 class Fault(StrEnum):
@@ -42,7 +44,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """Faults for a share of the named calls (start, ask, cancel, refund), drawn from `seed`."""
+    """Faults for a share of the named calls (start, ask, charge …), drawn from `seed`."""
 
     seed: int = 0
     rate: float = 0.0
@@ -61,7 +63,8 @@ class Faults:
         self.hang_seconds = 60.0
 
     def set_next(self, faults: Iterable[Fault]) -> None:
-        """These faults meet the next start calls, one each, instead of any set before."""
+        """These faults meet the next calls that begin something, one each, instead of any set
+        before."""
         with self._lock:
             self._next = deque(faults)
 
@@ -72,7 +75,7 @@ class Faults:
             self._attempts.clear()
 
     def list_next(self) -> list[Fault]:
-        """The faults that still wait for a start call."""
+        """The faults that still wait for a call that begins something."""
         with self._lock:
             return list(self._next)
 
@@ -83,7 +86,7 @@ class Faults:
         came first, so that a run can be repeated.
         """
         with self._lock:
-            if call == "start" and self._next:
+            if call in BEGINNING and self._next:
                 return self._next.popleft()
             plan = self._plan
             if call not in plan.calls or not plan.kinds or plan.rate <= 0:

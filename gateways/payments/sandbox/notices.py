@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from gateways.outbound import AllowedOrigin, OutboundClient, OutboundError
-from gateways.payments.sandbox.store import DueNotice, SandboxStore
+from gateways.payments.sandbox.books import DueNotice
+from gateways.payments.sandbox.store import SandboxStore
 from gateways.payments.signatures import signature_header
 
 SIGNATURE_HEADER = "Sandbox-Signature"

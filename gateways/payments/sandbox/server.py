@@ -20,8 +20,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -36,16 +37,24 @@ from werkzeug.routing import Map, Rule
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from gateways.payments.base import StartOrder, Truth
+from gateways.payments.base import (
+    ChargeOrder,
+    MethodOrder,
+    MethodTruth,
+    RefundTruth,
+    StartOrder,
+    Truth,
+)
 from gateways.payments.errors import GatewayRefused, GatewayUnknownKey
+from gateways.payments.sandbox.books import DEBIT_SECONDS, LATE_SECONDS
 from gateways.payments.sandbox.faults import MAX_HANG_SECONDS, Fault, FaultPlan, Faults
+from gateways.payments.sandbox.methods import Behaviour, SandboxMethod, Saving
 from gateways.payments.sandbox.notices import NoticeSender
 from gateways.payments.sandbox.pages import origin_of, page
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import (
-    DEBIT_SECONDS,
-    LATE_SECONDS,
     Decision,
+    Reversing,
     SandboxPayment,
     SandboxStore,
 )
@@ -54,6 +63,7 @@ _MAX_REQUEST_BYTES = 65_536
 _BOOK_PAGE = 1_000
 _LIST_PAGE = 100
 _PR_SET_PDEATHSIG = 1
+_Word = TypeVar("_Word", bound=StrEnum)
 
 _ROUTES = Map(
     [
@@ -64,13 +74,26 @@ _ROUTES = Map(
         Rule("/pay/<page_token>", endpoint="choose", methods=["POST"]),
         Rule("/pay/<page_token>/confirm", endpoint="confirm", methods=["GET"]),
         Rule("/pay/<page_token>/back", endpoint="back", methods=["GET"]),
+        Rule("/save/<page_token>", endpoint="save", methods=["GET"]),
+        Rule("/save/<page_token>", endpoint="choose_method", methods=["POST"]),
+        Rule("/methods/<reference>", endpoint="set_behaviour_by_hand", methods=["POST"]),
+        Rule("/payments/<key>", endpoint="reverse_by_hand", methods=["POST"]),
         Rule("/v1/payments", endpoint="start", methods=["POST"]),
         Rule("/v1/payments", endpoint="ask", methods=["GET"]),
         Rule("/v1/payments/list", endpoint="list", methods=["GET"]),
         Rule("/v1/payments/cancel", endpoint="cancel", methods=["POST"]),
+        Rule("/v1/charges", endpoint="charge", methods=["POST"]),
         Rule("/v1/refunds", endpoint="refund", methods=["POST"]),
+        Rule("/v1/refunds", endpoint="ask_refund", methods=["GET"]),
+        Rule("/v1/reversals", endpoint="list_reversals", methods=["GET"]),
+        Rule("/v1/methods", endpoint="save_method", methods=["POST"]),
+        Rule("/v1/methods", endpoint="ask_method", methods=["GET"]),
+        Rule("/v1/methods/forget", endpoint="forget_method", methods=["POST"]),
         Rule("/v1/faults", endpoint="set_faults", methods=["POST"]),
         Rule("/v1/decide", endpoint="decide", methods=["POST"]),
+        Rule("/v1/save", endpoint="decide_method", methods=["POST"]),
+        Rule("/v1/behave", endpoint="set_behaviour", methods=["POST"]),
+        Rule("/v1/reverse", endpoint="reverse", methods=["POST"]),
         Rule("/v1/books", endpoint="books", methods=["GET"]),
     ]
 )
@@ -153,16 +176,17 @@ class SandboxApp:
             rows = self._store.list_since(datetime.fromtimestamp(since, UTC), after, _LIST_PAGE)
             payments = [
                 {
-                    **_truth(payment.truth),
-                    "key": payment.key,
-                    "return_url": payment.return_url,
-                    "created_at": payment.created_at.isoformat(),
-                    "changed_at": payment.changed_at.isoformat(),
-                    "refunded_minor": refunded_minor,
+                    **_truth(booked.payment.truth),
+                    "key": booked.payment.key,
+                    "return_url": booked.payment.return_url,
+                    "created_at": booked.payment.created_at.isoformat(),
+                    "changed_at": booked.payment.changed_at.isoformat(),
+                    "refunded_minor": booked.refunded_minor,
+                    "reversed_minor": booked.reversed_minor,
                 }
-                for payment, refunded_minor in rows
+                for booked in rows
             ]
-            next_after = rows[-1][0].id if len(rows) == _LIST_PAGE else None
+            next_after = rows[-1].payment.id if len(rows) == _LIST_PAGE else None
             return {"payments": payments, "next_after": next_after}
 
         return self._api("list", "", work)
@@ -180,15 +204,89 @@ class SandboxApp:
             refund = self._store.refund(
                 _text(fields, "key"), refund_key, _whole(fields, "amount_minor")
             )
-            return {
-                "reference": refund.reference,
-                "state": refund.state,
-                "amount_minor": refund.amount_minor,
-                "currency": refund.currency,
-                "decline_reason": refund.decline_reason,
-            }
+            return _refund(refund)
 
         return self._api("refund", refund_key, work)
+
+    def _ask_refund(self, request: Request) -> Response:
+        key, refund_key = request.args.get("key", ""), request.args.get("refund_key", "")
+        return self._api(
+            "ask_refund", refund_key, lambda: _refund(self._store.ask_refund(key, refund_key))
+        )
+
+    def _list_reversals(self, request: Request) -> Response:
+        key = request.args.get("key", "")
+
+        def work() -> dict[str, object]:
+            reversals = [
+                {
+                    "reference": reversal.reference,
+                    "kind": reversal.kind,
+                    "amount_minor": reversal.amount_minor,
+                    "currency": reversal.currency,
+                    "state": reversal.state,
+                    "reason": reversal.reason,
+                    "happened_at": reversal.happened_at.isoformat(),
+                }
+                for reversal in self._store.list_reversals(key)
+            ]
+            return {"reversals": reversals}
+
+        return self._api("list_reversals", key, work)
+
+    def _charge(self, request: Request) -> Response:
+        key = request.headers.get("Idempotency-Key", "")
+        fields = _fields(request)
+
+        def work() -> dict[str, object]:
+            return _truth(
+                self._store.charge(
+                    ChargeOrder(
+                        key=key,
+                        amount_minor=_whole(fields, "amount_minor"),
+                        currency=_text(fields, "currency"),
+                        description=_text(fields, "description"),
+                        method_reference=_text(fields, "method_reference"),
+                        gateway_customer=_find_text(fields, "gateway_customer"),
+                        customer_reference=_text(fields, "customer_reference"),
+                        language=_text(fields, "language"),
+                        return_url=_text(fields, "return_url"),
+                    )
+                )
+            )
+
+        return self._api("charge", key, work)
+
+    def _save_method(self, request: Request) -> Response:
+        key = request.headers.get("Idempotency-Key", "")
+        fields = _fields(request)
+
+        def work() -> dict[str, object]:
+            started = self._store.save_method(
+                MethodOrder(
+                    key=key,
+                    return_url=_text(fields, "return_url"),
+                    customer_reference=_text(fields, "customer_reference"),
+                    gateway_customer=_find_text(fields, "gateway_customer"),
+                    language=_text(fields, "language"),
+                )
+            )
+            return {"reference": started.reference, "hosted_url": started.hosted_url}
+
+        return self._api("save_method", key, work)
+
+    def _ask_method(self, request: Request) -> Response:
+        key = request.args.get("key", "")
+        return self._api("ask_method", key, lambda: _method_truth(self._store.ask_method(key)))
+
+    def _forget_method(self, request: Request) -> Response:
+        reference = str(_fields(request).get("reference"))
+
+        def work() -> dict[str, object]:
+            self._store.forget_method(reference)
+            return {}
+
+        return self._api("forget_method", reference, work)
 
     def _api(self, call: str, key: str, work: Callable[[], dict[str, object]]) -> Response:
         """One API call with the fault that is its turn, before or after it has its effect."""
@@ -246,12 +344,41 @@ class SandboxApp:
         fields = _fields(request)
 
         def work() -> dict[str, object]:
-            try:
-                decision = Decision(_text(fields, "decision"))
-            except ValueError as error:
-                raise GatewayRefused("bad request", "There is no such decision.") from error
+            decision = _member(Decision, _text(fields, "decision"))
             return _truth(self._store.decide(_text(fields, "key"), decision))
 
+        return self._done(work)
+
+    def _decide_method(self, request: Request) -> Response:
+        fields = _fields(request)
+
+        def work() -> dict[str, object]:
+            choice = _member(Saving, _text(fields, "choice"))
+            return _method_truth(self._store.choose_method(_text(fields, "key"), choice))
+
+        return self._done(work)
+
+    def _set_behaviour(self, request: Request) -> Response:
+        fields = _fields(request)
+
+        def work() -> dict[str, object]:
+            behaviour = _member(Behaviour, _text(fields, "behaviour"))
+            self._store.set_behaviour(_text(fields, "reference"), behaviour)
+            return {}
+
+        return self._done(work)
+
+    def _reverse(self, request: Request) -> Response:
+        fields = _fields(request)
+
+        def work() -> dict[str, object]:
+            kind = _member(Reversing, _text(fields, "kind"))
+            self._store.reverse(_text(fields, "key"), kind)
+            return {}
+
+        return self._done(work)
+
+    def _done(self, work: Callable[[], dict[str, object]]) -> Response:
         response = _worked(work)
         self._wake()
         return response
@@ -261,17 +388,18 @@ class SandboxApp:
         rows = self._store.list_after(after, _BOOK_PAGE)
         payments = [
             {
-                "key": payment.key,
-                "reference": payment.reference,
-                "state": payment.state,
-                "amount_minor": payment.amount_minor,
-                "currency": payment.currency,
-                "customer_reference": payment.customer_reference,
-                "refunded_minor": refunded_minor,
+                "key": booked.payment.key,
+                "reference": booked.payment.reference,
+                "state": booked.payment.state,
+                "amount_minor": booked.payment.amount_minor,
+                "currency": booked.payment.currency,
+                "customer_reference": booked.payment.customer_reference,
+                "refunded_minor": booked.refunded_minor,
+                "reversed_minor": booked.reversed_minor,
             }
-            for payment, refunded_minor in rows
+            for booked in rows
         ]
-        next_after = rows[-1][0].id if len(rows) == _BOOK_PAGE else None
+        next_after = rows[-1].payment.id if len(rows) == _BOOK_PAGE else None
         return _json({"payments": payments, "next_after": next_after})
 
     # What the customer sees.
@@ -285,6 +413,8 @@ class SandboxApp:
                 merchant=self._merchant,
                 can_go_back=_can_go_back(payment),
             )
+        if payment.is_charge:
+            return _see_other(f"/pay/{page_token}/confirm")
         by_post = request.args.get("return") == "post"
         return page(
             "pay.html",
@@ -329,12 +459,38 @@ class SandboxApp:
             return _see_other(f"/pay/{page_token}")
         return page("back.html", form_origin=origin_of(payment.return_url), payment=payment)
 
+    def _save(self, _request: Request, page_token: str) -> Response:
+        method = self._get_method(page_token)
+        template = "save.html" if method.is_open else "saved.html"
+        return page(
+            template,
+            form_origin=origin_of(method.return_url),
+            method=method,
+            merchant=self._merchant,
+            can_go_back=method.choice != Saving.SILENT,
+        )
+
+    def _choose_method(self, request: Request, page_token: str) -> Response:
+        method = self._get_method(page_token)
+        try:
+            choice = Saving(request.form.get("choice", ""))
+        except ValueError:
+            return _see_other(f"/save/{page_token}")
+        self._store.choose_method(method.key, choice)
+        self._wake()
+        if self._get_method(page_token).choice == Saving.SILENT:
+            return _see_other(f"/save/{page_token}")
+        return _see_other(method.return_url)
+
     # What the developer sees.
 
     def _home(self, _request: Request) -> Response:
         return page(
             "home.html",
             payments=self._store.list_latest(25),
+            methods=self._store.list_latest_methods(10),
+            behaviours=list(Behaviour),
+            reversings=list(Reversing),
             waiting_notices=self._store.count_waiting_notices(),
             next_faults=self._faults.list_next(),
             faults=list(Fault),
@@ -350,6 +506,28 @@ class SandboxApp:
             return page("problem.html", 422, title="There is no such fault")
         return _see_other("/")
 
+    def _set_behaviour_by_hand(self, request: Request, reference: str) -> Response:
+        work = lambda: self._store.set_behaviour(  # noqa: E731
+            reference, _member(Behaviour, request.form.get("behaviour", ""))
+        )
+        return self._by_hand(work)
+
+    def _reverse_by_hand(self, request: Request, key: str) -> Response:
+        work = lambda: self._store.reverse(  # noqa: E731
+            key, _member(Reversing, request.form.get("kind", ""))
+        )
+        return self._by_hand(work)
+
+    def _by_hand(self, work: Callable[[], None]) -> Response:
+        try:
+            work()
+        except GatewayUnknownKey:
+            raise NotFound from None
+        except GatewayRefused as refusal:
+            return page("problem.html", 422, title=refusal.customer_message)
+        self._wake()
+        return _see_other("/")
+
     def _health(self, _request: Request) -> Response:
         return _json({"status": "ok"})
 
@@ -360,6 +538,12 @@ class SandboxApp:
         if payment is None:
             raise NotFound
         return payment
+
+    def _get_method(self, page_token: str) -> SandboxMethod:
+        method = self._store.find_method_by_token(page_token)
+        if method is None:
+            raise NotFound
+        return method
 
     def _check_api_key(self, request: Request) -> None:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
@@ -398,7 +582,38 @@ def _truth(truth: Truth) -> dict[str, object]:
         "method": truth.method,
         "decline_reason": truth.decline_reason,
         "fee_minor": truth.gateway_fee_minor,
+        "hosted_url": truth.hosted_url,
     }
+
+
+def _refund(refund: RefundTruth) -> dict[str, object]:
+    return {
+        "reference": refund.reference,
+        "state": refund.state,
+        "amount_minor": refund.amount_minor,
+        "currency": refund.currency,
+        "decline_reason": refund.decline_reason,
+    }
+
+
+def _method_truth(truth: MethodTruth) -> dict[str, object]:
+    return {
+        "reference": truth.reference or "",
+        "state": truth.state,
+        "kind": truth.kind,
+        "title": truth.title,
+        "expires_on": truth.expires_on.isoformat() if truth.expires_on else "",
+        "customer_reference": truth.customer_reference,
+        "gateway_customer": truth.gateway_customer,
+        "decline_reason": truth.decline_reason,
+    }
+
+
+def _member(words: type[_Word], value: str) -> _Word:
+    try:
+        return words(value)
+    except ValueError as error:
+        raise GatewayRefused("bad request", f"{value} is no word for this.") from error
 
 
 def _fields(request: Request) -> dict[str, Any]:
@@ -414,6 +629,10 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise GatewayRefused("bad request", f"{name} is missing.")
     return value
+
+
+def _find_text(fields: Mapping[str, Any], name: str) -> str | None:
+    return None if fields.get(name) is None else _text(fields, name)
 
 
 def _whole(fields: Mapping[str, Any], name: str) -> int:

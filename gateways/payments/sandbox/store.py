@@ -4,83 +4,60 @@ The file belongs to one process at a time (the server, or whatever builds a demo
 it any number of threads may share a store.
 """
 
-import hashlib
 import re
-import secrets
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from gateways.payments.base import GatewayState, RefundTruth, Started, StartOrder, Truth
+from gateways.payments.base import (
+    ChargeOrder,
+    GatewayState,
+    RefundTruth,
+    ReversalTruth,
+    Started,
+    StartOrder,
+    Truth,
+)
 from gateways.payments.errors import GatewayRefused, GatewayUnknownKey
+from gateways.payments.sandbox.methods import (
+    ACCOUNT,
+    BANK,
+    MAX_TEXT_LENGTH,
+    PAGE_MINUTES,
+    RETURN_URL,
+    Behaviour,
+    Methods,
+    SandboxMethod,
+)
 
-PAGE_MINUTES = 30
-LATE_SECONDS = 20
-DEBIT_SECONDS = 8
 MAX_AMOUNT_MINOR = 10_000_000_000
-MAX_TEXT_LENGTH = 500
-# After the last pause a notice is given up; the portal then learns the truth by asking.
-NOTICE_PAUSES_SECONDS = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 3600, 3600)
+# Nobody waits at the page of a charge: its customer hears of it and comes when they can.
+CONFIRM_HOURS = 24
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS payments (
-    id INTEGER PRIMARY KEY,
-    key TEXT NOT NULL UNIQUE,
-    reference TEXT NOT NULL UNIQUE,
-    page_token TEXT NOT NULL UNIQUE,
-    amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
-    currency TEXT NOT NULL,
-    description TEXT NOT NULL,
-    return_url TEXT NOT NULL,
-    customer_reference TEXT NOT NULL,
-    language TEXT NOT NULL,
-    state TEXT NOT NULL,
-    method TEXT NOT NULL DEFAULT '',
-    decline_reason TEXT NOT NULL DEFAULT '',
-    fee_minor INTEGER,
-    decision TEXT,
-    created_at REAL NOT NULL,
-    expires_at REAL NOT NULL,
-    settles_at REAL,
-    ended_at REAL
-);
-CREATE INDEX IF NOT EXISTS payments_settling ON payments (settles_at) WHERE settles_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS payments_waiting ON payments (expires_at) WHERE state = 'pending';
-CREATE TABLE IF NOT EXISTS refunds (
-    id INTEGER PRIMARY KEY,
-    refund_key TEXT NOT NULL UNIQUE,
-    reference TEXT NOT NULL UNIQUE,
-    payment_id INTEGER NOT NULL REFERENCES payments (id),
-    amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
-    created_at REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS refunds_of_payment ON refunds (payment_id);
-CREATE TABLE IF NOT EXISTS notices (
-    id INTEGER PRIMARY KEY,
-    event_id TEXT NOT NULL,
-    type TEXT NOT NULL,
-    key TEXT NOT NULL,
-    reference TEXT NOT NULL,
-    due_at REAL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    delivered_at REAL
-);
-CREATE INDEX IF NOT EXISTS notices_due ON notices (due_at) WHERE due_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
-
-# Its origin goes into the page's policy, so nothing but an origin may stand there.
-_RETURN_URL = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[!-~]*)?")
 _CARD = "Card ending 4242"
 _CHECKED_CARD = "Card ending 3184"
 _DECLINED_CARD = "Card ending 0002"
-_ACCOUNT = "Bank account ending 6789"
+_DECLINED = "The bank declined the card: not enough money in the account."
+_EXPIRED = "The card has expired."
+
+
+# A payment with the method that it was taken from, if it was.
+_PAYMENTS = (
+    "SELECT p.*, c.method_id, coalesce(c.bounces, 0) FROM payments p"
+    " LEFT JOIN charges c ON c.payment_id = p.id"
+)
+_WITH_SUMS = (
+    "SELECT p.*, c.method_id, coalesce(c.bounces, 0), (SELECT coalesce(sum(r.amount_minor), 0)"
+    " FROM refunds r WHERE r.payment_id = p.id), (SELECT coalesce(sum(CASE r.kind"
+    " WHEN 'chargeback_won' THEN -r.amount_minor ELSE r.amount_minor END), 0) FROM reversals r"
+    " WHERE r.payment_id = p.id) FROM payments p LEFT JOIN charges c ON c.payment_id = p.id"
+)
+_CHANGED_SINCE = (
+    "(p.created_at >= ?2 OR p.ended_at >= ?2"
+    " OR p.id IN (SELECT payment_id FROM refunds WHERE created_at >= ?2)"
+    " OR p.id IN (SELECT payment_id FROM reversals WHERE happened_at >= ?2))"
+)
 
 
 class Decision(StrEnum):
@@ -95,6 +72,22 @@ class Decision(StrEnum):
     DEBIT = "debit"
     SILENT = "silent"
     CANCEL = "cancel"
+
+
+class Reversing(StrEnum):
+    """What the bank does with a payment long after it was made."""
+
+    CHARGEBACK = "chargeback"
+    CHARGEBACK_WON = "chargeback_won"
+    RETURN = "return"
+
+
+_REASONS = {
+    Reversing.CHARGEBACK: "The customer does not recognise this payment.",
+    Reversing.CHARGEBACK_WON: "The card's bank decided for the merchant.",
+    Reversing.RETURN: "The account holder's bank returned the debit.",
+}
+_OF_A_CHARGE = (Decision.CONFIRM, Decision.CONFIRM_FAILED, Decision.CANCEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +113,14 @@ class SandboxPayment:
     expires_at: datetime
     settles_at: datetime | None
     ended_at: datetime | None
+    method_id: int | None
+    bounces: bool
+    confirm_url: str
+
+    @property
+    def is_charge(self) -> bool:
+        """True when it was taken from a saved method."""
+        return self.method_id is not None
 
     @property
     def is_open(self) -> bool:
@@ -143,22 +144,20 @@ class SandboxPayment:
             method=self.method,
             decline_reason=self.decline_reason,
             gateway_fee_minor=self.fee_minor,
+            hosted_url=self.confirm_url if self.is_charge and self.is_open else "",
         )
 
 
 @dataclass(frozen=True, slots=True)
-class DueNotice:
-    """A notice to be sent now; `attempts` counts those that failed before."""
+class Booked:
+    """A payment with what was given back of it, and what its bank took back on balance."""
 
-    id: int
-    event_id: str
-    type: str
-    key: str
-    reference: str
-    attempts: int
+    payment: SandboxPayment
+    refunded_minor: int
+    reversed_minor: int
 
 
-class SandboxStore:
+class SandboxStore(Methods):
     """The bank's books. `clock` gives aware UTC; `hosted_base` is the origin of the hosted pages.
 
     References follow from the payment's key and `salt`, so that a demo built twice is the same; a
@@ -166,76 +165,22 @@ class SandboxStore:
     portal, as suits a history that nobody waits for.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        hosted_base: str = "http://localhost:8001",
-        salt: str | None = None,
-        has_notices: bool = True,
-        late_seconds: float = LATE_SECONDS,
-        debit_seconds: float = DEBIT_SECONDS,
-    ) -> None:
-        self.hosted_base = hosted_base.rstrip("/")
-        self._clock = clock
-        self._has_notices = has_notices
-        self._late_seconds = late_seconds
-        self._debit_seconds = debit_seconds
-        self._lock = threading.RLock()
-        self._is_in_batch = False
-        self._db = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=200
-        )
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.executescript(_SCHEMA)
-        self._salt = self._kept_salt(salt)
-
-    def close(self) -> None:
-        """Close the file once no other thread is inside a call."""
-        with self._lock:
-            self._db.close()
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """One transaction around thousands of calls: all of them are kept, or none."""
-        with self._transaction():
-            if self._is_in_batch:
-                raise RuntimeError("a batch inside a batch")
-            self._is_in_batch = True
-            try:
-                yield
-            finally:
-                self._is_in_batch = False
-
     # What the portal asks for.
 
     def start(self, order: StartOrder) -> Started:
         """The hosted page of this order; the same order again gives the same page."""
         _check_order(order)
-        now = self._clock().timestamp()
+        now = self._clock()
         with self._transaction():
             row = self._find(order.key)
             if row is None:
-                reference, token = self._reference("pay", order.key), self._reference("", order.key)
-                self._db.execute(
-                    "INSERT INTO payments (key, reference, page_token, amount_minor, currency,"
-                    " description, return_url, customer_reference, language, state, created_at,"
-                    " expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
-                    (
-                        *(order.key, reference, token, order.amount_minor, order.currency),
-                        *(order.description, order.return_url, order.customer_reference),
-                        *(order.language, now, now + PAGE_MINUTES * 60),
-                    ),
-                )
+                self._insert(order, now + timedelta(minutes=PAGE_MINUTES))
+                known = self._get(order.key)
             else:
-                known = _payment(row)
-                if _content(known) != _content(order):
+                known = self._payment(row)
+                if known.is_charge or _content(known) != _content(order):
                     raise GatewayRefused("key reused", "This payment was already started.")
-                reference, token = known.reference, known.page_token
-        return Started(reference, f"{self.hosted_base}/pay/{token}")
+        return Started(known.reference, f"{self.hosted_base}/pay/{known.page_token}")
 
     def ask(self, key: str) -> Truth:
         """Where the payment stands at this moment. Raises GatewayUnknownKey."""
@@ -255,6 +200,38 @@ class SandboxStore:
                 self._end(payment, GatewayState.SUCCEEDED, self._clock())
             return self._get_current(key).truth
 
+    def charge(self, order: ChargeOrder) -> Truth:
+        """Take from a saved method; the same order again says where it stands."""
+        _check_order(order)
+        now = self._clock()
+        with self._transaction():
+            method = self.find_method(order.method_reference)
+            row = self._find(order.key)
+            if row is not None:
+                known = self._payment(row)
+                if (
+                    method is None
+                    or known.method_id != method.id
+                    or _content(known) != _content(order)
+                ):
+                    raise GatewayRefused("key reused", "This payment was already started.")
+                return self._get_current(order.key).truth
+            if (
+                method is None
+                or method.state is not GatewayState.SUCCEEDED
+                or method.customer_reference != order.customer_reference
+                or order.gateway_customer not in (None, method.gateway_customer)
+            ):
+                raise GatewayRefused("no method", "This payment method is no longer there.")
+            self._insert(order, now + timedelta(hours=CONFIRM_HOURS))
+            payment = self._get(order.key)
+            self._db.execute(
+                "INSERT INTO charges (payment_id, method_id) VALUES (?, ?)",
+                (payment.id, method.id),
+            )
+            self._take(payment, method)
+            return self._get(order.key).truth
+
     def refund(self, key: str, refund_key: str, amount_minor: int) -> RefundTruth:
         """Give money back; repeating it with the same refund key changes nothing."""
         _check_key(refund_key)
@@ -269,13 +246,84 @@ class SandboxStore:
             reference = known[0] if known else self._new_refund(payment, refund_key, amount_minor)
         return RefundTruth(reference, GatewayState.SUCCEEDED, amount_minor, payment.currency)
 
+    def ask_refund(self, key: str, refund_key: str) -> RefundTruth:
+        """Whether this refund was made. Raises GatewayUnknownKey."""
+        payment = self._get(key)
+        with self._lock:
+            row = self._db.execute(
+                "SELECT reference, amount_minor FROM refunds WHERE refund_key = ? AND"
+                " payment_id = ?",
+                (refund_key, payment.id),
+            ).fetchone()
+        if row is None:
+            raise GatewayUnknownKey(refund_key)
+        return RefundTruth(row[0], GatewayState.SUCCEEDED, row[1], payment.currency)
+
+    def list_reversals(self, key: str) -> list[ReversalTruth]:
+        """What the bank has moved of it without the portal. Raises GatewayUnknownKey."""
+        payment = self._get(key)
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT reference, kind, amount_minor, reason, happened_at FROM reversals"
+                " WHERE payment_id = ? ORDER BY id",
+                (payment.id,),
+            ).fetchall()
+        return [
+            ReversalTruth(
+                reference=reference,
+                kind=kind,
+                amount_minor=amount_minor,
+                currency=payment.currency,
+                state=GatewayState.SUCCEEDED,
+                reason=reason,
+                happened_at=datetime.fromtimestamp(happened_at, UTC),
+            )
+            for reference, kind, amount_minor, reason, happened_at in rows
+        ]
+
+    # What its bank does later.
+
+    def reverse(self, key: str, reversing: Reversing) -> None:
+        """Charge a payment back, let the portal win that, or return a debit.
+
+        Raises GatewayRefused where that is not its turn, GatewayUnknownKey.
+        """
+        now = self._clock()
+        with self._transaction():
+            payment = self._get_current(key)
+            done = self._db.execute(
+                "SELECT kind, amount_minor FROM reversals WHERE payment_id = ? ORDER BY id",
+                (payment.id,),
+            ).fetchall()
+            amount_minor = self._left_minor(payment)
+            is_back = bool(done) and done[-1][0] != Reversing.CHARGEBACK_WON
+            is_debit = payment.method == ACCOUNT
+            if reversing is Reversing.CHARGEBACK_WON:
+                is_turn = bool(done) and done[-1][0] == Reversing.CHARGEBACK
+                amount_minor = done[-1][1] if is_turn else 0
+            else:
+                is_turn = not is_back and (reversing is Reversing.RETURN) == is_debit
+            is_turn = is_turn and payment.state is GatewayState.SUCCEEDED and amount_minor > 0
+            if not is_turn:
+                raise GatewayRefused("bad request", "That cannot happen to this payment now.")
+            reference = self._reference("rev", f"{key}\n{len(done)}")
+            self._db.execute(
+                "INSERT INTO reversals (reference, payment_id, kind, amount_minor, reason,"
+                " happened_at) VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    *(reference, payment.id, reversing, amount_minor),
+                    *(_REASONS[reversing], now.timestamp()),
+                ),
+            )
+            self._queue(reference, f"payment.{reversing}", key, payment.reference, now)
+
     # What the customer does on the hosted page.
 
     def decide(self, key: str, decision: Decision) -> Truth:
         """Act as the customer would; a payment that is no longer open stays as it is."""
         with self._transaction():
             payment = self._get_current(key)
-            if not payment.is_open:
+            if not payment.is_open or (payment.is_charge and decision not in _OF_A_CHARGE):
                 return payment.truth
             self._db.execute(
                 "UPDATE payments SET decision = ? WHERE id = ?", (decision, payment.id)
@@ -286,44 +334,36 @@ class SandboxStore:
     def find_by_token(self, page_token: str) -> SandboxPayment | None:
         """The payment of a hosted page, brought up to date."""
         with self._lock:
-            row = self._db.execute(
-                "SELECT * FROM payments WHERE page_token = ?", (page_token,)
-            ).fetchone()
-            return None if row is None else self._get_current(_payment(row).key)
+            row = self._db.execute(f"{_PAYMENTS} WHERE page_token = ?", (page_token,)).fetchone()
+            return None if row is None else self._get_current(self._payment(row).key)
 
     # What the server and the developer look at.
 
     def list_latest(self, count: int) -> list[SandboxPayment]:
         """The latest payments, newest first."""
         with self._lock:
-            rows = self._db.execute(
-                "SELECT * FROM payments ORDER BY id DESC LIMIT ?", (count,)
-            ).fetchall()
-        return [_payment(row) for row in rows]
+            rows = self._db.execute(f"{_PAYMENTS} ORDER BY p.id DESC LIMIT ?", (count,)).fetchall()
+        return [self._payment(row) for row in rows]
 
-    def list_after(self, payment_id: int, count: int) -> list[tuple[SandboxPayment, int]]:
-        """Payments after a row id, oldest first, each with what was refunded of it."""
+    def list_after(self, payment_id: int, count: int) -> list[Booked]:
+        """Payments after a row id, oldest first."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT p.*, (SELECT coalesce(sum(r.amount_minor), 0) FROM refunds r"
-                " WHERE r.payment_id = p.id) FROM payments p WHERE p.id > ? ORDER BY p.id LIMIT ?",
-                (payment_id, count),
+                f"{_WITH_SUMS} WHERE p.id > ? ORDER BY p.id LIMIT ?", (payment_id, count)
             ).fetchall()
-        return [(_payment(row[:-1]), row[-1]) for row in rows]
+        return [Booked(self._payment(row[:-2]), *row[-2:]) for row in rows]
 
-    def list_since(
-        self, since: datetime, after_id: int, count: int
-    ) -> list[tuple[SandboxPayment, int]]:
-        """Payments begun or ended at or after `since`, in order of their row ids and after one,
-        each with what was refunded of it."""
+    def list_since(self, since: datetime, after_id: int, count: int) -> list[Booked]:
+        """Payments begun, ended, refunded or reversed at or after `since`, in order of their row
+        ids and after one."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT p.*, (SELECT coalesce(sum(r.amount_minor), 0) FROM refunds r"
-                " WHERE r.payment_id = p.id) FROM payments p WHERE p.id > ?1"
-                " AND (p.created_at >= ?2 OR p.ended_at >= ?2) ORDER BY p.id LIMIT ?3",
+                f"{_WITH_SUMS} WHERE p.id > ?1 AND {_CHANGED_SINCE} ORDER BY p.id LIMIT ?3",
                 (after_id, since.timestamp(), count),
             ).fetchall()
-            return [(self._get_current(_payment(row[:-1]).key), row[-1]) for row in rows]
+            return [
+                Booked(self._get_current(self._payment(row[:-2]).key), *row[-2:]) for row in rows
+            ]
 
     def settle_due(self) -> int:
         """Finish what has come due (late answers, debits, expiry); the number of payments."""
@@ -337,55 +377,11 @@ class SandboxStore:
                 self._get_current(key)
         return len(keys)
 
-    def list_due_notices(self, count: int) -> list[DueNotice]:
-        """Notices whose time has come, the most overdue first."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT id, event_id, type, key, reference, attempts FROM notices"
-                " WHERE due_at <= ? ORDER BY due_at, id LIMIT ?",
-                (self._clock().timestamp(), count),
-            ).fetchall()
-        return [DueNotice(*row) for row in rows]
-
-    def mark_notice(self, notice: DueNotice, *, is_delivered: bool) -> None:
-        """Close a delivered notice; plan the next attempt of another, or give it up."""
-        now = self._clock().timestamp()
-        due_at = None
-        if not is_delivered and notice.attempts < len(NOTICE_PAUSES_SECONDS):
-            due_at = now + NOTICE_PAUSES_SECONDS[notice.attempts]
-        with self._transaction():
-            self._db.execute(
-                "UPDATE notices SET attempts = attempts + 1, due_at = ?, delivered_at = ?"
-                " WHERE id = ?",
-                (due_at, now if is_delivered else None, notice.id),
-            )
-
-    def count_waiting_notices(self) -> int:
-        """How many notices still wait for the portal."""
-        with self._lock:
-            row = self._db.execute("SELECT count(*) FROM notices WHERE due_at IS NOT NULL")
-            return int(row.fetchone()[0])
-
     # Inside.
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One write transaction; inside a batch or another transaction it is part of that."""
-        with self._lock:
-            if self._db.in_transaction:
-                yield
-                return
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
 
     def _find(self, key: str) -> tuple[object, ...] | None:
         row: tuple[object, ...] | None = self._db.execute(
-            "SELECT * FROM payments WHERE key = ?", (key,)
+            f"{_PAYMENTS} WHERE p.key = ?", (key,)
         ).fetchone()
         return row
 
@@ -394,7 +390,53 @@ class SandboxStore:
             row = self._find(key)
         if row is None:
             raise GatewayUnknownKey(key)
-        return _payment(row)
+        return self._payment(row)
+
+    def _payment(self, row: tuple[Any, ...]) -> SandboxPayment:
+        values = list(row)
+        values[10] = GatewayState(str(row[10]))
+        values[15:19] = [_instant(value) for value in row[15:19]]
+        values[20] = bool(row[20])
+        return SandboxPayment(*values, f"{self.hosted_base}/pay/{row[3]}/confirm")
+
+    def _insert(self, order: StartOrder | ChargeOrder, expires_at: datetime) -> None:
+        self._db.execute(
+            "INSERT INTO payments (key, reference, page_token, amount_minor, currency,"
+            " description, return_url, customer_reference, language, state, created_at,"
+            " expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
+            (
+                *(order.key, self._reference("pay", order.key), self._reference("", order.key)),
+                *(order.amount_minor, order.currency, order.description, order.return_url),
+                *(order.customer_reference, order.language),
+                *(self._clock().timestamp(), expires_at.timestamp()),
+            ),
+        )
+
+    def _take(self, payment: SandboxPayment, method: SandboxMethod) -> None:
+        """Let a charge have its way, as its method behaves."""
+        now = self._clock()
+        is_expired = method.expires_on is not None and method.expires_on < now.date()
+        refuses = is_expired or method.behaviour in (Behaviour.DECLINES, Behaviour.EXPIRES)
+        if method.kind == BANK:
+            self._db.execute(
+                "UPDATE charges SET bounces = ? WHERE payment_id = ?", (refuses, payment.id)
+            )
+            state = GatewayState.PROCESSING
+            self._plan(payment, state, method.title, now, self._debit_seconds)
+        elif refuses:
+            reason = _EXPIRED if is_expired else _DECLINED
+            self._end(payment, GatewayState.DECLINED, now, method.title, reason)
+        elif method.behaviour is Behaviour.CONFIRMS:
+            self._db.execute(
+                "UPDATE payments SET method = ? WHERE id = ?", (method.title, payment.id)
+            )
+        else:
+            self._end(payment, GatewayState.SUCCEEDED, now, method.title)
+
+    def _left_minor(self, payment: SandboxPayment) -> int:
+        """What can still be given or taken back of a payment."""
+        booked = self.list_after(payment.id - 1, 1)[0]
+        return payment.amount_minor - booked.refunded_minor - booked.reversed_minor
 
     def _get_current(self, key: str) -> SandboxPayment:
         """The payment after whatever was due to happen to it by now."""
@@ -405,7 +447,15 @@ class SandboxStore:
         with self._transaction():
             payment = self._get(key)
             if payment.settles_at is not None and payment.settles_at <= now:
-                self._end(payment, GatewayState.SUCCEEDED, payment.settles_at)
+                if payment.bounces:
+                    self._end(
+                        payment,
+                        GatewayState.DECLINED,
+                        payment.settles_at,
+                        decline_reason="The bank could not take the money from the account.",
+                    )
+                else:
+                    self._end(payment, GatewayState.SUCCEEDED, payment.settles_at)
             elif _is_due(payment, now):
                 self._end(payment, GatewayState.EXPIRED, payment.expires_at)
             return self._get(key)
@@ -416,21 +466,22 @@ class SandboxStore:
             case Decision.PAY | Decision.SILENT:
                 self._end(payment, GatewayState.SUCCEEDED, now, method=_CARD)
             case Decision.CONFIRM:
-                self._end(payment, GatewayState.SUCCEEDED, now, method=_CHECKED_CARD)
+                method = payment.method or _CHECKED_CARD
+                self._end(payment, GatewayState.SUCCEEDED, now, method)
             case Decision.TWICE:
                 self._end(payment, GatewayState.SUCCEEDED, now, method=_CARD)
             case Decision.DECLINE:
-                reason = "The bank declined the card: not enough money in the account."
-                self._end(payment, GatewayState.DECLINED, now, _DECLINED_CARD, reason)
+                self._end(payment, GatewayState.DECLINED, now, _DECLINED_CARD, _DECLINED)
             case Decision.CONFIRM_FAILED:
                 reason = "The bank could not confirm that it was you."
-                self._end(payment, GatewayState.DECLINED, now, _CHECKED_CARD, reason)
+                method = payment.method or _CHECKED_CARD
+                self._end(payment, GatewayState.DECLINED, now, method, reason)
             case Decision.CANCEL:
                 self._end(payment, GatewayState.CANCELLED, now)
             case Decision.LATE:
                 self._plan(payment, GatewayState.PENDING, _CARD, now, self._late_seconds)
             case Decision.DEBIT:
-                self._plan(payment, GatewayState.PROCESSING, _ACCOUNT, now, self._debit_seconds)
+                self._plan(payment, GatewayState.PROCESSING, ACCOUNT, now, self._debit_seconds)
 
     def _plan(
         self,
@@ -446,7 +497,7 @@ class SandboxStore:
             (state, method, (now + timedelta(seconds=seconds)).timestamp(), payment.id),
         )
         if state is GatewayState.PROCESSING:
-            self._queue(payment, state, [now])
+            self._tell(payment, state, now)
 
     def _end(
         self,
@@ -460,7 +511,7 @@ class SandboxStore:
             "SELECT decision FROM payments WHERE id = ?", (payment.id,)
         ).fetchone()[0]
         method = payment.method if method is None else method
-        is_debit = method == _ACCOUNT
+        is_debit = method == ACCOUNT
         fee = _fee(payment.amount_minor, is_debit) if state is GatewayState.SUCCEEDED else None
         self._db.execute(
             "UPDATE payments SET state = ?, method = ?, decline_reason = ?, fee_minor = ?,"
@@ -472,31 +523,19 @@ class SandboxStore:
         if decision == Decision.TWICE:
             # The later event first, the earlier one after it, then the later one once more.
             later = ended_at + timedelta(seconds=1)
-            self._queue(payment, state, [ended_at, later])
-            self._queue(payment, GatewayState.PROCESSING, [ended_at])
+            self._tell(payment, state, ended_at, later)
+            self._tell(payment, GatewayState.PROCESSING, ended_at)
         else:
-            self._queue(payment, state, [ended_at])
+            self._tell(payment, state, ended_at)
 
-    def _queue(self, payment: SandboxPayment, state: GatewayState, due: list[datetime]) -> None:
-        """Queue one event for the portal, sent as often as there are instants in `due`."""
-        if not self._has_notices:
-            return
-        event_id = self._reference("evt", f"{payment.key}\n{state}")
-        self._db.executemany(
-            "INSERT INTO notices (event_id, type, key, reference, due_at) VALUES (?, ?, ?, ?, ?)",
-            [
-                (event_id, f"payment.{state}", payment.key, payment.reference, at.timestamp())
-                for at in due
-            ],
-        )
+    def _tell(self, payment: SandboxPayment, state: GatewayState, *due: datetime) -> None:
+        event = f"{payment.key}\n{state}"
+        self._queue(event, f"payment.{state}", payment.key, payment.reference, *due)
 
     def _new_refund(self, payment: SandboxPayment, refund_key: str, amount_minor: int) -> str:
-        (refunded_minor,) = self._db.execute(
-            "SELECT coalesce(sum(amount_minor), 0) FROM refunds WHERE payment_id = ?", (payment.id,)
-        ).fetchone()
         if payment.state is not GatewayState.SUCCEEDED:
             raise GatewayRefused("not paid", "This payment was not completed.")
-        if not 0 < amount_minor <= payment.amount_minor - refunded_minor:
+        if not 0 < amount_minor <= self._left_minor(payment):
             raise GatewayRefused("too much", "This is more than is left of the payment.")
         reference = self._reference("ref", refund_key)
         self._db.execute(
@@ -505,21 +544,6 @@ class SandboxStore:
             (refund_key, reference, payment.id, amount_minor, self._clock().timestamp()),
         )
         return reference
-
-    def _reference(self, kind: str, of: str) -> str:
-        """An unguessable id that follows from what it names; an empty kind is the page's token."""
-        digest = hashlib.blake2b(
-            of.encode(), digest_size=16, key=self._salt, person=kind.encode()
-        ).hexdigest()
-        return f"{kind}_{digest[:24]}" if kind else digest
-
-    def _kept_salt(self, salt: str | None) -> bytes:
-        with self._transaction():
-            self._db.execute(
-                "INSERT OR IGNORE INTO facts VALUES ('salt', ?)", (salt or secrets.token_hex(16),)
-            )
-            (kept,) = self._db.execute("SELECT value FROM facts WHERE name = 'salt'").fetchone()
-        return hashlib.sha256(str(kept).encode()).digest()
 
 
 def _is_due(payment: SandboxPayment, now: datetime) -> bool:
@@ -533,7 +557,7 @@ def _fee(amount_minor: int, is_debit: bool) -> int:
     return min(35 if is_debit else amount_minor * 15 // 1000 + 25, amount_minor)
 
 
-def _content(order: StartOrder | SandboxPayment) -> tuple[object, ...]:
+def _content(order: StartOrder | ChargeOrder | SandboxPayment) -> tuple[object, ...]:
     return (
         order.amount_minor,
         order.currency,
@@ -549,13 +573,13 @@ def _check_key(key: str) -> None:
         raise GatewayRefused("bad request", "The payment could not be started.")
 
 
-def _check_order(order: StartOrder) -> None:
+def _check_order(order: StartOrder | ChargeOrder) -> None:
     """Refuse what no bank would take; the text is for the customer, the cause is ours to mend."""
     _check_key(order.key)
     is_good = (
         0 < order.amount_minor <= MAX_AMOUNT_MINOR
         and re.fullmatch(r"[A-Z]{3}", order.currency, re.ASCII)
-        and _RETURN_URL.fullmatch(order.return_url)
+        and RETURN_URL.fullmatch(order.return_url)
         and max(len(order.description), len(order.customer_reference)) <= MAX_TEXT_LENGTH
         and len(order.return_url) <= 2_000
         and len(order.language) <= 20
@@ -566,10 +590,3 @@ def _check_order(order: StartOrder) -> None:
 
 def _instant(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-def _payment(row: tuple[Any, ...]) -> SandboxPayment:
-    values = list(row)
-    values[10] = GatewayState(str(row[10]))
-    values[15:19] = [_instant(value) for value in row[15:19]]
-    return SandboxPayment(*values)
