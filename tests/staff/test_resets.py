@@ -255,7 +255,7 @@ def test_viewer_who_looks_as_the_customer_sees_no_secret(portal: Portal) -> None
         if endpoint.startswith(("settings.", "auth.", "activity.", "dashboard.", "billing.")):
             page = visitor.get(address)
             assert page.status < 500
-            assert factors.SEED not in page.response.text
+            assert factors.SEED not in page.source
             assert not shown.search(page.text), address
             assert not page.select("img[src^='data:'], svg.qr") if page.tree is not None else True
 
