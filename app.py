@@ -228,6 +228,7 @@ def _message_gateways(settings: Settings) -> dict[str, MessageGateway]:
 
 def _register(app: Flask) -> None:
     from blueprints import api, auth, billing, dashboard, demo, staff, support
+    from blueprints.billing.methods.views import method_return
     from blueprints.billing.views import payment_return
     from blueprints.dashboard import activity as activity_pages
     from blueprints.dashboard import people as people_pages
@@ -248,6 +249,12 @@ def _register(app: Flask) -> None:
         "/pay/<payment_public_id>/return",
         "billing.payment_return",
         payment_return,
+        methods=["GET", "POST"],
+    )
+    app.add_url_rule(
+        "/methods/<method_public_id>/return",
+        "billing.method_return",
+        method_return,
         methods=["GET", "POST"],
     )
     app.add_url_rule("/static/<path:name>", "static", _static)

@@ -45,7 +45,10 @@ _COLUMNS = (
     Activity.digest,
 )
 
-ABOUT_MONEY = ("payment_received", "invoice_issued", "credit_note_issued")
+ABOUT_MONEY = (
+    *("payment_received", "invoice_issued", "credit_note_issued"),
+    *("payment_refunded", "payment_charged_back", "chargeback_won", "payment_returned"),
+)
 """Kinds whose sentence names an amount: not for whoever may not see money."""
 OF_ALL = (*ABOUT_MONEY, "line_held", "line_released", "account_opened", "account_closed")
 """Kinds about an account that everybody who uses it may read. What else happens on it (contacts,

@@ -280,6 +280,23 @@ POLICY: dict[str, Rule] = {
     "billing.pay_start": Rule(Who.ACCOUNT, PAYS, keeps_form="billing.pay"),
     "billing.payment_continue": _CHANGES_PAYMENT,
     "billing.payment_cancel": _CHANGES_PAYMENT,
+    "billing.methods.method_list": _CHANGES_PAYMENT,
+    "billing.methods.method_add_page": _CHANGES_PAYMENT,
+    "billing.methods.method_add": _CHANGES_PAYMENT,
+    "billing.methods.method_detail": _CHANGES_PAYMENT,
+    "billing.methods.method_rename": Rule(
+        Who.ACCOUNT, PAYS, keeps_form="billing.methods.method_detail"
+    ),
+    "billing.methods.method_prefer": _CHANGES_PAYMENT,
+    "billing.methods.method_remove_page": _CHANGES_PAYMENT,
+    "billing.methods.method_remove": _CHANGES_PAYMENT,
+    "billing.method_return": Rule(
+        Who.EVERYONE,
+        proof=Proof.OWN,
+        # It then shows what is known and does not ask.
+        stays_open=True,
+        get_writes="whether the method is saved, as the gateway tells it",
+    ),
     "billing.payment_return": Rule(
         Who.EVERYONE,
         proof=Proof.OWN,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from flask import current_app, render_template
 from sqlalchemy import select, update
@@ -73,6 +73,8 @@ def compose(message: Message, public_url: str) -> OutgoingMessage:
             facts["amount"] = format_money(
                 Money(facts["amount_minor"], facts["currency"]), message.language
             )
+        for name in [name for name in facts if name.endswith("_on") and facts[name]]:
+            facts[name] = date.fromisoformat(facts[name])
         if "event" in facts:
             facts["happened"] = {"kind": facts["event"], **facts}
         context = {"isp": isp, "facts": facts, "public_url": public_url, "lang": message.language}

@@ -206,7 +206,8 @@ def _check_mode(app: Flask, settings: Settings) -> None:
 def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT, SIGHUP or the end of the process that started it."""
     from app import create_app
-    from blueprints.billing import settling
+    from blueprints.billing import reversing, settling
+    from blueprints.billing.methods import service as methods
     from core import nightly, postman, search_terms, worker
 
     log.configure(settings.log)
@@ -223,9 +224,17 @@ def work(settings: Settings) -> None:
     def ask_about_payments() -> int:
         return settling.ask_due(payment_gateway)
 
+    def ask_about_refunds() -> int:
+        return reversing.ask_due(payment_gateway)
+
+    def ask_about_methods() -> int:
+        return methods.ask_due(payment_gateway)
+
     def send_messages() -> int:
         return postman.send_due(gateways, settings.public_url)
 
     nights = [nightly.Nightly(job, settings) for job in (nightly.BACKUP, nightly.BILL_RUN)]
     mend_terms = search_terms.Mending()
-    worker.run(app, (ask_about_payments, send_messages, *nights, mend_terms), stop)
+    asking = (ask_about_payments, ask_about_refunds, ask_about_methods)
+    duties = (*asking, methods.ExpiryWatch(), send_messages)
+    worker.run(app, (*duties, *nights, mend_terms), stop)

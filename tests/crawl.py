@@ -31,6 +31,7 @@ from models import (
     Flow,
     FlowKind,
     Invitation,
+    PaymentMethod,
     PostalLetter,
 )
 from tests import world
@@ -184,6 +185,15 @@ _PATHS = {
     "billing.pay_start": "/a/{account}/billing/pay",
     "billing.payment_continue": "/a/{account}/billing/payments/{payment}/continue",
     "billing.payment_cancel": "/a/{account}/billing/payments/{payment}/cancel",
+    "billing.methods.method_list": "/a/{account}/billing/methods/",
+    "billing.methods.method_add_page": "/a/{account}/billing/methods/add",
+    "billing.methods.method_add": "/a/{account}/billing/methods/add",
+    "billing.methods.method_detail": "/a/{account}/billing/methods/{method}",
+    "billing.methods.method_rename": "/a/{account}/billing/methods/{method}",
+    "billing.methods.method_prefer": "/a/{account}/billing/methods/{method}/default",
+    "billing.methods.method_remove_page": "/a/{account}/billing/methods/{method}/remove",
+    "billing.methods.method_remove": "/a/{account}/billing/methods/{method}/remove",
+    "billing.method_return": "/methods/{method}/return",
     "billing.payment_return": "/pay/{payment}/return",
     "api.payment_notice": "/webhooks/payments/sandbox",
     "staff.join": "/staff/join/nothing",
@@ -289,6 +299,19 @@ def _add_own_things(session: Session, portal: Portal) -> None:
         )
     for name in ("alice", "mallory"):
         session.add(
+            PaymentMethod(
+                public_id=f"{name}method",
+                key=f"{name}-method",
+                account_id=portal.world.accounts[name],
+                customer_id=portal.world.customers[name],
+                gateway="sandbox",
+                gateway_reference=f"pm_{name}",
+                title="Visa ending 4242",
+                state="usable",
+                created_at=clock.now(),
+            )
+        )
+        session.add(
             ContactChange(
                 public_id=f"{name}change00",
                 customer_id=portal.world.customers[name],
@@ -344,6 +367,7 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
         "member": "bencustomer",
         "letter": f"{account}letter",
         "reset": f"{account}reset",
+        "method": f"{account}method",
     }
     for kind in ("invoice", "payment"):
         rows = portal.rows(
@@ -380,6 +404,10 @@ OWN_THINGS = {
     and any(f"{{{kind}}}" in path for kind in ("contact", "change", "session", "device", "event"))
 }
 """What belongs to a customer, not to an account: for all others it does not exist."""
+OWN_METHODS = {
+    endpoint for endpoint, path in _PATHS.items() if path.startswith("/a/") and "{method}" in path
+}
+"""What one of the customers of an account has saved: the others do not see it."""
 
 
 def addresses(portal: Portal, owner: str = "alice", **other: str) -> dict[str, str]:

@@ -51,7 +51,7 @@ class Page:
     @property
     def source(self) -> str:
         """What was sent, before it is parsed; what is not text byte by byte."""
-        is_text = self.response.mimetype.startswith("text/") or self.response.is_json
+        is_text = (self.response.mimetype or "").startswith("text/") or self.response.is_json
         return self.response.text if is_text else self.response.data.decode("latin-1")
 
     def select(self, css: str) -> list[Any]:

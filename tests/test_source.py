@@ -40,7 +40,7 @@ READ_THE_CLOCK = {
     "core/clock.py": 2,
     "core/log.py": 3,
     "gateways/payments/sandbox/notices.py": 1,
-    "gateways/payments/sandbox/store.py": 1,
+    "gateways/payments/sandbox/books.py": 1,
 }
 
 

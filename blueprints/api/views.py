@@ -10,6 +10,7 @@ from werkzeug.exceptions import NotFound, RequestEntityTooLarge
 
 from blueprints.api import bp
 from blueprints.billing import settling
+from blueprints.billing.methods import service as methods
 from blueprints.billing.views import payment_gateway
 from core import clock
 from gateways.payments.errors import NoticeRejected
@@ -31,5 +32,7 @@ def payment_notice(gateway_name: str) -> Response:
     except NoticeRejected as rejected:
         log.warning("notice rejected", extra={"reason": rejected.reason})
         return Response("rejected\n", 400, mimetype="text/plain")
-    is_ours = settling.take_notice(gateway, notice.event_id, notice.key)
+    is_ours = settling.take_notice(gateway, notice.event_id, notice.key) or methods.take_notice(
+        gateway, notice.event_id, notice.key
+    )
     return Response("ok\n" if is_ours else "unknown\n", 200, mimetype="text/plain")

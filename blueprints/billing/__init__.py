@@ -4,4 +4,6 @@ from flask import Blueprint
 
 bp = Blueprint("billing", __name__)
 
-from blueprints.billing import views
+from blueprints.billing import methods, views
+
+bp.register_blueprint(methods.bp, url_prefix="/methods")

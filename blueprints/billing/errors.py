@@ -75,6 +75,14 @@ class GatewaySaysNo(PaymentRefused):
         return self.reason
 
 
+class MethodGone(PaymentRefused):
+    """The saved method is not there any more, or not this customer's."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("This payment method is no longer saved. Choose another way to pay.")
+
+
 class NoGateway(PaymentRefused):
     """This ISP takes no online payments."""
 
@@ -133,6 +141,38 @@ class CreditRefused(Refusal):
     @property
     def customer_message(self) -> str:
         return _("Of this invoice only what has not been given back yet can be credited.")
+
+
+class ReversalNotFound(NotFound):
+    """There is no such refund."""
+
+
+class RefundRefused(Refusal):
+    """The payment did not come through the gateway, or has not arrived."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("Only a payment that arrived through the payment service can be given back by it.")
+
+
+class TooMuchBack(Refusal):
+    """More is to be given back than is left of the payment: `left` (formatted)."""
+
+    def __init__(self, left: str) -> None:
+        super().__init__()
+        self.left = left
+
+    @property
+    def customer_message(self) -> str:
+        return _("Of this payment %(left)s can still be given back.", left=self.left)
+
+
+class SamePerson(Refusal):
+    """Whoever asked for it cannot approve it."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("Somebody else has to approve it.")
 
 
 class TruthMismatch(Exception):

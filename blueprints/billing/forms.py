@@ -25,6 +25,7 @@ class PayForm(PortalForm):
     )
     amount = StringField(_l("Amount"), validators=[Length(max=40)])
     invoice = HiddenField(validators=[Length(max=24)])
+    method = StringField(_l("How?"), validators=[Length(max=24)])
     amount_minor: int | None = None
 
     def validate_amount(self, field: StringField) -> None:

@@ -22,6 +22,7 @@ from models import (
     EntryKind,
     Invoice,
     InvoiceBalance,
+    InvoiceKind,
     JournalEntry,
     JournalLine,
 )
@@ -58,6 +59,16 @@ class Credit:
     entry_id: int
     amount_minor: int
     first_invoice_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Debit:
+    """An entry that takes credit back, and the payment's entry whose invoices open first again."""
+
+    account_id: int
+    entry_id: int
+    amount_minor: int
+    first_entry_id: int | None = None
 
 
 # Statements that every posting runs are built once: building one costs more than running it, and
@@ -159,7 +170,10 @@ def list_open_invoices(
 
 
 def list_unused_credits(session: Session, account_ids: Iterable[int]) -> list[Credit]:
-    """Credit entries of the accounts that have not settled anything with all of their amount."""
+    """Credit entries of the accounts that have not settled anything with all of their amount.
+
+    What was taken back and could be covered by such credit uses it up, the oldest first.
+    """
     used = (
         select(Allocation.entry_id, total(Allocation.amount_minor).label("used_minor"))
         .group_by(Allocation.entry_id)
@@ -167,15 +181,33 @@ def list_unused_credits(session: Session, account_ids: Iterable[int]) -> list[Cr
     )
     amount = -total(JournalLine.amount_minor)
     left = amount - func.coalesce(func.max(used.c.used_minor), 0)
+    is_of_invoice = (
+        select(Invoice.id)
+        .where(
+            Invoice.entry_id == JournalLine.entry_id,
+            Invoice.kind != InvoiceKind.CREDIT_NOTE.value,
+        )
+        .exists()
+    )
     rows = session.execute(
         select(JournalLine.account_id, JournalLine.entry_id, left.label("left_minor"))
         .outerjoin(used, used.c.entry_id == JournalLine.entry_id)
-        .where(JournalLine.account_id.in_(list(account_ids)))
+        .where(JournalLine.account_id.in_(list(account_ids)), ~is_of_invoice)
         .group_by(JournalLine.account_id, JournalLine.entry_id)
-        .having(left > 0)
+        .having(left != 0)
         .order_by(JournalLine.entry_id)
-    )
-    return [Credit(row.account_id or 0, row.entry_id, row.left_minor) for row in rows]
+    ).all()
+    taken: defaultdict[int, int] = defaultdict(int)
+    for row in rows:
+        taken[row.account_id or 0] += max(-row.left_minor, 0)
+    credits_: list[Credit] = []
+    for row in rows:
+        account_id = row.account_id or 0
+        gone_minor = min(taken[account_id], max(row.left_minor, 0))
+        taken[account_id] -= gone_minor
+        if row.left_minor > gone_minor:
+            credits_.append(Credit(account_id, row.entry_id, row.left_minor - gone_minor))
+    return credits_
 
 
 def allocate(session: Session, credits_: Sequence[Credit], settled_at: datetime) -> None:
@@ -218,5 +250,68 @@ def allocate(session: Session, credits_: Sequence[Credit], settled_at: datetime)
                 "new_settled_at": settled_at if open_minor == 0 else None,
             }
             for invoice_id, open_minor in left_open.items()
+        ],
+    )
+
+
+def reopen(session: Session, debit: Debit, at: datetime) -> None:
+    """Open invoices again as far as a posted debit makes the account owe more: credit that was not
+    used covers it first. Those that the named payment settled come first, then the latest due.
+
+    What no settled invoice is left for is owed beside them.
+    """
+    balance_minor = session.execute(
+        select(Account.balance_minor).where(Account.id == debit.account_id)
+    ).scalar_one()
+    paid_by_it = (
+        select(total(Allocation.amount_minor))
+        .where(
+            Allocation.invoice_id == Invoice.id,
+            Allocation.entry_id == debit.first_entry_id,
+        )
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        select(
+            Invoice.id, Invoice.total_minor, InvoiceBalance.open_minor, paid_by_it.label("by_it")
+        )
+        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+        .where(InvoiceBalance.account_id == debit.account_id)
+        .order_by(Invoice.due_on.desc(), Invoice.id.desc())
+    ).all()
+    open_minor = {row.id: row.open_minor for row in rows}
+    need_minor = min(max(balance_minor, 0) - sum(open_minor.values()), debit.amount_minor)
+    parts: defaultdict[int, int] = defaultdict(int)
+    for most in ({row.id: row.by_it for row in rows}, {row.id: row.total_minor for row in rows}):
+        for row in rows:
+            settled_minor = row.total_minor - row.open_minor - parts[row.id]
+            part = min(need_minor, settled_minor, most[row.id])
+            if part > 0:
+                parts[row.id] += part
+                need_minor -= part
+    reopened = {invoice_id: part for invoice_id, part in parts.items() if part}
+    if not reopened:
+        return
+    session.connection().execute(
+        _INSERT_ALLOCATIONS,
+        [
+            {
+                "invoice_id": invoice_id,
+                "entry_id": debit.entry_id,
+                "amount_minor": -part,
+                "created_at": at,
+            }
+            for invoice_id, part in reopened.items()
+        ],
+    )
+    session.connection().execute(
+        _SETTLE,
+        [
+            {
+                "settled_invoice": invoice_id,
+                "new_open": open_minor[invoice_id] + part,
+                "new_settled_at": None,
+            }
+            for invoice_id, part in reopened.items()
         ],
     )

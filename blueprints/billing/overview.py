@@ -46,7 +46,9 @@ from models import (
     JournalEntry,
     JournalLine,
     Payment,
+    PaymentReversal,
     PaymentState,
+    ReversalState,
 )
 
 PER_PAGE = 12
@@ -393,7 +395,7 @@ def get_invoice(account_id: int, public_id: str) -> InvoiceDetail:
         corrects_public_id=row.corrects_public_id,
         allocations=[
             AllocationRow(
-                (paid.method or _("Payment")) if paid.public_id else _("Credit"),
+                _allocation_label(paid),
                 Money(paid.amount_minor, currency),
                 paid.booked_on,
                 paid.public_id,
@@ -401,6 +403,12 @@ def get_invoice(account_id: int, public_id: str) -> InvoiceDetail:
             for paid in allocations
         ],
     )
+
+
+def _allocation_label(paid: Any) -> str:
+    if paid.amount_minor < 0:
+        return _("Taken back")
+    return (paid.method or _("Payment")) if paid.public_id else _("Credit")
 
 
 def list_parts(account_id: int, balance: Money) -> list[Part]:
@@ -430,7 +438,8 @@ def list_parts(account_id: int, balance: Money) -> list[Part]:
     ]
     rest = balance.amount_minor - sum(part.amount.amount_minor for part in parts)
     if rest:
-        parts.append(Part(_("Credit not used yet"), Money(rest, balance.currency), None, None))
+        label = _("Credit not used yet") if rest < 0 else _("Taken back from payments")
+        parts.append(Part(label, Money(rest, balance.currency), None, None))
     return parts
 
 
@@ -474,6 +483,16 @@ def list_some_payments(account_id: int, limit: int, offset: int = 0) -> list[Pay
 
 
 @dataclass(frozen=True, slots=True)
+class ReversalRow:
+    """What went back of a payment, or came again (`chargeback_won`)."""
+
+    kind: str
+    amount: Money
+    state: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentDetail:
     public_id: str
     amount: Money
@@ -491,6 +510,7 @@ class PaymentDetail:
     poll_seconds: int
     can_continue: bool
     can_cancel: bool
+    reversals: list[ReversalRow]
 
 
 _POLLED = (PaymentState.CREATED, PaymentState.SENT, PaymentState.UNKNOWN, PaymentState.PROCESSING)
@@ -509,6 +529,7 @@ def get_payment(account_id: int, public_id: str, *, can_pay: bool) -> PaymentDet
     )
     row = db.session.execute(
         select(
+            Payment.id,
             Payment.public_id,
             Payment.amount_minor,
             Payment.currency,
@@ -550,7 +571,34 @@ def get_payment(account_id: int, public_id: str, *, can_pay: bool) -> PaymentDet
         poll_seconds=3 if row.ask_count < 3 else 10 if row.ask_count < 5 else 60,
         can_continue=can_pay and state in (PaymentState.CREATED, PaymentState.SENT),
         can_cancel=can_pay and state in UNDER_WAY,
+        reversals=_list_reversals(row.id, row.currency) if is_succeeded else [],
     )
+
+
+def _list_reversals(payment_id: int, currency: str) -> list[ReversalRow]:
+    """What the customer is shown: not what staff have still to decide, or what came to nothing."""
+    rows = db.session.execute(
+        select(
+            PaymentReversal.kind,
+            PaymentReversal.amount_minor,
+            PaymentReversal.state,
+            func.coalesce(PaymentReversal.ended_at, PaymentReversal.created_at).label("at"),
+        )
+        .where(
+            PaymentReversal.payment_id == payment_id,
+            PaymentReversal.state.not_in(
+                [
+                    ReversalState.ASKED.value,
+                    ReversalState.REFUSED.value,
+                    ReversalState.DECLINED.value,
+                ]
+            ),
+        )
+        .order_by(PaymentReversal.id)
+    )
+    return [
+        ReversalRow(row.kind, Money(row.amount_minor, currency), row.state, row.at) for row in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)

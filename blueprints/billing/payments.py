@@ -54,13 +54,18 @@ DENIAL_GRACE = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class NewPayment:
-    """A payment row to create; `key` is unique for good and is the gateway's key too."""
+    """A payment row to create; `key` is unique for good and is the gateway's key too.
+
+    With `method_id` it is taken from that saved method; `planned_id`: as it was planned.
+    """
 
     key: str
     account_id: int
     customer_id: int | None
     invoice_id: int | None
     amount_minor: int
+    method_id: int | None = None
+    planned_id: int | None = None
 
 
 def ask_after(state: PaymentState, ask_count: int) -> timedelta | None:
@@ -101,6 +106,8 @@ def create(
                 "customer_id": payment.customer_id,
                 "invoice_id": payment.invoice_id,
                 "amount_minor": payment.amount_minor,
+                "method_id": payment.method_id,
+                "planned_id": payment.planned_id,
                 "currency": currency,
                 "state": PaymentState.CREATED.value,
                 "gateway": gateway_name,

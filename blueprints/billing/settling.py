@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from blueprints.billing import booking, payments
+from blueprints.billing import booking, payments, reversing
 from blueprints.billing.errors import (
     PaymentNotFound,
     TruthMismatch,
@@ -44,7 +44,7 @@ _ENDS = {
     GatewayState.CANCELLED: PaymentState.CANCELLED,
 }
 
-_FIND_TO_SETTLE = select(Payment.key, Payment.account_id, Payment.state).where(
+_FIND_TO_SETTLE = select(Payment.key, Payment.account_id, Payment.state, Payment.ask_at).where(
     Payment.id == bindparam("payment")
 )
 _FIND_TO_APPLY = (
@@ -61,7 +61,10 @@ def settle(payment_id: int, gateway: PaymentGateway, notice_id: str | None = Non
     the payment becomes or stays unknown and is asked about later. Returns the state afterwards.
     """
     row = db.session.execute(_FIND_TO_SETTLE, {"payment": payment_id}).one()
-    if row.state == PaymentState.SUCCEEDED and notice_id is None:
+    if row.state == PaymentState.SUCCEEDED:
+        # What there is to ask is whether its bank has taken something back.
+        if notice_id is not None or row.ask_at is not None:
+            reversing.learn(payment_id, gateway, notice_id)
         return PaymentState.SUCCEEDED
     try:
         truth = gateway.ask(row.key)
@@ -78,9 +81,14 @@ def cancel(account_id: int, public_id: str, gateway: PaymentGateway) -> PaymentS
     Raises PaymentNotFound. Returns the state afterwards.
     """
     row = db.session.execute(
-        select(Payment.id, Payment.key, Payment.state, Payment.hosted_url).where(
-            Payment.account_id == account_id, Payment.public_id == public_id
-        )
+        select(
+            Payment.id,
+            Payment.key,
+            Payment.state,
+            Payment.hosted_url,
+            Payment.method_id,
+            Payment.created_at,
+        ).where(Payment.account_id == account_id, Payment.public_id == public_id)
     ).one_or_none()
     if row is None:
         raise PaymentNotFound
@@ -89,8 +97,10 @@ def cancel(account_id: int, public_id: str, gateway: PaymentGateway) -> PaymentS
     try:
         truth = gateway.cancel(row.key)
     except GatewayUnknownKey:
-        # A start still on its way brings nobody to its page any more: see `_withdraw`.
-        if row.hosted_url is None:
+        # A start still on its way brings nobody to its page any more: see `_withdraw`. A charge
+        # still on its way takes money.
+        may_arrive = clock.now() - row.created_at < payments.START_GRACE
+        if row.hosted_url is None and not (row.method_id is not None and may_arrive):
             payments.end(row.id, account_id, PaymentState.CANCELLED)
         else:
             payments.mark_unknown(row.id, account_id)
@@ -212,6 +222,7 @@ def _take_over(payment: Payment, truth: Truth, received: list[tuple[Payment, Tru
         return
     payment.gateway_reference = truth.reference or payment.gateway_reference
     payment.method = truth.method[:120] or payment.method
+    payment.hosted_url = truth.hosted_url or payment.hosted_url
     payment.decline_reason = truth.decline_reason[:300]
 
 

@@ -1,4 +1,4 @@
-"""Starting a payment: from the button to the gateway's page.
+"""Starting a payment: from the button to the gateway's page, or from a saved method at once.
 
 The row with its key is committed before the gateway hears of it. A time-out is `unknown`, never
 `declined`.
@@ -14,13 +14,14 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import payments, settling
+from blueprints.billing import charging, payments, settling
 from blueprints.billing.errors import (
     AmountChanged,
     AmountOutOfBounds,
     GatewaySaysNo,
     GatewaySilent,
     InvoiceNotFound,
+    MethodGone,
     NoGateway,
     NothingToPay,
     PaymentNotFound,
@@ -43,7 +44,9 @@ from models import (
     Account,
     Invoice,
     InvoiceBalance,
+    MethodState,
     Payment,
+    PaymentMethod,
     PaymentState,
 )
 
@@ -66,7 +69,8 @@ class Order:
     """A wish to pay. `amount_minor` counts for `Choice.OTHER`, `invoice_public_id` for INVOICE.
 
     `shown_minor` is what the page said would be paid for BALANCE and INVOICE; it is compared with
-    what is owed now and never used as the amount.
+    what is owed now and never used as the amount. `method_public_id`: the customer's saved method
+    that it is taken from, without the hosted page.
     """
 
     account_id: int
@@ -75,6 +79,7 @@ class Order:
     amount_minor: int | None = None
     invoice_public_id: str | None = None
     shown_minor: int | None = None
+    method_public_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +101,9 @@ def start(
     """Start the payment, or find the one that an earlier arrival of `key` started.
 
     `path_of_payment` and `return_url` contain `{id}` for the payment's public id. Raises
-    PaymentUnderWay, AmountOutOfBounds, NothingToPay, InvoiceNotFound, NoGateway, KeyReused before
-    anything is stored; GatewaySaysNo when the gateway refuses and GatewaySilent when it does not
-    answer, both with the payment stored.
+    PaymentUnderWay, AmountOutOfBounds, NothingToPay, InvoiceNotFound, MethodGone, NoGateway,
+    KeyReused before anything is stored; GatewaySaysNo when the gateway refuses and GatewaySilent
+    when it does not answer, both with the payment stored.
     """
     if gateway is None:
         raise NoGateway
@@ -107,6 +112,7 @@ def start(
         if form_keys.find_result(session, key) is not None:
             return session.execute(select(Payment.id).where(Payment.key == key.intent)).scalar_one()
         amount_minor, invoice_id = _amount_of(session, order)
+        method_id = _method_of(session, order, gateway.name)
         under_way = session.scalar(
             select(Payment.public_id).where(
                 Payment.account_id == order.account_id, Payment.state.in_(UNDER_WAY)
@@ -115,7 +121,7 @@ def start(
         if under_way is not None:
             raise PaymentUnderWay(under_way)
         new = payments.NewPayment(
-            key.intent, order.account_id, order.customer_id, invoice_id, amount_minor
+            key.intent, order.account_id, order.customer_id, invoice_id, amount_minor, method_id
         )
         [(payment_id, public_id)] = payments.create(session, [new], gateway.name)
         form_keys.consume(session, key, path_of_payment.format(id=public_id))
@@ -160,6 +166,23 @@ def _amount_of(session: Session, order: Order) -> tuple[int, int | None]:
     return open_minor, invoice.id
 
 
+def _method_of(session: Session, order: Order, gateway_name: str) -> int | None:
+    if order.method_public_id is None:
+        return None
+    method_id = session.scalar(
+        select(PaymentMethod.id).where(
+            PaymentMethod.public_id == order.method_public_id,
+            PaymentMethod.account_id == order.account_id,
+            PaymentMethod.customer_id == order.customer_id,
+            PaymentMethod.gateway == gateway_name,
+            PaymentMethod.state == MethodState.USABLE.value,
+        )
+    )
+    if method_id is None:
+        raise MethodGone
+    return method_id
+
+
 def _check_shown(order: Order, amount_minor: int, currency: str) -> None:
     """Nobody is sent to pay another sum than the button said."""
     if order.shown_minor not in (None, amount_minor):
@@ -167,7 +190,8 @@ def _check_shown(order: Order, amount_minor: int, currency: str) -> None:
 
 
 def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
-    """Ask the gateway for the hosted page of a payment that may already have one.
+    """Ask the gateway for the hosted page of a payment that may already have one, or take it from
+    its saved method.
 
     Idempotent by the payment's key, so any number of copies end at the same page; after a day the
     payment is reconciled instead. Raises GatewaySaysNo when the gateway refuses, GatewaySilent
@@ -183,6 +207,7 @@ def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
             Payment.amount_minor,
             Payment.currency,
             Payment.created_at,
+            Payment.method_id,
             Account.public_id.label("account_public_id"),
             Account.number,
             Account.language,
@@ -193,6 +218,8 @@ def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
     if payment.hosted_url is not None or payment.state not in UNDER_WAY:
         is_open = payment.state in UNDER_WAY
         return OnItsWay(payment_id, payment.public_id, payment.hosted_url if is_open else None)
+    if payment.method_id is not None:
+        return _charge(payment_id, payment.public_id, gateway)
     if clock.now() - payment.created_at >= _RESEND_WITHIN:
         settling.settle(payment_id, gateway)
         return OnItsWay(payment_id, payment.public_id, None)
@@ -243,6 +270,14 @@ def send(payment_id: int, gateway: PaymentGateway, return_url: str) -> OnItsWay:
     if hosted_url is None:
         _withdraw(payment_id, payment.account_id, payment.key, gateway)
     return OnItsWay(payment_id, payment.public_id, None)
+
+
+def _charge(payment_id: int, public_id: str, gateway: PaymentGateway) -> OnItsWay:
+    state = charging.charge(payment_id, gateway)
+    if state is not PaymentState.SENT:
+        return OnItsWay(payment_id, public_id, None)
+    hosted_url = db.session.scalar(select(Payment.hosted_url).where(Payment.id == payment_id))
+    return OnItsWay(payment_id, public_id, hosted_url)
 
 
 def _withdraw(payment_id: int, account_id: int, key: str, gateway: PaymentGateway) -> None:

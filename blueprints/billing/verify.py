@@ -21,7 +21,10 @@ from models import (
     JournalEntry,
     JournalLine,
     Payment,
+    PaymentReversal,
     PaymentState,
+    ReversalKind,
+    ReversalState,
 )
 
 _SHOWN = 20
@@ -39,6 +42,8 @@ def find_faults(session: Session) -> Iterator[str]:
         _balance_is_open_less_credit,
         _payments_have_one_entry,
         _payment_entries_have_a_payment,
+        _reversals_have_one_entry,
+        _reversal_entries_have_a_reversal,
         _invoices_equal_entries,
         _allocations_stay_on_their_account,
         _numbers_have_no_gap,
@@ -125,6 +130,7 @@ def _open_amounts_equal_allocations(session: Session) -> Iterator[str]:
 
 
 def _credits_not_overused(session: Session) -> Iterator[str]:
+    """A credit settles at most what it is worth; what takes credit back opens at most that."""
     credit = (
         select(JournalLine.entry_id, (-total(JournalLine.amount_minor)).label("credit_minor"))
         .where(JournalLine.ledger == RECEIVABLE)
@@ -136,7 +142,14 @@ def _credits_not_overused(session: Session) -> Iterator[str]:
         .join(JournalEntry, JournalEntry.id == Allocation.entry_id)
         .join(credit, credit.c.entry_id == Allocation.entry_id)
         .group_by(JournalEntry.id, credit.c.credit_minor)
-        .having(total(Allocation.amount_minor) > credit.c.credit_minor)
+        .having(
+            or_(
+                total(Allocation.amount_minor)
+                > case((credit.c.credit_minor > 0, credit.c.credit_minor), else_=0),
+                total(Allocation.amount_minor)
+                < case((credit.c.credit_minor < 0, credit.c.credit_minor), else_=0),
+            )
+        )
         .limit(_SHOWN)
     )
     for key, used, available in rows:
@@ -144,13 +157,40 @@ def _credits_not_overused(session: Session) -> Iterator[str]:
 
 
 def _balance_is_open_less_credit(session: Session) -> Iterator[str]:
-    """What is owed and credit not used never stand side by side on an account."""
-    open_minor = total(InvoiceBalance.open_minor)
+    """What is owed and credit not used never stand side by side on an account, and what is owed
+    is open on invoices, but for what was taken back and had no invoice to open."""
+    debits = (
+        select(JournalLine.account_id, total(JournalLine.amount_minor).label("minor"))
+        .join(JournalEntry, JournalEntry.id == JournalLine.entry_id)
+        .where(
+            JournalLine.ledger == RECEIVABLE,
+            JournalLine.amount_minor > 0,
+            JournalEntry.kind.not_in((EntryKind.INVOICE.value, EntryKind.OPENING.value)),
+        )
+        .group_by(JournalLine.account_id)
+        .subquery()
+    )
+    reopened = (
+        select(JournalEntry.account_id, total(Allocation.amount_minor).label("minor"))
+        .join(Allocation, Allocation.entry_id == JournalEntry.id)
+        .where(Allocation.amount_minor < 0)
+        .group_by(JournalEntry.account_id)
+        .subquery()
+    )
+    opened = (
+        select(InvoiceBalance.account_id, total(InvoiceBalance.open_minor).label("minor"))
+        .group_by(InvoiceBalance.account_id)
+        .subquery()
+    )
+    open_minor = func.coalesce(opened.c.minor, 0)
+    beside_minor = func.coalesce(debits.c.minor, 0) + func.coalesce(reopened.c.minor, 0)
+    owed_minor = case((Account.balance_minor > 0, Account.balance_minor), else_=0)
     rows = session.execute(
         select(Account.number, Account.balance_minor, open_minor)
-        .outerjoin(InvoiceBalance, InvoiceBalance.account_id == Account.id)
-        .group_by(Account.id)
-        .having(open_minor != case((Account.balance_minor > 0, Account.balance_minor), else_=0))
+        .outerjoin(opened, opened.c.account_id == Account.id)
+        .outerjoin(debits, debits.c.account_id == Account.id)
+        .outerjoin(reopened, reopened.c.account_id == Account.id)
+        .where(or_(open_minor > owed_minor, open_minor < owed_minor - beside_minor))
         .limit(_SHOWN)
     )
     for number, balance, open_amount in rows:
@@ -191,6 +231,45 @@ def _payment_entries_have_a_payment(session: Session) -> Iterator[str]:
     )
     for key in rows:
         yield f"entry {key}: no payment belongs to it"
+
+
+def _reversals_have_one_entry(session: Session) -> Iterator[str]:
+    is_won = PaymentReversal.kind == ReversalKind.CHARGEBACK_WON.value
+    wanted_minor = case((is_won, -PaymentReversal.amount_minor), else_=PaymentReversal.amount_minor)
+    rows = session.execute(
+        select(PaymentReversal.public_id, wanted_minor, JournalLine.amount_minor)
+        .outerjoin(JournalEntry, JournalEntry.key == "reversal:" + PaymentReversal.public_id)
+        .outerjoin(
+            JournalLine,
+            (JournalLine.entry_id == JournalEntry.id) & (JournalLine.ledger == RECEIVABLE),
+        )
+        .where(
+            or_(
+                (PaymentReversal.state == ReversalState.SUCCEEDED.value)
+                & or_(
+                    JournalEntry.id.is_(None),
+                    JournalEntry.id != PaymentReversal.entry_id,
+                    JournalLine.amount_minor != wanted_minor,
+                ),
+                (PaymentReversal.state != ReversalState.SUCCEEDED.value)
+                & JournalEntry.id.is_not(None),
+            )
+        )
+        .limit(_SHOWN)
+    )
+    for public_id, wanted, found in rows:
+        yield f"reversal {public_id}: {wanted}, its entry says {found}"
+
+
+def _reversal_entries_have_a_reversal(session: Session) -> Iterator[str]:
+    rows = session.scalars(
+        select(JournalEntry.key)
+        .outerjoin(PaymentReversal, PaymentReversal.entry_id == JournalEntry.id)
+        .where(JournalEntry.key.startswith("reversal:"), PaymentReversal.id.is_(None))
+        .limit(_SHOWN)
+    )
+    for key in rows:
+        yield f"entry {key}: no refund, chargeback or return belongs to it"
 
 
 def _invoices_equal_entries(session: Session) -> Iterator[str]:

@@ -14,11 +14,13 @@ from blueprints.billing.errors import (
     AmountOutOfBounds,
     GatewaySaysNo,
     GatewaySilent,
+    MethodGone,
     NoGateway,
     NothingToPay,
     PaymentUnderWay,
 )
 from blueprints.billing.forms import PayForm
+from blueprints.billing.methods import service as methods
 from blueprints.billing.overview import Due, InvoiceRow, Part, PaymentRow
 from blueprints.billing.starting import Choice
 from core import form_guard, kept_forms
@@ -143,13 +145,12 @@ def _pay_page(form: PayForm, status: int = 200) -> Response:
     page = overview.find_pay_page(
         g.account_id, form.invoice.data, gateway.title if gateway is not None else ""
     )
-    return render(
-        "billing/pay.html" if gateway is not None else "billing/pay_offline.html",
-        None,
-        status,
-        form=form,
-        page=page,
-    )
+    if gateway is None:
+        return render("billing/pay_offline.html", None, status, form=form, page=page)
+    saved = methods.list_chargeable(g.account_id, signed_in().customer_id, gateway.name)
+    if form.method.data is None and saved:
+        form.method.data = saved[0].public_id
+    return render("billing/pay.html", None, status, form=form, page=page, methods=saved)
 
 
 @bp.post("/pay")
@@ -164,6 +165,7 @@ def pay_start() -> Response | BaseResponse:
         amount_minor=form.amount_minor,
         invoice_public_id=form.invoice.data or None,
         shown_minor=request.form.get(f"shown_{form.choice.data}", type=int),
+        method_public_id=form.method.data or None,
     )
     try:
         started = starting.start(
@@ -175,6 +177,10 @@ def pay_start() -> Response | BaseResponse:
         )
     except (AmountChanged, AmountOutOfBounds, NothingToPay, NoGateway) as refusal:
         form.amount.errors = [refusal.customer_message]
+        return _pay_page(form, 422)
+    except MethodGone as refusal:
+        form.method.errors = [refusal.customer_message]
+        form.method.data = ""
         return _pay_page(form, 422)
     except PaymentUnderWay as under_way:
         payment = overview.get_payment(g.account_id, under_way.public_id, can_pay=can_pay())

@@ -35,6 +35,7 @@ NO_WAY_OUT = {
     "demo.mailbox_message",
     "dashboard.index",  # leads on
     "billing.payment_return",  # leads on whoever may see the payment
+    "billing.method_return",
 }
 
 

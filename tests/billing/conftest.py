@@ -25,7 +25,8 @@ from gateways.payments.base import (
 )
 from gateways.payments.errors import GatewayTimeout
 from gateways.payments.sandbox.client import SandboxInProcess
-from tests.conftest import Portal
+from gateways.payments.sandbox.secrets import SandboxSecrets
+from tests.conftest import SEED, Portal
 
 T = TypeVar("T")
 RETURN_URL = "http://127.0.0.1:8000/pay/{id}/return"
@@ -36,7 +37,7 @@ class ShakyGateway(SandboxInProcess):
     question is lost ("before"), the answer ("after"), or nothing (None)."""
 
     def __init__(self, portal: Portal) -> None:
-        super().__init__(portal.bank)
+        super().__init__(portal.bank, SandboxSecrets.of([SEED]))
         self.loses: Callable[[str], str | None] = lambda _call: None
         self.before: Callable[[str], None] = lambda _call: None
         self.calls: list[str] = []

@@ -744,7 +744,8 @@ def test_policy_leaves_nothing_open_to_subscribers_that_writes() -> None:
     still = {name for name, rule in open_rules.items() if rule.who is not Who.STAFF}
     # Whoever of staff looks at the portal as a customer must be able to stop.
     assert still == {
-        *("static", "health", "metrics", "billing.payment_return", "staff.view_end"),
+        *("static", "health", "metrics", "staff.view_end"),
+        *("billing.payment_return", "billing.method_return"),
         *("auth.staff_sign_in", "auth.staff_sign_in_post"),
     }
     assert POLICY["api.payment_notice"].proof is Proof.OWN

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from blueprints.auth import reach
+from blueprints.billing.methods import service as methods
 from blueprints.dashboard.people.errors import (
     AccountNotShared,
     InvitationGone,
@@ -249,6 +250,7 @@ def take_away(session: Session, account_id: int, customer_id: int, kind: str) ->
     _keep_an_owner(session, account_id, customer_id)
     # Told before, while the account's contacts are still theirs if they own it.
     path = _note(session, account_id, customer_id, kind)
+    methods.remove_all(session, [account_id], customer_id)
     session.execute(
         delete(Membership).where(
             Membership.account_id == account_id, Membership.customer_id == customer_id

@@ -10,6 +10,7 @@ from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import reach, recovering
+from blueprints.billing.methods import service as methods
 from blueprints.dashboard.settings.errors import StaffCannotClose
 from core import (
     activity,
@@ -127,6 +128,7 @@ def _erase(session: Session, customer_id: int, account_ids: Sequence[int], secre
         revisions.raise_account(session, account_id)
         events.append(activity.Event(EVENT, now, account_id=account_id))
     activity.record(session, events)
+    methods.remove_all(session, account_ids, customer_id)
     sessions.end_all_of(session, customer_id)
     recovering.end_ways_in(session, customer_id)
     _delete(session, customer_id)

@@ -397,7 +397,8 @@ class SandboxStore(Methods):
         values[10] = GatewayState(str(row[10]))
         values[15:19] = [_instant(value) for value in row[15:19]]
         values[20] = bool(row[20])
-        return SandboxPayment(*values, f"{self.hosted_base}/pay/{row[3]}/confirm")
+        values.append(f"{self.hosted_base}/pay/{row[3]}/confirm")
+        return SandboxPayment(*values)
 
     def _insert(self, order: StartOrder | ChargeOrder, expires_at: datetime) -> None:
         self._db.execute(

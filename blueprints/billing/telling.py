@@ -1,0 +1,66 @@
+"""Telling a customer about the money of an account, by the channels that they chose for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import outbox, topics
+from core.topics import Topic
+from models import Account, Channel, Contact, ContactKind, Customer
+
+_KINDS = {Channel.EMAIL: ContactKind.EMAIL, Channel.TEXT: ContactKind.PHONE}
+
+
+def tell(
+    session: Session,
+    kind: str,
+    account_id: int,
+    customer_id: int,
+    facts: Mapping[str, Any],
+    topic: Topic = Topic.PAYMENTS,
+) -> int:
+    """Queue a message of `kind` within the running unit of work; how many were queued.
+
+    It goes to the oldest contact of the account, and by e-mail to the customer's own address where
+    the account has none. `account_number` is among its facts.
+    """
+    person = session.execute(
+        select(Customer.email_key, Customer.language).where(Customer.id == customer_id)
+    ).one()
+    number = session.scalar(select(Account.number).where(Account.id == account_id))
+    letters = [
+        outbox.Letter(
+            kind,
+            recipient,
+            person.language,
+            account_id=account_id,
+            customer_id=customer_id,
+            channel=channel.value,
+            facts={**facts, "account_number": number},
+        )
+        for channel in topics.CHANNELS
+        if session.scalar(select(topics.wants(customer_id, topic, channel)))
+        and (recipient := _recipient(session, account_id, channel, person.email_key))
+    ]
+    outbox.queue(session, letters)
+    return len(letters)
+
+
+def _recipient(
+    session: Session, account_id: int, channel: Channel, email_key: str | None
+) -> str | None:
+    found = session.scalar(
+        select(Contact.value)
+        .where(
+            Contact.account_id == account_id,
+            Contact.kind == _KINDS[channel].value,
+            Contact.ended_on.is_(None),
+        )
+        .order_by(Contact.since_on, Contact.id)
+        .limit(1)
+    )
+    return found or (email_key if channel is Channel.EMAIL else None)
