@@ -297,6 +297,23 @@ POLICY: dict[str, Rule] = {
         stays_open=True,
         get_writes="whether the method is saved, as the gateway tells it",
     ),
+    "billing.planned.planned_detail": _READS_MONEY,
+    "billing.planned.schedule": _CHANGES_PAYMENT,
+    "billing.planned.schedule_post": Rule(Who.ACCOUNT, PAYS, keeps_form="billing.planned.schedule"),
+    "billing.planned.change": _CHANGES_PAYMENT,
+    "billing.planned.change_post": Rule(Who.ACCOUNT, PAYS, keeps_form="billing.planned.change"),
+    "billing.planned.planned_cancel": _CHANGES_PAYMENT,
+    "billing.planned.planned_try": _CHANGES_PAYMENT,
+    "billing.planned.planned_pay": _CHANGES_PAYMENT,
+    "billing.planned.planned_skip": _CHANGES_PAYMENT,
+    "billing.planned.autopay": _CHANGES_PAYMENT,
+    "billing.planned.autopay_post": Rule(Who.ACCOUNT, PAYS, keeps_form="billing.planned.autopay"),
+    "billing.planned.autopay_off": _CHANGES_PAYMENT,
+    "billing.planned.arrangement": _CHANGES_PAYMENT,
+    "billing.planned.arrangement_post": Rule(
+        Who.ACCOUNT, PAYS, keeps_form="billing.planned.arrangement"
+    ),
+    "billing.planned.arrangement_end": _CHANGES_PAYMENT,
     "billing.payment_return": Rule(
         Who.EVERYONE,
         proof=Proof.OWN,

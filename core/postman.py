@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from flask import current_app, render_template
 from sqlalchemy import select, update
@@ -69,12 +70,7 @@ def compose(message: Message, public_url: str) -> OutgoingMessage:
     isp = current_isp()
     with current_app.test_request_context(base_url=public_url), words.speaking(message.language):
         facts = outbox.opened(message.facts)
-        if "amount_minor" in facts:
-            facts["amount"] = format_money(
-                Money(facts["amount_minor"], facts["currency"]), message.language
-            )
-        for name in [name for name in facts if name.endswith("_on") and facts[name]]:
-            facts[name] = date.fromisoformat(facts[name])
+        facts |= _readable(facts, message.language)
         if "event" in facts:
             facts["happened"] = {"kind": facts["event"], **facts}
         context = {"isp": isp, "facts": facts, "public_url": public_url, "lang": message.language}
@@ -89,6 +85,20 @@ def compose(message: Message, public_url: str) -> OutgoingMessage:
             text=render_template(f"{folder}.txt", **context).strip() + "\n",
             html=render_template(f"{folder}.html", **context),
         )
+
+
+def _readable(facts: Mapping[str, Any], language: str) -> dict[str, Any]:
+    """Amounts in words (`amount` for `amount_minor`), and days as days where they end in `_on`."""
+    found: dict[str, Any] = {
+        name.removesuffix("_minor"): format_money(Money(value, facts["currency"]), language)
+        for name, value in facts.items()
+        if name.endswith("_minor")
+    }
+    return found | {
+        name: date.fromisoformat(value)
+        for name, value in facts.items()
+        if name.endswith("_on") and value
+    }
 
 
 def _send(message_id: int, gateways: Mapping[str, MessageGateway], public_url: str) -> None:

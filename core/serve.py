@@ -208,6 +208,7 @@ def work(settings: Settings) -> None:
     from app import create_app
     from blueprints.billing import reversing, settling
     from blueprints.billing.methods import service as methods
+    from blueprints.billing.planned import foreseeing, taking
     from core import nightly, postman, search_terms, worker
 
     log.configure(settings.log)
@@ -230,11 +231,14 @@ def work(settings: Settings) -> None:
     def ask_about_methods() -> int:
         return methods.ask_due(payment_gateway)
 
+    def take_planned_payments() -> int:
+        return taking.take_due(payment_gateway)
+
     def send_messages() -> int:
         return postman.send_due(gateways, settings.public_url)
 
     nights = [nightly.Nightly(job, settings) for job in (nightly.BACKUP, nightly.BILL_RUN)]
     mend_terms = search_terms.Mending()
-    asking = (ask_about_payments, ask_about_refunds, ask_about_methods)
-    duties = (*asking, methods.ExpiryWatch(), send_messages)
-    worker.run(app, (*duties, *nights, mend_terms), stop)
+    asking = (ask_about_payments, ask_about_refunds, ask_about_methods, methods.ExpiryWatch())
+    planning = (take_planned_payments, foreseeing.Foreseeing())
+    worker.run(app, (*asking, *planning, send_messages, *nights, mend_terms), stop)

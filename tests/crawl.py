@@ -32,6 +32,7 @@ from models import (
     FlowKind,
     Invitation,
     PaymentMethod,
+    PlannedPayment,
     PostalLetter,
 )
 from tests import world
@@ -194,6 +195,21 @@ _PATHS = {
     "billing.methods.method_remove_page": "/a/{account}/billing/methods/{method}/remove",
     "billing.methods.method_remove": "/a/{account}/billing/methods/{method}/remove",
     "billing.method_return": "/methods/{method}/return",
+    "billing.planned.planned_detail": "/a/{account}/billing/planned/{planned}",
+    "billing.planned.schedule": "/a/{account}/billing/schedule",
+    "billing.planned.schedule_post": "/a/{account}/billing/schedule",
+    "billing.planned.change": "/a/{account}/billing/planned/{planned}/change",
+    "billing.planned.change_post": "/a/{account}/billing/planned/{planned}/change",
+    "billing.planned.planned_cancel": "/a/{account}/billing/planned/{planned}/cancel",
+    "billing.planned.planned_try": "/a/{account}/billing/planned/{planned}/try",
+    "billing.planned.planned_pay": "/a/{account}/billing/planned/{planned}/pay",
+    "billing.planned.planned_skip": "/a/{account}/billing/planned/{planned}/skip",
+    "billing.planned.autopay": "/a/{account}/billing/autopay",
+    "billing.planned.autopay_post": "/a/{account}/billing/autopay",
+    "billing.planned.autopay_off": "/a/{account}/billing/autopay/off",
+    "billing.planned.arrangement": "/a/{account}/billing/arrangement",
+    "billing.planned.arrangement_post": "/a/{account}/billing/arrangement",
+    "billing.planned.arrangement_end": "/a/{account}/billing/arrangement/end",
     "billing.payment_return": "/pay/{payment}/return",
     "api.payment_notice": "/webhooks/payments/sandbox",
     "staff.join": "/staff/join/nothing",
@@ -311,6 +327,22 @@ def _add_own_things(session: Session, portal: Portal) -> None:
                 created_at=clock.now(),
             )
         )
+        session.flush()
+        session.add(
+            PlannedPayment(
+                public_id=f"{name}planned",
+                kind="scheduled",
+                account_id=portal.world.accounts[name],
+                customer_id=portal.world.customers[name],
+                method_id=session.scalars(
+                    select(PaymentMethod.id).where(PaymentMethod.public_id == f"{name}method")
+                ).one(),
+                amount_minor=1_000,
+                due_on=clock.now().date() + timedelta(days=7),
+                state="waiting",
+                created_at=clock.now(),
+            )
+        )
         session.add(
             ContactChange(
                 public_id=f"{name}change00",
@@ -368,6 +400,7 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
         "letter": f"{account}letter",
         "reset": f"{account}reset",
         "method": f"{account}method",
+        "planned": f"{account}planned",
     }
     for kind in ("invoice", "payment"):
         rows = portal.rows(
@@ -408,6 +441,9 @@ OWN_METHODS = {
     endpoint for endpoint, path in _PATHS.items() if path.startswith("/a/") and "{method}" in path
 }
 """What one of the customers of an account has saved: the others do not see it."""
+PLANS = {endpoint for endpoint, path in _PATHS.items() if "{planned}" in path}
+OWN_PLANS = PLANS - {"billing.planned.planned_detail"}
+"""What is changed of a payment that one of them has planned: the others only see it."""
 
 
 def addresses(portal: Portal, owner: str = "alice", **other: str) -> dict[str, str]:

@@ -82,7 +82,8 @@ def expected(endpoint: str, method: str, who: str, methods: set[str]) -> set[str
         return {"sign in"}
     if rule.who is Who.CUSTOMER:
         return _of_a_customer(endpoint, method, who)
-    is_hers = endpoint in crawl.OWN_METHODS and who == "bob" and method != "OPTIONS"
+    owned = crawl.OWN_METHODS | crawl.OWN_PLANS
+    is_hers = endpoint in owned and who == "bob" and method != "OPTIONS"
     return {"absent" if is_hers else _by_role(rule, who)}
 
 
@@ -391,7 +392,7 @@ def test_change_counts_from_the_next_request_for_kept_pages_fragments_and_forms(
         for endpoint, path in crawl.list_gets(portal).items()
         if endpoint.startswith("billing.")
         and POLICY[endpoint].who is Who.ACCOUNT
-        and endpoint not in crawl.OWN_METHODS
+        and endpoint not in crawl.OWN_METHODS | crawl.PLANS
     ]
     asked: list[tuple[str, dict[str, str]]] = []
     for path in money:

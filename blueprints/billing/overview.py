@@ -38,6 +38,7 @@ from models import (
     UNDER_WAY,
     Account,
     Allocation,
+    AutopayMandate,
     Invoice,
     InvoiceBalance,
     InvoiceKind,
@@ -46,13 +47,19 @@ from models import (
     JournalEntry,
     JournalLine,
     Payment,
+    PaymentMethod,
     PaymentReversal,
     PaymentState,
+    PlannedPayment,
+    PlannedState,
     ReversalState,
 )
 
 PER_PAGE = 12
 LATEST = 5
+PLANNED = (PlannedState.WAITING, PlannedState.ASKING, PlannedState.TAKING)
+ENDED_FOR_THEM = ("method_removed", "method_expired", "failed")
+"""Why autopay ended without the customer: a page says so until it is on again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,23 @@ class OpenPayment:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """The payment that is planned next: by autopay, as scheduled, or an instalment, from `method`
+    unless it is paid by hand."""
+
+    public_id: str
+    kind: str
+    state: str
+    amount: Money
+    due_on: date
+    method: str
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
-    """What an account owes now. `due` is what is left to pay after payments on their way."""
+    """What an account owes now. `due` is what is left to pay after payments on their way; `ahead`
+    what is planned next; `autopay_ended` says why autopay ended without the customer, if it did."""
 
     balance: Money
     due: Money
@@ -74,6 +96,8 @@ class Due:
     in_progress: Money | None
     open_payment: OpenPayment | None
     is_without_bills: bool
+    ahead: Ahead | None
+    autopay_ended: str
 
     def as_fields(self) -> dict[str, Any]:
         """The fields of this class by name, for a page that has more."""
@@ -125,6 +149,21 @@ def _due_query() -> Select[*tuple[Any, ...]]:
         .where(debit.account_id == account_id, debit.state == PaymentState.PROCESSING.value)
         .scalar_subquery()
     )
+    next_planned = (
+        select(PlannedPayment.id)
+        .where(
+            PlannedPayment.account_id == account_id,
+            PlannedPayment.state.in_([state.value for state in PLANNED]),
+        )
+        .order_by(PlannedPayment.due_on, PlannedPayment.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    last_mandate = (
+        select(func.max(AutopayMandate.id))
+        .where(AutopayMandate.account_id == account_id)
+        .scalar_subquery()
+    )
     return (
         select(
             Account.balance_minor,
@@ -135,6 +174,14 @@ def _due_query() -> Select[*tuple[Any, ...]]:
             Payment.public_id,
             Payment.amount_minor,
             Payment.state,
+            PlannedPayment.public_id.label("ahead_public_id"),
+            PlannedPayment.kind.label("ahead_kind"),
+            PlannedPayment.state.label("ahead_state"),
+            PlannedPayment.amount_minor.label("ahead_minor"),
+            PlannedPayment.due_on.label("ahead_on"),
+            PlannedPayment.failure.label("ahead_failure"),
+            PaymentMethod.title.label("ahead_title"),
+            AutopayMandate.ended_because,
         )
         .outerjoin(
             Payment,
@@ -143,6 +190,9 @@ def _due_query() -> Select[*tuple[Any, ...]]:
                 Payment.state.in_([state.value for state in UNDER_WAY]),
             ),
         )
+        .outerjoin(PlannedPayment, PlannedPayment.id == next_planned)
+        .outerjoin(PaymentMethod, PaymentMethod.id == PlannedPayment.method_id)
+        .outerjoin(AutopayMandate, AutopayMandate.id == last_mandate)
         .where(Account.id == account_id)
     )
 
@@ -167,6 +217,18 @@ def find_due(account_id: int) -> Due:
         if row.public_id
         else None,
         is_without_bills=not row.has_bills,
+        ahead=Ahead(
+            row.ahead_public_id,
+            row.ahead_kind,
+            row.ahead_state,
+            Money(row.ahead_minor, currency),
+            row.ahead_on,
+            row.ahead_title or "",
+            row.ahead_failure,
+        )
+        if row.ahead_public_id
+        else None,
+        autopay_ended=row.ended_because if row.ended_because in ENDED_FOR_THEM else "",
     )
 
 

@@ -28,6 +28,8 @@ from models import (
     Membership,
     Payment,
     PaymentState,
+    PlannedPayment,
+    PlannedState,
     Role,
 )
 
@@ -135,6 +137,24 @@ def touch(session: Session, account_ids: Sequence[int]) -> None:
     """Every change of a payment changes its account's pages: kept copies of them are outdated."""
     if account_ids:
         session.connection().execute(_TOUCH, {"touched": account_ids})
+
+
+def wake_planned(session: Session, ended: Sequence[Payment]) -> None:
+    """Let the worker see at once what became of planned payments whose payments have ended."""
+    planned_ids = [
+        payment.planned_id
+        for payment in ended
+        if payment.planned_id is not None and payment.state in ENDED
+    ]
+    if planned_ids:
+        session.execute(
+            update(PlannedPayment)
+            .where(
+                PlannedPayment.id.in_(planned_ids),
+                PlannedPayment.state == PlannedState.TAKING.value,
+            )
+            .values(try_at=clock.now())
+        )
 
 
 def change(

@@ -204,6 +204,7 @@ def apply(
         booking.book(session, received, paid_at or {})
     session.flush()
     payments.touch(session, changed)
+    payments.wake_planned(session, [payment for payment, _ in rows.values()])
     return [PaymentState(rows[payment_id][0].state) for payment_id, _ in truths]
 
 

@@ -22,16 +22,26 @@ def tell(
     customer_id: int,
     facts: Mapping[str, Any],
     topic: Topic = Topic.PAYMENTS,
+    *,
+    is_required: bool = False,
 ) -> int:
     """Queue a message of `kind` within the running unit of work; how many were queued.
 
     It goes to the oldest contact of the account, and by e-mail to the customer's own address where
-    the account has none. `account_number` is among its facts.
+    the account has none. `account_number` is among its facts. `is_required`: by e-mail also to
+    whoever wants none, as the law asks it of notices before a debit (12 CFR 1005.10(d)).
     """
     person = session.execute(
         select(Customer.email_key, Customer.language).where(Customer.id == customer_id)
     ).one()
     number = session.scalar(select(Account.number).where(Account.id == account_id))
+    wanted = [
+        channel
+        for channel in topics.CHANNELS
+        if session.scalar(select(topics.wants(customer_id, topic, channel)))
+    ]
+    if is_required and not wanted:
+        wanted = [Channel.EMAIL]
     letters = [
         outbox.Letter(
             kind,
@@ -42,9 +52,8 @@ def tell(
             channel=channel.value,
             facts={**facts, "account_number": number},
         )
-        for channel in topics.CHANNELS
-        if session.scalar(select(topics.wants(customer_id, topic, channel)))
-        and (recipient := _recipient(session, account_id, channel, person.email_key))
+        for channel in wanted
+        if (recipient := _recipient(session, account_id, channel, person.email_key))
     ]
     outbox.queue(session, letters)
     return len(letters)

@@ -22,6 +22,8 @@ from blueprints.billing.errors import (
 from blueprints.billing.forms import PayForm
 from blueprints.billing.methods import service as methods
 from blueprints.billing.overview import Due, InvoiceRow, Part, PaymentRow
+from blueprints.billing.planned import showing
+from blueprints.billing.planned.showing import PlannedRow
 from blueprints.billing.starting import Choice
 from core import form_guard, kept_forms
 from core.access import greet
@@ -41,6 +43,7 @@ class OverviewPage(Due):
     parts: list[Part]
     invoices: list[InvoiceRow]
     payments: list[PaymentRow]
+    planned: list[PlannedRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def overview_page() -> Response:
         parts=overview.list_parts(g.account_id, due.balance),
         invoices=overview.list_latest_invoices(g.account_id),
         payments=overview.list_some_payments(g.account_id, overview.LATEST),
+        planned=showing.list_planned(g.account_id),
     )
     return render("billing/overview.html", page=page)
 
