@@ -1091,17 +1091,21 @@ class TaxExemption(Base):
 
 
 class BillRunState(StrEnum):
+    ASKED = "asked"
     RUNNING = "running"
     STOPPED = "stopped"
     DONE = "done"
 
 
 class BillRun(Base):
-    """One run over all accounts whose next period has begun on `as_of_on`; at most one is running.
+    """One run over all accounts whose next period has begun on `as_of_on`, or (`is_preview`) only
+    what one would bill; of each kind one is asked for, and one running, at most.
 
-    What it wants to bill is added up first (`planned_…`); what it has issued follows (`issued_…`).
-    `accepted_minor` is the total an operator accepted though it stands out; `stopped_because` is a
-    sentence of the circuit breaker.
+    `asked`: staff asked for it, and the worker does it. What it wants to bill is added up first
+    (`planned_…`, and what else was found by the names of `bill_run.Plan`); what it has issued
+    follows (`issued_…`, for `done_count` of `account_count` accounts). `accepted_minor` is the
+    total an operator accepted though it stands out; `stopped_because` is a sentence of the circuit
+    breaker. `revision` rises with whatever its page shows.
     """
 
     __tablename__ = "bill_runs"
@@ -1110,9 +1114,10 @@ class BillRun(Base):
         Index(
             "uq_bill_runs_running",
             "state",
+            "is_preview",
             unique=True,
-            sqlite_where=text("state = 'running'"),
-            postgresql_where=text("state = 'running'"),
+            sqlite_where=text("state IN ('asked', 'running')"),
+            postgresql_where=text("state IN ('asked', 'running')"),
         ),
     )
 
@@ -1120,8 +1125,12 @@ class BillRun(Base):
     public_id: Mapped[str] = public_id_column()
     as_of_on: Mapped[date]
     state: Mapped[str] = mapped_column(String(8))
+    is_preview: Mapped[bool] = added_claim()
     planned_count: Mapped[int] = mapped_column(default=0)
     planned_minor: Mapped[int] = mapped_column(default=0)
+    found: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    account_count: Mapped[int] = added_number(0)
+    done_count: Mapped[int] = added_number(0)
     issued_count: Mapped[int] = mapped_column(default=0)
     issued_minor: Mapped[int] = mapped_column(default=0)
     accepted_minor: Mapped[int | None]
@@ -1130,6 +1139,9 @@ class BillRun(Base):
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    stop_asked_at: Mapped[datetime | None]
+    stopped_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    revision: Mapped[int] = added_number(1)
 
 
 class Counter(Base):

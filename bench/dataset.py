@@ -238,8 +238,9 @@ def _copied_facts(facts: str | None, copy: int) -> str | None:
     if facts is None or ('"payment"' not in facts and '"account_number"' not in facts):
         return facts
     values = json.loads(facts)
-    if "payment" in values:
-        values["payment"] = _anew(values["payment"], copy)
+    for name in ("payment", "account", "invoice"):
+        if name in values:
+            values[name] = _anew(values[name], copy)
     if "account_number" in values:
         values["account_number"] = _account_number(values["account_number"], copy)
     return json.dumps(values)

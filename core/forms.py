@@ -3,14 +3,21 @@ view runs, so a form only checks the shape of its fields."""
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any, TypeVar
 
 from flask import current_app, request
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from flask_wtf.form import _Auto
+from wtforms import DateField
+from wtforms.validators import ValidationError
 
-from core import kept_forms
+from core import clock, kept_forms
 from core.sessions import signed_in
+
+FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2099, 12, 31)
 
 
 class PortalForm(FlaskForm):
@@ -33,3 +40,51 @@ def shown(form_class: type[AnyForm], **now: Any) -> AnyForm:
     secret = current_app.config["PORTAL"].secret
     kept = kept_forms.find(secret, signed_in(), request.path) or {}
     return form_class(formdata=None, data={**now, **kept})
+
+
+class DayField(DateField):
+    """A calendar day, empty for none."""
+
+    def process_formdata(self, valuelist: list[str]) -> None:
+        """Raises ValueError, with what to do, for anything that is no day of these times."""
+        text = valuelist[0].strip()[:40] if valuelist else ""
+        self.data, self.raw_data = None, [text] if text else None
+        if not text:
+            return
+        try:
+            day = date.fromisoformat(text)
+        except ValueError:
+            day = date.min
+        if not FIRST_DAY <= day <= LAST_DAY:
+            raise ValueError(_("Enter the day like %(example)s.", example="2026-03-31"))
+        self.data = day
+
+
+class SpanForm(PortalForm):
+    """Which days a page is about, the first and the last one counted, as its address names them:
+    the twelve months until `today` where it names none."""
+
+    from_on = DayField(_l("From"), name="from")
+    to_on = DayField(_l("To"), name="to")
+
+    def __init__(self, today: date) -> None:
+        super().__init__(formdata=request.args)
+        if self.to_on.data is None and not self.to_on.raw_data:
+            self.to_on.data = today
+        if self.from_on.data is None and not self.from_on.raw_data:
+            self.from_on.data = a_year_until(self.to_on.data or today)
+
+    def validate_to_on(self, field: DayField) -> None:
+        if field.data and self.from_on.data and field.data < self.from_on.data:
+            raise ValidationError(_("The last day is before the first one."))
+
+    def days(self) -> tuple[date, date]:
+        """The first and the last day of a valid form."""
+        if self.from_on.data is None or self.to_on.data is None:
+            raise ValueError("the form is not valid")
+        return self.from_on.data, self.to_on.data
+
+
+def a_year_until(day: date) -> date:
+    """The first of the twelve months that end on `day`."""
+    return clock.month_step(day, -12, day.day) + timedelta(days=1)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from babel.numbers import (
-    format_currency as babel_format_currency,
-)
-from babel.numbers import (
+    format_compact_currency,
     get_currency_precision,
     get_decimal_symbol,
     get_group_symbol,
+)
+from babel.numbers import (
+    format_currency as babel_format_currency,
 )
 
 MAX_MINOR = 10**12
@@ -84,6 +85,22 @@ def format_money(money: Money, language: str) -> str:
     whole, part = divmod(abs(money.amount_minor), 10**precision)
     number = f"{sign}{whole}.{part:0{precision}d}" if precision else f"{sign}{whole}"
     return babel_format_currency(number, money.currency, locale=language.replace("-", "_"))
+
+
+def unit_minor(currency: str) -> int:
+    """How many minor units one unit of the currency has."""
+    return int(10 ** get_currency_precision(currency))
+
+
+@lru_cache(maxsize=1024)
+def format_short(money: Money, language: str) -> str:
+    """The amount without its minor units, in thousands or millions where it has them: `$12K`."""
+    return format_compact_currency(
+        money.amount_minor // unit_minor(money.currency),
+        money.currency,
+        locale=language.replace("-", "_"),
+        fraction_digits=1 if money.amount_minor % (1000 * unit_minor(money.currency)) else 0,
+    )
 
 
 def format_plain(money: Money) -> str:

@@ -1,5 +1,8 @@
-"""What is done at night: the backup, the bill run. Each is done by one worker of all nodes, in a
-process of its own, so that the worker goes on with payments and messages meanwhile."""
+"""What is done at night (the backup, the bill run), and what staff ask for that takes as long.
+
+Each is done by one worker of all nodes, in a process of its own, so that the worker goes on with
+payments and messages meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,8 @@ LEASE = timedelta(minutes=5)
 RENEW_EVERY = timedelta(minutes=1)
 RETRY_AFTER = timedelta(hours=1)
 LOOK_EVERY_SECONDS = 15.0
+LOOK_FOR_ASKED_SECONDS = 2.0
+ASK_AGAIN_AFTER = timedelta(seconds=30)
 PARENT_VARIABLE = "LASTMILE_NIGHTLY_ENDS_WITH"
 """Tells the process that does a job whose end is its own."""
 NOT_AGAIN_TODAY = 4
@@ -40,7 +45,7 @@ NOT_AGAIN_TODAY = 4
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something done each night by `flask COMMAND…`; `hour` at the ISP, None for not at all.
+    """Something done by `flask COMMAND…` each night at an `hour` at the ISP, None for not at night.
 
     Raises NotSetUp from `hour` where there is no ISP yet."""
 
@@ -55,6 +60,8 @@ BACKUP = Job(
     lambda settings: None if settings.backups is None else settings.backup_hour,
 )
 BILL_RUN = Job("bill run", ("billing", "run"), lambda _settings: current_isp().billing_hour)
+ASKED_RUN = Job("asked bill run", ("billing", "run", "--asked"), lambda _settings: None)
+"""The bill run that staff ask for on their page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +107,24 @@ def last_time(job: Job) -> LastTime:
     return LastTime(*row) if row is not None else LastTime(None, None, "", None)
 
 
-def _write(job: Job, **values: Any) -> None:
-    def work(session: Session) -> None:
-        found = session.scalar(
-            update(PlannedJob)
-            .where(PlannedJob.name == job.name)
-            .values(**values)
-            .returning(PlannedJob.id)
-        )
-        if found is None:
-            session.add(PlannedJob(name=job.name, **values))
+def _write_in(session: Session, job: Job, **values: Any) -> None:
+    found = session.scalar(
+        update(PlannedJob)
+        .where(PlannedJob.name == job.name)
+        .values(**values)
+        .returning(PlannedJob.id)
+    )
+    if found is None:
+        session.add(PlannedJob(name=job.name, **values))
 
-    unit_of_work(work)
+
+def _write(job: Job, **values: Any) -> None:
+    unit_of_work(lambda session: _write_in(session, job, **values))
+
+
+def ask(session: Session, job: Job) -> None:
+    """Have a worker do it as soon as one can, within the running unit of work."""
+    _write_in(session, job, due_at=clock.now())
 
 
 def note_done(job: Job) -> None:
@@ -168,7 +181,7 @@ def _start(job: Job, said: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-class Nightly:
+class _Planned:
     """A duty of the worker: does a job when it is due, and looks whether it is finished."""
 
     def __init__(
@@ -177,15 +190,14 @@ class Nightly:
         settings: Settings,
         start: Callable[[Job, IO[bytes]], subprocess.Popen[bytes]] = _start,
     ) -> None:
-        self.__name__ = f"nightly {job.name}"  # as the log names a duty
+        self.__name__ = job.name  # as the log names a duty
         self._job = job
         self._settings = settings
         self._start = start
         self._said: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._renew_at = clock.now()
+        self._began_at = self._renew_at = clock.now()
         self._look_at = 0.0
-        self._planned_for: int | None = None
 
     def __call__(self) -> int:
         """Returns 1 when the job was begun or has ended, else 0."""
@@ -193,33 +205,26 @@ class Nightly:
             return self._look_after(self._process)
         if time.monotonic() < self._look_at:
             return 0
-        self._look_at = time.monotonic() + LOOK_EVERY_SECONDS
-        try:
-            hour = self._job.hour(self._settings)
-        except NotSetUp:
-            return 0
-        if hour is None:
-            self._planned_for = None
-            return 0
-        if self._planned_for != hour:
-            self._plan_first(hour)
-        if not self._is_due() or not _claim(self._job):
+        self._look_at = time.monotonic() + self._pause()
+        if not self._has_plan() or not self._is_due() or not _claim(self._job):
             return 0
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
         self._process = self._start(self._job, self._said)
-        self._renew_at = clock.now() + RENEW_EVERY
+        self._began_at = clock.now()
+        self._renew_at = self._began_at + RENEW_EVERY
         return 1
 
-    def _next_time(self, hour: int) -> datetime:
-        return next_time(clock.now(), current_isp().timezone, hour)
+    def _pause(self) -> float:
+        """For how many seconds nobody looks again whether it is due."""
+        raise NotImplementedError
 
-    def _plan_first(self, hour: int) -> None:
-        """Plan the first time, or move the planned one to the hour of these settings."""
-        last, at_night = last_time(self._job), self._next_time(hour)
-        is_movable = last.due_at is None or (last.due_at > clock.now() and not last.has_failed)
-        if is_movable and last.due_at != at_night:
-            _plan(self._job, at_night)
-        self._planned_for = hour
+    def _has_plan(self) -> bool:
+        """Whether it is done at all, once its next time is planned."""
+        raise NotImplementedError
+
+    def _plan_next(self, code: int) -> None:
+        """Plan the next time, after its process has ended with this code."""
+        raise NotImplementedError
 
     def _is_due(self) -> bool:
         due_at = last_time(self._job).due_at
@@ -239,13 +244,82 @@ class Nightly:
             with said:
                 said.seek(0)
                 reason = said.read().decode("utf-8", "replace").strip()[-500:]
-        at_night = self._next_time(self._planned_for or 0)
         if code == 0:
-            log.info("the nightly %s is done", self._job.name)
-            _plan(self._job, at_night)
+            log.info("%s is done", self.__name__)
         else:
             reason = reason.removeprefix("Error: ") or f"it ended with {code}"
-            log.error("the nightly %s failed", self._job.name, extra={"reason": reason})
-            _plan(self._job, at_night if code == NOT_AGAIN_TODAY else clock.now() + RETRY_AFTER)
+            log.error("%s failed", self.__name__, extra={"reason": reason})
             note_failed(self._job, reason)
+        self._plan_next(code)
         return 1
+
+
+class Nightly(_Planned):
+    """What is done at the hour of its job."""
+
+    def __init__(
+        self,
+        job: Job,
+        settings: Settings,
+        start: Callable[[Job, IO[bytes]], subprocess.Popen[bytes]] = _start,
+    ) -> None:
+        super().__init__(job, settings, start)
+        self.__name__ = f"the nightly {job.name}"
+        self._planned_for: int | None = None
+
+    def _pause(self) -> float:
+        return LOOK_EVERY_SECONDS
+
+    def _has_plan(self) -> bool:
+        try:
+            hour = self._job.hour(self._settings)
+        except NotSetUp:
+            return False
+        if hour is None:
+            self._planned_for = None
+            return False
+        if self._planned_for != hour:
+            self._plan_first(hour)
+        return True
+
+    def _next_time(self, hour: int) -> datetime:
+        return next_time(clock.now(), current_isp().timezone, hour)
+
+    def _plan_first(self, hour: int) -> None:
+        """Plan the first time, or move the planned one to the hour of these settings."""
+        last, at_night = last_time(self._job), self._next_time(hour)
+        is_movable = last.due_at is None or (last.due_at > clock.now() and not last.has_failed)
+        if is_movable and last.due_at != at_night:
+            _plan(self._job, at_night)
+        self._planned_for = hour
+
+    def _plan_next(self, code: int) -> None:
+        if code in (0, NOT_AGAIN_TODAY):
+            _plan(self._job, self._next_time(self._planned_for or 0))
+        else:
+            _plan(self._job, clock.now() + RETRY_AFTER)
+
+
+class Asked(_Planned):
+    """What is done when somebody has asked for it; see `ask`."""
+
+    def _pause(self) -> float:
+        return LOOK_FOR_ASKED_SECONDS
+
+    def _has_plan(self) -> bool:
+        return True
+
+    def _plan_next(self, code: int) -> None:
+        """Nothing more is due, but for what was asked while the process ran: it may not have seen
+        that any more."""
+        due_at = None if code == 0 else clock.now() + ASK_AGAIN_AFTER
+
+        def work(session: Session) -> None:
+            session.execute(
+                update(PlannedJob)
+                .where(PlannedJob.name == self._job.name, PlannedJob.due_at <= self._began_at)
+                .values(due_at=due_at)
+            )
+            _write_in(session, self._job, claimed_until_at=None)
+
+        unit_of_work(work)

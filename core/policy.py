@@ -89,6 +89,8 @@ ADMINISTRATORS = frozenset({StaffRole.ADMINISTRATOR})
 HELPERS = frozenset({StaffRole.SUPPORT, StaffRole.ADMINISTRATOR})
 """Who helps people with signing in, and prints their letters."""
 CALL_TAKERS = HELPERS | {StaffRole.BILLING}
+BILLERS = frozenset({StaffRole.BILLING, StaffRole.ADMINISTRATOR})
+"""Who runs the bills and reads what the books say of all accounts."""
 
 _NOTED = "that it was read: data_accesses, activity"
 
@@ -274,6 +276,11 @@ POLICY: dict[str, Rule] = {
     "billing.invoice_list": _READS_MONEY,
     "billing.invoice_detail": _READS_MONEY,
     "billing.invoice_pdf": Rule(Who.ACCOUNT, SEES_MONEY),
+    "billing.invoice_csv": Rule(Who.ACCOUNT, SEES_MONEY),
+    "billing.account_statement": _READS_MONEY,
+    "billing.account_statement_pdf": Rule(Who.ACCOUNT, SEES_MONEY),
+    "billing.account_statement_csv": Rule(Who.ACCOUNT, SEES_MONEY),
+    "billing.spending": _READS_MONEY,
     "billing.payment_list": _READS_MONEY,
     "billing.payment_detail": Rule(Who.ACCOUNT, SEES_MONEY),
     "billing.pay": Rule(Who.ACCOUNT, PAYS),
@@ -345,6 +352,11 @@ POLICY: dict[str, Rule] = {
     "staff.reset_refuse": _staff(HELPERS),
     "staff.letters": _staff(HELPERS, _NOTED),
     "staff.letter_print": _staff(HELPERS),
+    "staff.bill_runs.list": _staff(BILLERS),
+    "staff.bill_runs.preview": _staff(BILLERS, keeps_form="staff.bill_runs.list"),
+    "staff.bill_runs.run": _staff(BILLERS, _NOTED),
+    "staff.bill_runs.start": _staff(BILLERS),
+    "staff.bill_runs.stop": _staff(BILLERS),
     "staff.members": _staff(ADMINISTRATORS),
     "staff.member_add": _staff(ADMINISTRATORS, keeps_form="staff.members"),
     "staff.member": _staff(ADMINISTRATORS),

@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from flask import current_app, render_template
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from core import clock, due_work, outbox, words
@@ -50,17 +50,25 @@ class _End:
     failure: str = ""
 
 
+IN_BULK = ("bill_ready",)
+"""Kinds that come in thousands at once, and wait for everything else that is due: nobody sits
+before a screen for them, as for a code."""
+
+
 def send_due(gateways: Mapping[str, MessageGateway], public_url: str) -> int:
     """Send what is due and return how many were tried. What has no gateway for its channel
     waits."""
     if not gateways:
         return 0
-    return due_work.do(
-        Message,
-        Message.try_at,
-        lambda message_id: _send(message_id, gateways, public_url),
-        Message.channel.in_([str(channel) for channel in gateways]),
-    )
+    can_go = Message.channel.in_([str(channel) for channel in gateways])
+
+    def send(message_id: int) -> None:
+        _send(message_id, gateways, public_url)
+
+    def send_some(which: ColumnElement[bool]) -> int:
+        return due_work.do(Message, Message.try_at, send, can_go & which)
+
+    return send_some(Message.kind.not_in(IN_BULK)) or send_some(Message.kind.in_(IN_BULK))
 
 
 def compose(message: Message, public_url: str) -> OutgoingMessage:

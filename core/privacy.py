@@ -112,8 +112,9 @@ TABLES: dict[str, Table] = {
     ),
     "bill_runs": Table(
         Kept.BOOKS,
-        "id public_id as_of_on state planned_count planned_minor issued_count issued_minor "
-        "accepted_minor stopped_because started_by_id started_at beat_at ended_at",
+        "id public_id as_of_on state is_preview planned_count planned_minor found account_count "
+        "done_count issued_count issued_minor accepted_minor stopped_because started_by_id "
+        "started_at beat_at ended_at stop_asked_at stopped_by_id revision",
     ),
     "charges": Table(
         Kept.BOOKS,

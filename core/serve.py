@@ -238,7 +238,8 @@ def work(settings: Settings) -> None:
         return postman.send_due(gateways, settings.public_url)
 
     nights = [nightly.Nightly(job, settings) for job in (nightly.BACKUP, nightly.BILL_RUN)]
+    asked_run = nightly.Asked(nightly.ASKED_RUN, settings)
     mend_terms = search_terms.Mending()
     asking = (ask_about_payments, ask_about_refunds, ask_about_methods, methods.ExpiryWatch())
     planning = (take_planned_payments, foreseeing.Foreseeing())
-    worker.run(app, (*asking, *planning, send_messages, *nights, mend_terms), stop)
+    worker.run(app, (*asking, *planning, send_messages, *nights, asked_run, mend_terms), stop)

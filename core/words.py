@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date, format_time
+from babel.dates import format_date, format_skeleton, format_time
 from flask import Flask, g, has_request_context, request
 from flask_babel import force_locale
 from jinja2 import pass_context
@@ -90,6 +90,21 @@ def _format_day(value: date, language: str) -> str:
 def format_day(value: date) -> str:
     """A calendar day in the language of the answer."""
     return _format_day(value, language())
+
+
+@lru_cache(maxsize=512)
+def _format_month(value: date, pattern: str, language: str) -> str:
+    return format_skeleton(pattern, value, locale=language.replace("-", "_"))
+
+
+def format_month(value: date) -> str:
+    """The month of a day, like `March 2026`."""
+    return _format_month(value, "yMMMM", language())
+
+
+def month_letter(value: date) -> str:
+    """The month of a day in a letter or two, for where many stand side by side."""
+    return format_date(value, "LLLLL", locale=language().replace("-", "_"))
 
 
 @lru_cache(maxsize=4096)

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.auth import service as auth
 from blueprints.auth import totp
-from blueprints.billing import bill_run, payments, settling
+from blueprints.billing import bill_messages, bill_run, payments, settling
 from blueprints.staff import catalog, importing, members
 from core import activity, clock, ids, isp, migrate, passwords, search_terms
 from core.db import db, unit_of_work
@@ -389,15 +389,26 @@ class _History:
             due = bill_run.list_due(session, day)
         frame = bill_run.Frame(day, self.terms_days, self.currency)
         for batch in _batches(due):
-            drafts, _seconds = unit_of_work(
-                partial(bill_run.issue_batch, batch=batch, frame=frame), *batch
-            )
-            for draft in drafts:
+            issued = unit_of_work(partial(self.issue, batch=batch, frame=frame), *batch)
+            for draft in issued.drafts:
                 if draft.kind is InvoiceKind.INVOICE and draft.total_minor:
                     payer = self.payers[draft.account_id]
                     self.wish(
                         attempts(payer.habit, draft.account_id, day, draft.due_on, payer.dice)
                     )
+
+    def issue(
+        self, session: Session, batch: Sequence[int], frame: bill_run.Frame
+    ) -> bill_run.Issued:
+        """Issue the bills of a batch, and tell those who use the portal: the mailbox holds what is
+        of use, and not thousands of letters."""
+        issued = bill_run.issue_batch(session, batch, frame)
+        online = select(Membership.account_id)
+        told = select(Invoice.id).where(
+            Invoice.id.in_(issued.invoice_ids), Invoice.account_id.in_(online)
+        )
+        bill_messages.tell(session, session.scalars(told).all())
+        return issued
 
     def plan_openings(self) -> None:
         """What people do about the balance that came over."""

@@ -23,6 +23,7 @@ from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
 from models import (
     Base,
+    BillRun,
     Contact,
     ContactChange,
     Customer,
@@ -180,6 +181,11 @@ _PATHS = {
     "billing.invoice_list": "/a/{account}/billing/invoices/",
     "billing.invoice_detail": "/a/{account}/billing/invoices/{invoice}",
     "billing.invoice_pdf": "/a/{account}/billing/invoices/{invoice}/pdf",
+    "billing.invoice_csv": "/a/{account}/billing/invoices/{invoice}/csv",
+    "billing.account_statement": "/a/{account}/billing/statement",
+    "billing.account_statement_pdf": "/a/{account}/billing/statement/pdf",
+    "billing.account_statement_csv": "/a/{account}/billing/statement/csv",
+    "billing.spending": "/a/{account}/billing/spending",
     "billing.payment_list": "/a/{account}/billing/payments/",
     "billing.payment_detail": "/a/{account}/billing/payments/{payment}",
     "billing.pay": "/a/{account}/billing/pay",
@@ -234,6 +240,11 @@ _PATHS = {
     "staff.reset_refuse": "/staff/lost-factors/{reset}/refuse",
     "staff.letters": "/staff/letters",
     "staff.letter_print": "/staff/letters/{letter}/print",
+    "staff.bill_runs.list": "/staff/bill-runs/",
+    "staff.bill_runs.preview": "/staff/bill-runs/",
+    "staff.bill_runs.run": "/staff/bill-runs/{bill_run}",
+    "staff.bill_runs.start": "/staff/bill-runs/{bill_run}",
+    "staff.bill_runs.stop": "/staff/bill-runs/{bill_run}/stop",
     "staff.members": "/staff/members",
     "staff.member_add": "/staff/members",
     "staff.member": "/staff/members/{member}",
@@ -313,6 +324,17 @@ def _add_own_things(session: Session, portal: Portal) -> None:
                 asked_at=clock.now(),
             )
         )
+    session.add(
+        BillRun(
+            public_id="somebillrun",
+            as_of_on=clock.now().date(),
+            state="done",
+            is_preview=True,
+            found={},
+            started_at=clock.now(),
+            beat_at=clock.now(),
+        )
+    )
     for name in ("alice", "mallory"):
         session.add(
             PaymentMethod(
@@ -401,6 +423,7 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
         "reset": f"{account}reset",
         "method": f"{account}method",
         "planned": f"{account}planned",
+        "bill_run": "somebillrun",
     }
     for kind in ("invoice", "payment"):
         rows = portal.rows(

@@ -232,6 +232,7 @@ def paths_of(served: Served, name: str) -> dict[str, str]:
     wire = served.wire(name)
     found = {"Bills": "billing/", "All bills": "billing/invoices/", "Payments": "billing/payments/"}
     paths = {what: start + rest for what, rest in found.items()} | {"Pay": start + "billing/pay"}
+    paths |= {"Statement": start + "billing/statement", "Spending": start + "billing/spending"}
     for what, source in (("Invoice", "All bills"), ("Payment", "Payments")):
         links = wire.get(paths[source]).page.cssselect("main table th a")
         if links:

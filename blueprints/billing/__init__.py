@@ -4,7 +4,7 @@ from flask import Blueprint
 
 bp = Blueprint("billing", __name__)
 
-from blueprints.billing import methods, planned, views
+from blueprints.billing import methods, planned, statement_views, views
 
 bp.register_blueprint(methods.bp, url_prefix="/methods")
 bp.register_blueprint(planned.bp)

@@ -12,18 +12,20 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from blueprints.billing import drafting, invoicing
+from blueprints.billing import bill_messages, drafting, invoicing
 from blueprints.billing.drafting import Draft
-from blueprints.billing.errors import BillRunStopped, BillRunUnderWay
+from blueprints.billing.errors import BillRunHalted, BillRunStopped, BillRunUnderWay
 from core import activity, clock, ids
 from core.db import db, unit_of_work
 from core.money import Money, format_money
@@ -48,6 +50,7 @@ MOST_ITEMS = 15
 COMPARED_FROM = 50
 MOST_TIMES_LAST = 1.5
 DIFFERENCES_SHOWN = 10
+BEAT_SECONDS = 1.0
 LOST_AFTER = timedelta(minutes=2)
 """A run that has said nothing for so long was killed."""
 
@@ -80,6 +83,16 @@ class Plan:
     last_subscriptions: int = 0
     reasons: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+
+    def as_facts(self) -> dict[str, Any]:
+        """What a run keeps of it beside its count and total."""
+        return {
+            "subscriptions": self.subscriptions,
+            "last_total_minor": self.last_total_minor,
+            "last_subscriptions": self.last_subscriptions,
+            "reasons": self.reasons,
+            "differences": [asdict(difference) for difference in self.differences],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,56 +282,86 @@ def run(
     frame: Frame,
     *,
     accepted_minor: int | None = None,
-    started_by_id: int | None = None,
+    asked_id: int | None = None,
     on_progress: Progress = lambda _done, _all: None,
 ) -> Outcome:
-    """Bill everything that is due.
+    """Bill everything that is due; `asked_id` is the run that staff asked for.
 
-    Raises BillRunUnderWay while another run goes on, and BillRunStopped, with its plan, when what
-    it would bill stands out and `accepted_minor` is not its total; nothing was issued then.
+    Raises BillRunUnderWay while another run goes on, BillRunStopped, with its plan, when what it
+    would bill stands out and `accepted_minor` is not its total (nothing was issued then), and
+    BillRunHalted when staff stopped it.
     """
-    run_id = _begin(frame, started_by_id)
-    invoices = total_minor = 0
-    try:
-        planned = plan(frame)
-        _note(run_id, planned_count=planned.invoices, planned_minor=planned.total_minor)
-        _refuse_what_stands_out(planned, accepted_minor)
-        for count, minor in _issue_due(frame, run_id, on_progress):
+    run_id = _begin(frame, accepted_minor) if asked_id is None else _take_up(asked_id)
+    with _ended_well(run_id):
+        planned = plan(frame, _beating(run_id))
+        _note_plan(run_id, planned)
+        if planned.reasons and accepted_minor != planned.total_minor:
+            raise BillRunStopped(planned)
+        invoices = total_minor = 0
+        for done, of_all, count, minor in _issue_due(frame, run_id):
+            on_progress(done, of_all)
             invoices, total_minor = invoices + count, total_minor + minor
-            _note(run_id, issued_count=invoices, issued_minor=total_minor)
+            _note(
+                run_id,
+                issued_count=invoices,
+                issued_minor=total_minor,
+                done_count=done,
+                account_count=of_all,
+            )
+    return Outcome(run_id, invoices, total_minor)
+
+
+def preview(frame: Frame, asked_id: int) -> None:
+    """Add up what a run would bill, as staff asked with the preview `asked_id`. Bills nothing.
+
+    Raises BillRunUnderWay while another preview is made, BillRunHalted.
+    """
+    run_id = _take_up(asked_id)
+    with _ended_well(run_id):
+        _note_plan(run_id, plan(frame, _beating(run_id)))
+
+
+@contextmanager
+def _ended_well(run_id: int) -> Iterator[None]:
+    """Note how the run ends: done, or stopped and why."""
+    try:
+        yield
     except BillRunStopped as stopped:
         _end(run_id, BillRunState.STOPPED, "; ".join(stopped.plan.reasons))
+        raise
+    except BillRunHalted:
+        _end(run_id, BillRunState.STOPPED, "staff stopped it")
         raise
     except Exception as error:
         _end(run_id, BillRunState.STOPPED, f"it broke off: {type(error).__name__}")
         raise
     _end(run_id, BillRunState.DONE)
-    return Outcome(run_id, invoices, total_minor)
 
 
-def _refuse_what_stands_out(planned: Plan, accepted_minor: int | None) -> None:
-    if planned.reasons and accepted_minor != planned.total_minor:
-        raise BillRunStopped(planned)
+def _beating(run_id: int) -> Progress:
+    """Notes how far adding up is, every second at most: it takes long for many accounts."""
+    noted_at = time.monotonic()
+
+    def note(done: int, of_all: int) -> None:
+        nonlocal noted_at
+        if time.monotonic() - noted_at >= BEAT_SECONDS:
+            _note(run_id, done_count=done, account_count=of_all)
+            noted_at = time.monotonic()
+
+    return note
 
 
-def _begin(frame: Frame, started_by_id: int | None) -> int:
+def _begin(frame: Frame, accepted_minor: int | None) -> int:
+    """The id of a new run. Raises BillRunUnderWay."""
     now = clock.now()
 
     def work(session: Session) -> int:
-        session.execute(
-            update(BillRun)
-            .where(BillRun.state == BillRunState.RUNNING.value, BillRun.beat_at < now - LOST_AFTER)
-            .values(
-                state=BillRunState.STOPPED.value,
-                ended_at=now,
-                stopped_because="it was killed; the next run goes on where it ended",
-            )
-        )
+        end_lost(session)
         found = BillRun(
             public_id=ids.public_id(),
             as_of_on=frame.as_of_on,
             state=BillRunState.RUNNING.value,
-            started_by_id=started_by_id,
+            accepted_minor=accepted_minor,
             started_at=now,
             beat_at=now,
         )
@@ -332,11 +375,69 @@ def _begin(frame: Frame, started_by_id: int | None) -> int:
         raise BillRunUnderWay from None
 
 
-def _note(run_id: int, **values: int) -> None:
-    unit_of_work(
-        lambda session: session.execute(
-            update(BillRun).where(BillRun.id == run_id).values(beat_at=clock.now(), **values)
+def _take_up(asked_id: int) -> int:
+    """Begin a run that was asked for. Raises BillRunUnderWay, BillRunHalted when it was stopped
+    before it began."""
+
+    def work(session: Session) -> int | None:
+        end_lost(session)
+        return session.scalar(
+            update(BillRun)
+            .where(BillRun.id == asked_id, BillRun.state == BillRunState.ASKED.value)
+            .values(
+                state=BillRunState.RUNNING.value,
+                beat_at=clock.now(),
+                revision=BillRun.revision + 1,
+            )
+            .returning(BillRun.id)
         )
+
+    try:
+        run_id = unit_of_work(work)
+    except IntegrityError:
+        raise BillRunUnderWay from None
+    if run_id is None:
+        raise BillRunHalted
+    return run_id
+
+
+def end_lost(session: Session) -> None:
+    """Note of runs that were killed that they have ended, within the running unit of work."""
+    now = clock.now()
+    session.execute(
+        update(BillRun)
+        .where(BillRun.state == BillRunState.RUNNING.value, BillRun.beat_at < now - LOST_AFTER)
+        .values(
+            state=BillRunState.STOPPED.value,
+            ended_at=now,
+            stopped_because="it was killed; the next run goes on where it ended",
+            revision=BillRun.revision + 1,
+        )
+    )
+
+
+def _note(run_id: int, **values: Any) -> None:
+    """Note how far the run is. Raises BillRunHalted when staff have asked that it stops."""
+    stop_asked_at = unit_of_work(
+        lambda session: session.scalar(
+            update(BillRun)
+            .where(BillRun.id == run_id)
+            .values(beat_at=clock.now(), revision=BillRun.revision + 1, **values)
+            .returning(BillRun.stop_asked_at)
+        )
+    )
+    if stop_asked_at is not None:
+        raise BillRunHalted
+
+
+def _note_plan(run_id: int, planned: Plan) -> None:
+    _note(
+        run_id,
+        planned_count=planned.invoices,
+        planned_minor=planned.total_minor,
+        found=planned.as_facts(),
+        done_count=0,
+        account_count=planned.accounts,
     )
 
 
@@ -344,42 +445,67 @@ def _end(run_id: int, state: BillRunState, because: str = "") -> None:
     now = clock.now()
 
     def work(session: Session) -> None:
-        session.execute(
+        is_preview = session.scalar(
             update(BillRun)
             .where(BillRun.id == run_id)
-            .values(state=state.value, ended_at=now, stopped_because=because[:500])
+            .values(
+                state=state.value,
+                ended_at=now,
+                stopped_because=because[:500],
+                revision=BillRun.revision + 1,
+            )
+            .returning(BillRun.is_preview)
         )
-        activity.record(session, [activity.Event(f"bill_run_{state.value}", now)])
+        if not is_preview:
+            activity.record(session, [activity.Event(f"bill_run_{state.value}", now)])
 
     unit_of_work(work)
 
 
-def _issue_due(frame: Frame, run_id: int, on_progress: Progress) -> Iterator[tuple[int, int]]:
-    """Issue what is due, batch by batch; yields count and sum of each."""
+def _issue_due(frame: Frame, run_id: int) -> Iterator[tuple[int, int, int, int]]:
+    """Issue what is due, batch by batch; yields how many of how many accounts are done, and count
+    and sum of what the batch has issued."""
     with Session(db.engine) as session:
         due = list_due(session, frame.as_of_on)
     size, done = FIRST_BATCH, 0
     while done < len(due):
         batch = due[done : done + size]
-        drafts, seconds = unit_of_work(
-            partial(issue_batch, batch=batch, frame=frame, run_id=run_id), *batch
+        issued = unit_of_work(
+            partial(_issue_and_tell, batch=batch, frame=frame, run_id=run_id), *batch
         )
         done += len(batch)
-        wanted = int(len(batch) * UNIT_SECONDS / max(seconds, 0.001))
+        wanted = int(len(batch) * UNIT_SECONDS / max(issued.seconds, 0.001))
         size = max(SMALLEST_BATCH, min(LARGEST_BATCH, wanted, size * 2))
-        on_progress(done, len(due))
-        written = [draft for draft in drafts if draft.lines]
-        yield len(written), sum(_signed(draft) for draft in written)
+        minor = sum(_signed(draft) for draft in issued.drafts)
+        yield done, len(due), len(issued.invoice_ids), minor
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What a batch has issued: drafts, of which those with lines became invoices, and the seconds
+    that it took."""
+
+    drafts: Sequence[Draft]
+    invoice_ids: Sequence[int]
+    seconds: float
 
 
 def issue_batch(
     session: Session, batch: Sequence[int], frame: Frame, run_id: int | None = None
-) -> tuple[list[Draft], float]:
-    """Draft and issue what is due of these accounts; the drafts, and the seconds it took."""
+) -> Issued:
+    """Draft and issue what is due of these accounts."""
     started = time.monotonic()
     drafts = drafting.draft_next(session, batch, frame.as_of_on, frame.terms_days)
-    invoicing.issue(session, drafts, frame.currency, run_id)
-    return drafts, time.monotonic() - started
+    invoice_ids = invoicing.issue(session, drafts, frame.currency, run_id)
+    return Issued(drafts, invoice_ids, time.monotonic() - started)
+
+
+def _issue_and_tell(session: Session, batch: Sequence[int], frame: Frame, run_id: int) -> Issued:
+    """The same, and whose bills they are hears that they are ready."""
+    started = time.monotonic()
+    issued = issue_batch(session, batch, frame, run_id)
+    bill_messages.tell(session, issued.invoice_ids)
+    return replace(issued, seconds=time.monotonic() - started)
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[tuple[int, Sequence[int]]]:

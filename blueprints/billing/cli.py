@@ -12,8 +12,8 @@ from typing import TextIO
 import click
 from flask import current_app
 
-from blueprints.billing import bill_run
-from blueprints.billing.errors import BillRunStopped, BillRunUnderWay
+from blueprints.billing import asked_runs, bill_run
+from blueprints.billing.errors import BillRunHalted, BillRunStopped, BillRunUnderWay
 from blueprints.billing.export import beancount
 from blueprints.billing.reconciling import Finding, Reconciled, reconcile
 from blueprints.billing.verify import find_faults
@@ -133,7 +133,10 @@ class _Stopped(click.ClickException):
     "--accept-total",
     help="Bill although the run stopped: the total that it showed, like 20431.50.",
 )
-def run_command(as_of: datetime | date | None, *, dry_run: bool, accept_total: str | None) -> None:
+@click.option("--asked", is_flag=True, help="Do what staff have asked for on their page.")
+def run_command(
+    as_of: datetime | date | None, *, dry_run: bool, accept_total: str | None, asked: bool
+) -> None:
     """Issue the invoices of every account whose next bill period has begun.
 
     The worker does this each night. Running it again bills nothing twice. It stops before it
@@ -142,6 +145,9 @@ def run_command(as_of: datetime | date | None, *, dry_run: bool, accept_total: s
     if isinstance(as_of, datetime):
         raise click.ClickException("--as-of takes a day, like 2026-03-31.")
     nightly.end_with_the_worker()
+    if asked:
+        _do_asked()
+        return
     frame = bill_run.read_frame(as_of)
     if dry_run:
         with _bar("Adding up") as tell:
@@ -158,8 +164,10 @@ def run_command(as_of: datetime | date | None, *, dry_run: bool, accept_total: s
         with _bar("Issuing") as tell:
             outcome = bill_run.run(frame, accepted_minor=accepted_minor, on_progress=tell)
     except BillRunUnderWay:
-        raise click.ClickException(
-            "Another bill run is under way: wait until it is done."
+        raise click.ClickException(_UNDER_WAY) from None
+    except BillRunHalted:
+        raise _Stopped(
+            "Stopped by staff. What is issued stays; run it again for the rest."
         ) from None
     except BillRunStopped as stopped:
         _show(stopped.plan)
@@ -171,6 +179,17 @@ def run_command(as_of: datetime | date | None, *, dry_run: bool, accept_total: s
     nightly.note_done(nightly.BILL_RUN)
     total = format_money(Money(outcome.total_minor, frame.currency), "en")
     click.echo(f"{outcome.invoices} invoices issued, {total} in all.")
+
+
+_UNDER_WAY = "Another bill run is under way: wait until it is done."
+
+
+def _do_asked() -> None:
+    try:
+        done = asked_runs.do_asked()
+    except BillRunUnderWay:
+        raise click.ClickException(_UNDER_WAY) from None
+    click.echo(f"{done} asked for and done.")
 
 
 @contextmanager

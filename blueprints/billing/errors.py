@@ -135,6 +135,22 @@ class BillRunStopped(Refusal):
         return _("The bill run stopped before it went on. Look at what it found, then decide.")
 
 
+class BillRunHalted(Refusal):
+    """Staff stopped the run: what it had issued stays, the next run goes on with the rest."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("The bill run was stopped. The next one goes on where it ended.")
+
+
+class BillRunNotSeen(Refusal):
+    """A run can only be started from what was added up, for a day that has come."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("Look at what would be billed first, then start it from there.")
+
+
 class CreditRefused(Refusal):
     """More is to be given back than is left of the invoice, or nothing; nothing was stored."""
 

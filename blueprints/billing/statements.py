@@ -1,4 +1,4 @@
-"""Invoices and credit notes as PDF: what the template is given, in the reader's language."""
+"""Invoices and credit notes as PDF and CSV, in the reader's language."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from flask_babel import gettext as _
 
 from blueprints.billing.overview import InvoiceDetail
 from core import pdf
+from core.downloads import Cell
 from core.isp import IspView, current_isp
 from core.money import Money, format_money
 from core.phones import format_phone
@@ -31,6 +32,41 @@ def make_pdf(invoice: InvoiceDetail, account_public_id: str) -> bytes:
     )
 
 
+def header() -> tuple[str, ...]:
+    """The columns of an invoice as CSV."""
+    return (
+        _("Number"),
+        _("Issued"),
+        _("Due"),
+        _("What"),
+        _("Quantity"),
+        _("From"),
+        _("To"),
+        _("Amount"),
+        _("Currency"),
+    )
+
+
+def rows_of(invoice: InvoiceDetail) -> list[tuple[Cell, ...]]:
+    """The invoice as rows of a CSV file, one for each line; the amounts sum to what it asks for,
+    those of a credit note to what it gives back, as a negative amount."""
+    due_on = None if invoice.state == "credit" else invoice.due_on
+    return [
+        (
+            invoice.number,
+            invoice.issued_on,
+            due_on,
+            line.description,
+            line.quantity,
+            line.period_from,
+            line.period_to,
+            line.amount,
+            line.amount.currency,
+        )
+        for line in invoice.lines
+    ]
+
+
 def _title(invoice: InvoiceDetail) -> str:
     if invoice.kind == "opening":
         return str(_("Carried-over item %(number)s", number=invoice.number))
@@ -39,12 +75,25 @@ def _title(invoice: InvoiceDetail) -> str:
     return str(_("Invoice %(number)s", number=invoice.number))
 
 
-def _money(amount: Money) -> str:
+def money_words(amount: Money) -> str:
+    """An amount in the reader's language."""
     return format_money(amount, language())
 
 
-def _facts(invoice: InvoiceDetail, account_public_id: str) -> dict[str, Any]:
+def frame(currency: str) -> dict[str, Any]:
+    """What every statement is given: language, paper, the ISP's name, address and colour."""
     isp = current_isp()
+    return {
+        "lang": language().split("-", maxsplit=1)[0],
+        "rtl": text_direction(language()) == "rtl",
+        "paper": "us-letter" if currency in LETTER_COUNTRIES else "a4",
+        "accent": isp.accent,
+        "fonts": list(pdf.FONTS),
+        "isp": {"name": isp.name, "lines": _sender(isp)},
+    }
+
+
+def _facts(invoice: InvoiceDetail, account_public_id: str) -> dict[str, Any]:
     is_credit = invoice.state == "credit"
     sign = -1 if is_credit else 1
     lines = [line for line in invoice.lines if line.kind != "tax"]
@@ -63,16 +112,10 @@ def _facts(invoice: InvoiceDetail, account_public_id: str) -> dict[str, Any]:
         note = f"{_('It corrects an earlier bill:')} {invoice.corrects_number}"
     elif is_credit:
         note = str(_("It gives back what was billed and not used."))
-    return {
+    return frame(invoice.total.currency) | {
         "title": _title(invoice),
         "number": invoice.number,
-        "lang": language().split("-", maxsplit=1)[0],
-        "rtl": text_direction(language()) == "rtl",
-        "paper": "us-letter" if invoice.total.currency in LETTER_COUNTRIES else "a4",
-        "accent": isp.accent,
-        "fonts": list(pdf.FONTS),
         "date": [invoice.issued_on.year, invoice.issued_on.month, invoice.issued_on.day],
-        "isp": {"name": isp.name, "lines": _sender(isp)},
         "facts": [[str(word), value] for word, value in facts],
         "billed_to": [invoice.bill_name, *invoice.bill_address],
         "note": note,
@@ -99,7 +142,7 @@ def _facts(invoice: InvoiceDetail, account_public_id: str) -> dict[str, Any]:
 
 def _signed(amount: Money, sign: int) -> str:
     """What a credit note gives back is shown as a positive amount."""
-    return _money(Money(sign * amount.amount_minor, amount.currency))
+    return money_words(Money(sign * amount.amount_minor, amount.currency))
 
 
 def _sender(isp: IspView) -> list[str]:
@@ -114,7 +157,7 @@ def _pay(invoice: InvoiceDetail, account_public_id: str) -> dict[str, Any]:
     return {
         "heading": str(_("How to pay")),
         "rows": [
-            [str(_("Amount")), _money(invoice.total)],
+            [str(_("Amount")), money_words(invoice.total)],
             [str(_("Due")), format_day(invoice.due_on)],
             [str(_("Number")), invoice.number],
             [str(_("On the portal")), current_app.config["PORTAL"].public_url],

@@ -27,6 +27,7 @@ from blueprints.billing.planned.showing import PlannedRow
 from blueprints.billing.starting import Choice
 from core import form_guard, kept_forms
 from core.access import greet
+from core.downloads import pdf_answer
 from core.htmx import go_out, go_to, nothing_new, render
 from core.isp import current_isp
 from core.policy import PAYS
@@ -114,9 +115,7 @@ def invoice_pdf(public_id: str) -> Response:
     invoice = overview.get_invoice(g.account_id, public_id)
     account = signed_in().account
     made = statements.make_pdf(invoice, account.public_id if account is not None else "")
-    response = Response(made, mimetype="application/pdf")
-    response.headers.set("Content-Disposition", "attachment", filename=f"{invoice.number}.pdf")
-    return response
+    return pdf_answer(f"{invoice.number}.pdf", made)
 
 
 @bp.get("/payments/")

@@ -4,4 +4,6 @@ from flask import Blueprint
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 
-from blueprints.staff import views
+from blueprints.staff import bill_runs, views
+
+bp.register_blueprint(bill_runs.bp)

@@ -868,6 +868,77 @@ def upgrade() -> None:
         )
     _change_kinds(*_KINDS, *_NEW_KINDS)
     _say_what_lines_want()
+    _let_bill_runs_be_asked_for()
+
+
+_RUNNING = sa.text("state = 'running'")
+_ASKED_OR_RUNNING = sa.text("state IN ('asked', 'running')")
+
+
+def _let_bill_runs_be_asked_for() -> None:
+    with op.batch_alter_table("bill_runs", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_bill_runs_running", sqlite_where=_RUNNING, postgresql_where=_RUNNING
+        )
+        batch_op.add_column(
+            sa.Column("is_preview", sa.Boolean(), server_default=sa.false(), nullable=False)
+        )
+        batch_op.add_column(sa.Column("found", sa.JSON(), nullable=True))
+        for name, value in (("account_count", "0"), ("done_count", "0"), ("revision", "1")):
+            batch_op.add_column(
+                sa.Column(name, sa.Integer(), server_default=sa.text(value), nullable=False)
+            )
+        batch_op.add_column(
+            sa.Column("stop_asked_at", models.UtcDateTime(timezone=True), nullable=True)
+        )
+        batch_op.add_column(
+            sa.Column(
+                "stopped_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+            )
+        )
+        batch_op.drop_constraint(batch_op.f("ck_bill_runs_state"), type_="check")
+        batch_op.create_check_constraint(
+            batch_op.f("ck_bill_runs_state"), "state IN ('asked', 'running', 'stopped', 'done')"
+        )
+        batch_op.create_foreign_key(
+            batch_op.f("fk_bill_runs_stopped_by_id"), "customers", ["stopped_by_id"], ["id"]
+        )
+    # A batch of its own: on SQLite an index on a column that the same batch adds is made too early.
+    with op.batch_alter_table("bill_runs", schema=None) as batch_op:
+        batch_op.create_index(
+            "uq_bill_runs_running",
+            ["state", "is_preview"],
+            unique=True,
+            sqlite_where=_ASKED_OR_RUNNING,
+            postgresql_where=_ASKED_OR_RUNNING,
+        )
+
+
+def _let_bill_runs_only_run() -> None:
+    op.execute("UPDATE bill_runs SET state = 'stopped' WHERE state = 'asked' OR is_preview")
+    with op.batch_alter_table("bill_runs", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_bill_runs_running",
+            sqlite_where=_ASKED_OR_RUNNING,
+            postgresql_where=_ASKED_OR_RUNNING,
+        )
+        batch_op.drop_constraint(batch_op.f("fk_bill_runs_stopped_by_id"), type_="foreignkey")
+        batch_op.drop_constraint(batch_op.f("ck_bill_runs_state"), type_="check")
+        batch_op.create_check_constraint(
+            batch_op.f("ck_bill_runs_state"), "state IN ('running', 'stopped', 'done')"
+        )
+        for name in (
+            *("revision", "stopped_by_id", "stop_asked_at", "done_count", "account_count"),
+            *("found", "is_preview"),
+        ):
+            batch_op.drop_column(name)
+        batch_op.create_index(
+            "uq_bill_runs_running",
+            ["state"],
+            unique=True,
+            sqlite_where=_RUNNING,
+            postgresql_where=_RUNNING,
+        )
 
 
 def _change_kinds(*kinds: str) -> None:
@@ -888,6 +959,7 @@ def _say_what_lines_want() -> None:
 
 
 def downgrade() -> None:
+    _let_bill_runs_only_run()
     _change_kinds(*_KINDS)
     with op.batch_alter_table("payments", schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f("fk_payments_method_id"), type_="foreignkey")

@@ -12,6 +12,7 @@ DOES = {
     "unlock, end sessions, start a reset, lost factors": "staff.unlock",
     "see the portal as the customer does": "staff.view_begin",
     "print letters": "staff.letter_print",
+    "bill runs": "staff.bill_runs.start",
     "members of staff": "staff.member_add",
 }
 SEES = {
