@@ -58,6 +58,7 @@ from core.sessions import (
 )
 from core.settings import ROOT, Settings, SettingsError, read_settings
 from gateways.messages.base import MessageGateway
+from gateways.network.base import NetworkGateway
 from gateways.payments.base import PaymentGateway
 from models import Channel, Isp
 
@@ -132,8 +133,9 @@ def create_app(settings: Settings | None = None, *, has_commands: bool = True) -
         WTF_CSRF_ENABLED=False,
     )
     configure(app.config, settings)
-    # A kept page offers paying or not: it must not outlive a change of the gateway.
-    build = f"{build_id()} {settings.payment_gateway}"
+    # A kept page offers paying or not, and says what the network does: it must not outlive a change
+    # of the gateways.
+    build = f"{build_id()} {settings.payment_gateway} {settings.network_gateway}"
     app.wsgi_app = front.Front(app, settings, build)  # type: ignore[method-assign]
     _observe(app, settings)
     if settings.proxy_count:
@@ -185,6 +187,7 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
     login.user_loader(_load_user)
     app.extensions["payment_gateway"] = _payment_gateway(settings)
     app.extensions["message_gateways"] = _message_gateways(settings)
+    app.extensions["network_gateway"] = _network_gateway(settings)
     app.after_request(lambda response: _finish(response, settings))
 
 
@@ -200,6 +203,14 @@ def _payment_gateway(settings: Settings) -> PaymentGateway | None:
 
         secrets = SandboxSecrets.read_or_create(settings.data / "sandbox-secret")
         return SandboxGateway(settings.sandbox_origin, secrets)
+    return None
+
+
+def _network_gateway(settings: Settings) -> NetworkGateway | None:
+    if settings.network_gateway == "simulated":
+        from gateways.network.simulated import SimulatedNetwork
+
+        return SimulatedNetwork(settings.data / "network.db")
     return None
 
 

@@ -189,8 +189,8 @@ class Tax(Base):
 
 
 class CustomerGroup(Base):
-    """Accounts that are reminded, charged late fees and held by the same policy (`dunning`, as
-    blueprints/billing/dunning reads it; empty for the usual one)."""
+    """Accounts that are reminded, charged late fees and held by the same policy: `dunning` is
+    what it changes in the usual one (core/dunning_policy.py)."""
 
     __tablename__ = "customer_groups"
 
@@ -1704,7 +1704,8 @@ class BankLine(Base):
 
 class DunningStep(Base):
     """A step of the policy that was taken for an invoice; each is taken once. `step` names it
-    as the policy does ("remind:-3", "fee:10:2026-03", "hold", "close")."""
+    as the policy does: "remind:-3", "fee" or monthly "fee:2026-03", "hold" and later "hold:2",
+    "close"."""
 
     __tablename__ = "dunning_steps"
     __table_args__ = (UniqueConstraint("invoice_id", "step"), Index(None, "account_id", "taken_on"))

@@ -48,9 +48,14 @@ _COLUMNS = (
 ABOUT_MONEY = (
     *("payment_received", "invoice_issued", "credit_note_issued"),
     *("payment_refunded", "payment_charged_back", "chargeback_won", "payment_returned"),
+    "late_fee_charged",
 )
 """Kinds whose sentence names an amount: not for whoever may not see money."""
-OF_ALL = (*ABOUT_MONEY, "line_held", "line_released", "account_opened", "account_closed")
+OF_ALL = (
+    *ABOUT_MONEY,
+    *("line_held", "line_switched_off", "line_released"),
+    *("account_opened", "account_closed"),
+)
 """Kinds about an account that everybody who uses it may read. What else happens on it (contacts,
 people, letters) is for its owner and for whomever it is about."""
 

@@ -42,11 +42,12 @@ from core.isp import current_isp
 from core.restore import words_of_age
 from core.settings import LOOPBACK_HOSTS, Settings
 from gateways.messages.base import MessagesUnreachable
-from models import Channel, Isp, JournalEntry, Message, MessageState
+from models import Channel, Isp, JournalEntry, Line, Message, MessageState
 
 BACKUP_MAX_AGE = timedelta(hours=26)
 MAIL_WAITS_TOO_LONG = timedelta(hours=1)
 GIVEN_UP_LATELY = timedelta(days=1)
+LINE_LAGS_AFTER = timedelta(minutes=5)
 SMTP_SECONDS = 8.0
 CLOCK_SECONDS = 30
 _SET_UP = "flask setup catalog.toml; or see that LASTMILE_DATA and DATABASE_URL are those you mean"
@@ -106,10 +107,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("backup", _backup),
         ("erasures", _erasures),
         ("bills", _bills),
+        ("dunning", _dunning),
         ("proxy", _proxy),
         ("mail", _mail),
         ("texts", _texts),
         ("payments", _payments),
+        ("lines", _lines),
     )
     for name, check in checks:
         try:
@@ -425,6 +428,23 @@ def _bills(settings: Settings) -> _Said:
     return _ok(f"Bills are run each night at {hour}, last {words_of_age(last.done_at)} ago.")
 
 
+def _dunning(settings: Settings) -> _Said:
+    del settings
+    hour, last = current_isp().dunning.hour, nightly.last_time(nightly.DUNNING)
+    if last.has_failed:
+        return _wrong(
+            f"The steps about unpaid bills were not taken: {last.failure}", "flask billing dunning"
+        )
+    if hour is None:
+        return _ok("Steps about unpaid bills are taken by hand: [dunning] names no hour.")
+    if last.done_at is None:
+        return _ok(f"Steps about unpaid bills are taken each day at {hour}; none was yet.")
+    return _ok(
+        f"Steps about unpaid bills are taken each day at {hour}, "
+        f"last {words_of_age(last.done_at)} ago."
+    )
+
+
 # The world outside ---------------------------------------------------------------------------
 
 
@@ -549,3 +569,26 @@ def _payments(settings: Settings) -> _Said:
         )
     demo = ", which moves no money" if settings.is_demo else ""
     return _ok(f"{gateway.title} at {gateway.origin}{demo}.")
+
+
+def _lines(settings: Settings) -> _Said:
+    """Whether the network was brought to what is wanted of each line."""
+    gateway = current_app.extensions["network_gateway"]
+    if gateway is None:
+        return _note(
+            "There is no network gateway: holding a line here does not switch it off.",
+            "set LASTMILE_NETWORK_GATEWAY when there is one",
+        )
+    demo = ", which connects nobody" if settings.is_demo else ""
+    # What failed is due only later: two failures in a row count as well.
+    lags = or_(Line.sync_count > 1, Line.sync_at < clock.now() - LINE_LAGS_AFTER)
+    count, failure = db.session.execute(
+        select(func.count(), func.max(Line.sync_failure)).where(Line.sync_at.is_not(None), lags)
+    ).one()
+    if not count:
+        return _ok(f"{gateway.title}{demo}; no line lags behind what is wanted of it.")
+    lag = f"{count} {'line lags' if count == 1 else 'lines lag'} behind what is wanted"
+    return _wrong(
+        f"{gateway.title}: {lag}{': ' + failure if failure else ''}.",
+        "see that the worker runs and what its log says of the network",
+    )

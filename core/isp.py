@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from weakref import WeakKeyDictionary
@@ -14,6 +14,7 @@ from sqlalchemy import Engine, select
 
 from core.billing_rules import DEFAULT_RULES, BillingRules
 from core.db import db
+from core.dunning_policy import USUAL_RULES, DunningRules
 from core.prepared import Prepared
 from models import Isp, Maintenance
 
@@ -64,6 +65,7 @@ class IspView:
     is_demo: bool
     postal_address: str = ""
     billing_rules: BillingRules = DEFAULT_RULES
+    dunning: DunningRules = USUAL_RULES
     maintenance: MaintenanceWindow | None = None
 
     @property
@@ -84,7 +86,8 @@ class IspView:
     @cached_property
     def brand_hash(self) -> str:
         """Changes when anything that a stylesheet or a constant page shows changes."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        shown = replace(self, billing_rules=DEFAULT_RULES, dunning=USUAL_RULES)
+        return hashlib.sha256(repr(shown).encode()).hexdigest()[:12]
 
 
 _REVISION = Prepared(select(Isp.revision))
@@ -170,6 +173,7 @@ def current_isp() -> IspView:
             is_demo=row.is_demo,
             postal_address=row.postal_address,
             billing_rules=BillingRules.read(row.billing_rules),
+            dunning=DunningRules.read((row.billing_rules or {}).get("dunning")),
             maintenance=_find_maintenance(),
         )
         _cached[engine] = view

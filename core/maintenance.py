@@ -127,6 +127,8 @@ def clear_window(folder: Path) -> bool:
 
 def _write(path: Path, view: IspView) -> None:
     facts = asdict(replace(view, maintenance=None))
+    # The pages that stay open show none of these.
+    del facts["billing_rules"], facts["dunning"]
     window = view.maintenance
     if window is not None:
         facts["maintenance"] = {

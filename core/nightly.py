@@ -1,4 +1,5 @@
-"""What is done at night (the backup, the bill run), and what staff ask for that takes as long.
+"""What is done once a day (the backup, the bill run, the steps about unpaid bills), and what staff
+ask for that takes as long.
 
 Each is done by one worker of all nodes, in a process of its own, so that the worker goes on with
 payments and messages meanwhile.
@@ -62,6 +63,7 @@ BACKUP = Job(
 BILL_RUN = Job("bill run", ("billing", "run"), lambda _settings: current_isp().billing_hour)
 ASKED_RUN = Job("asked bill run", ("billing", "run", "--asked"), lambda _settings: None)
 """The bill run that staff ask for on their page."""
+DUNNING = Job("dunning", ("billing", "dunning"), lambda _settings: current_isp().dunning.hour)
 
 
 @dataclass(frozen=True, slots=True)

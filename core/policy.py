@@ -92,6 +92,9 @@ CALL_TAKERS = HELPERS | {StaffRole.BILLING}
 BILLERS = frozenset({StaffRole.BILLING, StaffRole.ADMINISTRATOR})
 """Who runs the bills and reads what the books say of all accounts."""
 
+BILLERS = frozenset({StaffRole.BILLING, StaffRole.ADMINISTRATOR})
+"""Who decides about money."""
+
 _NOTED = "that it was read: data_accesses, activity"
 
 
@@ -337,6 +340,10 @@ POLICY: dict[str, Rule] = {
     "staff.call": _staff(CALL_TAKERS, _NOTED),
     "staff.call_send": _staff(CALL_TAKERS),
     "staff.call_check": _staff(CALL_TAKERS),
+    "staff.unpaid": _staff(BILLERS, _NOTED),
+    "staff.unpaid_rest": _staff(BILLERS, keeps_form="staff.unpaid"),
+    "staff.unpaid_rest_end": _staff(BILLERS),
+    "staff.unpaid_group": _staff(BILLERS),
     "staff.person": _staff(HELPERS, _NOTED),
     "staff.unlock": _staff(HELPERS),
     "staff.end_sessions": _staff(HELPERS),

@@ -209,6 +209,7 @@ def work(settings: Settings) -> None:
     from blueprints.billing import reversing, settling
     from blueprints.billing.methods import service as methods
     from blueprints.billing.planned import foreseeing, taking
+    from blueprints.lines.syncing import Syncing
     from core import nightly, postman, search_terms, worker
 
     log.configure(settings.log)
@@ -237,9 +238,12 @@ def work(settings: Settings) -> None:
     def send_messages() -> int:
         return postman.send_due(gateways, settings.public_url)
 
-    nights = [nightly.Nightly(job, settings) for job in (nightly.BACKUP, nightly.BILL_RUN)]
+    jobs = (nightly.BACKUP, nightly.BILL_RUN, nightly.DUNNING)
+    nights = [nightly.Nightly(job, settings) for job in jobs]
     asked_run = nightly.Asked(nightly.ASKED_RUN, settings)
     mend_terms = search_terms.Mending()
     asking = (ask_about_payments, ask_about_refunds, ask_about_methods, methods.ExpiryWatch())
     planning = (take_planned_payments, foreseeing.Foreseeing())
-    worker.run(app, (*asking, *planning, send_messages, *nights, asked_run, mend_terms), stop)
+    sync_lines = Syncing(app.extensions["network_gateway"])
+    telling = (sync_lines, send_messages)
+    worker.run(app, (*asking, *planning, *telling, *nights, asked_run, mend_terms), stop)

@@ -91,6 +91,8 @@ class Settings:
     """How much memory they take at most."""
     sms: SmsSettings | None = field(default=None, repr=False)
     """The provider of text messages; None: there are none."""
+    network_gateway: str = ""
+    """What tells the network whether a line is open; empty: nothing does."""
     log: LogWhat = LogWhat.QUIET
     metrics_token: str = field(default="", repr=False)
 
@@ -371,6 +373,13 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         )
     if gateway not in ("", "sandbox"):
         raise SettingsError(f"LASTMILE_PAYMENT_GATEWAY: there is no gateway named {gateway!r}")
+    network = env.get("LASTMILE_NETWORK_GATEWAY", "simulated" if is_demo else "").strip()
+    if network == "simulated" and not is_demo:
+        raise SettingsError(
+            "LASTMILE_NETWORK_GATEWAY=simulated connects nobody: it needs LASTMILE_DEMO=1"
+        )
+    if network not in ("", "simulated"):
+        raise SettingsError(f"LASTMILE_NETWORK_GATEWAY: there is no gateway named {network!r}")
     public_url = _public_url(env, port, is_demo=is_demo)
     prepare_data_folder(data)
     return Settings(
@@ -395,6 +404,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         remembered_pages=_whole(env, "LASTMILE_REMEMBERED_PAGES", 2000, 0, 100_000),
         remembered_bytes=1_000_000 * _whole(env, "LASTMILE_REMEMBERED_MB", 16, 1, 10_000),
         sms=_sms(env),
+        network_gateway=network,
         log=_log(env, is_demo=is_demo),
         metrics_token=_metrics_token(env),
     )

@@ -22,12 +22,13 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from flask import current_app
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import service as auth
 from blueprints.auth import totp
 from blueprints.billing import bill_messages, bill_run, payments, settling
+from blueprints.lines import holding
 from blueprints.staff import catalog, importing, members
 from core import activity, clock, ids, isp, migrate, passwords, search_terms
 from core.db import db, unit_of_work
@@ -35,6 +36,8 @@ from core.settings import Settings
 from demo import DEMO_CUSTOMERS, DEMO_STAFF, DEMO_STAFF_APP
 from demo.habits import SLOTS, Attempt, Habit, attempts, choose
 from demo.people import ED, NAMED_ACCOUNTS, NEWCOMER, SHARED, NamedAccount, newcomer
+from gateways.network.base import NetworkState
+from gateways.network.simulated import SimulatedNetwork
 from gateways.payments.base import StartOrder, Truth
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import Decision, SandboxStore
@@ -107,6 +110,7 @@ def discard_unfinished(settings: Settings) -> None:
     migrate.upgrade(settings)
     for path in settings.data.glob("sandbox.db*"):
         path.unlink()
+    SimulatedNetwork(settings.data / "network.db").forget()
 
 
 # Building ------------------------------------------------------------------------------------
@@ -566,19 +570,11 @@ class _History:
         if not rows:
             return
 
-        def work(session: Session) -> None:
-            now = clock.now()
-            session.execute(
-                insert(LineHold),
-                [
-                    {"line_id": line_id, "reason": HoldReason.UNPAID.value, "since_at": now}
-                    for _, line_id in rows
-                ],
-            )
-
         account_ids = [account_id for account_id, _ in rows]
-        unit_of_work(work, *account_ids)
-        self.record("line_held", account_ids)
+        line_ids = [line_id for _, line_id in rows]
+        unit_of_work(
+            lambda session: holding.hold(session, line_ids, HoldReason.UNPAID), *account_ids
+        )
         for account_id in account_ids:
             dice = self.payers[account_id].dice
             if dice.random() < 0.55:
@@ -590,7 +586,7 @@ class _History:
         if (day - self.cut_over).days not in range(2, IMPORTED_CLOSED_DAYS, 3):
             return
         rows = db.session.execute(
-            select(Account.id, LineHold.id)
+            select(Account.id, Line.id)
             .join(Line, Line.account_id == Account.id)
             .join(LineHold, LineHold.line_id == Line.id)
             .where(
@@ -603,16 +599,11 @@ class _History:
         if not rows:
             return
 
-        def work(session: Session) -> None:
-            session.execute(
-                update(LineHold)
-                .where(LineHold.id.in_([hold_id for _, hold_id in rows]))
-                .values(released_at=clock.now())
-            )
-
         account_ids = [account_id for account_id, _ in rows]
-        unit_of_work(work, *account_ids)
-        self.record("line_released", account_ids)
+        line_ids = [line_id for _, line_id in rows]
+        unit_of_work(
+            lambda session: holding.release(session, line_ids, HoldReason.IMPORTED), *account_ids
+        )
 
     def close_accounts(self, day: date) -> None:
         """Close accounts as the import does: by a row that says so."""
@@ -640,8 +631,22 @@ class _History:
             path = write_export(self.export.parent / f"closed-{day}.csv", closing)
             importing.run(path, cut_over=day, fixed_batch=UNIT_ACCOUNTS)
 
+    def connect(self) -> None:
+        """Have the simulated network know every line as it should be."""
+        network = current_app.extensions["network_gateway"]
+        if not isinstance(network, SimulatedNetwork):
+            return
+        lines = db.session.execute(select(Line.username, Line.wanted_state)).all()
+        network.set_states((line.username, NetworkState(line.wanted_state)) for line in lines)
+        unit_of_work(
+            lambda session: session.execute(
+                update(Line).values(reached_state=Line.wanted_state, sync_at=None)
+            )
+        )
+
     def finish(self) -> None:
         """Receipts of long ago were sent long ago; then the mark that everything is there."""
+        self.connect()
         kept_from = clock.now() - timedelta(days=RECEIPTS_KEPT_DAYS)
 
         def work(session: Session) -> None:

@@ -28,6 +28,7 @@ from models import (
     ContactChange,
     Customer,
     Device,
+    DunningRest,
     FactorReset,
     Flow,
     FlowKind,
@@ -226,6 +227,10 @@ _PATHS = {
     "staff.call": "/staff/accounts/{account}/call",
     "staff.call_send": "/staff/accounts/{account}/call",
     "staff.call_check": "/staff/accounts/{account}/call/check",
+    "staff.unpaid": "/staff/accounts/{account}/unpaid",
+    "staff.unpaid_rest": "/staff/accounts/{account}/unpaid",
+    "staff.unpaid_rest_end": "/staff/accounts/{account}/unpaid/{rest}/end",
+    "staff.unpaid_group": "/staff/accounts/{account}/unpaid/group",
     "staff.person": "/staff/accounts/{account}/people/{person}",
     "staff.unlock": "/staff/accounts/{account}/people/{person}/unlock",
     "staff.end_sessions": "/staff/accounts/{account}/people/{person}/end-sessions",
@@ -313,7 +318,8 @@ def stamp(happened_at: datetime | str) -> str:
 
 def _add_own_things(session: Session, portal: Portal) -> None:
     """A contact of each owner's that waits for its code, another session and a trusted device; and
-    that they and bob have lost their factors, of whom one waits for a second member of staff."""
+    that they and bob have lost their factors, of whom one waits for a second member of staff; and
+    that what they owe is left alone for a while."""
     for name, prover in (("alice", None), ("mallory", None), ("bob", "sue")):
         session.add(
             FactorReset(
@@ -363,6 +369,16 @@ def _add_own_things(session: Session, portal: Portal) -> None:
                 due_on=clock.now().date() + timedelta(days=7),
                 state="waiting",
                 created_at=clock.now(),
+            )
+        )
+        session.add(
+            DunningRest(
+                public_id=f"{name}rest00",
+                account_id=portal.world.accounts[name],
+                until_on=clock.today("America/Los_Angeles") + timedelta(days=9),
+                reason="promised on the phone",
+                made_by_id=portal.world.customers["ben"],
+                made_at=clock.now(),
             )
         )
         session.add(
@@ -424,6 +440,7 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
         "method": f"{account}method",
         "planned": f"{account}planned",
         "bill_run": "somebillrun",
+        "rest": f"{account}rest00",
     }
     for kind in ("invoice", "payment"):
         rows = portal.rows(

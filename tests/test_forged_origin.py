@@ -30,13 +30,30 @@ FORGED_HEADERS = {
 }
 KINDS = sorted(path.stem for path in (ROOT / "templates" / "email").glob("*.html"))
 CODE = {"code": "123 456", "minutes": 10}
+DUNNED = {
+    "amount_minor": 6500,
+    "currency": "USD",
+    "number": "2026-000005",
+    "account_number": "1001",
+    "account": "aliceaccount00",
+    "due_on": "2026-05-15",
+    "is_overdue": True,
+    "next_step": "hold",
+    "next_on": "2026-06-29",
+    "has_phone": True,
+}
 FACTS: dict[str, dict[str, Any]] = {
     "account_closed": {},
     "address_change": {"account_number": "1001", "sign_in_id": "alice", "text": "2 Mill St"},
     "already_registered": {},
+    "bill_reminder": DUNNED,
     "caller_code": CODE,
+    "closed_unpaid": DUNNED,
     "contact_code": CODE,
     "invitation": {"name": "Alice", "token": "atoken", "days": 7},
+    "late_fee": DUNNED,
+    "line_held": DUNNED,
+    "line_open": {"account_number": "1001", "line": "ppp-alice"},
     "not_me": {"sign_in_id": "alice", "event": "signed_in"},
     "not_registered": {},
     "receipt": {

@@ -4,13 +4,14 @@ receipt."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Select, Update, bindparam, case, func, null, select, update
+from sqlalchemy import ScalarSelect, Select, bindparam, case, func, null, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing import ledger
+from blueprints.billing.dunning import releasing
 from core import activity, clock, outbox, topics
 from core.isp import current_isp
 from core.topics import Topic
@@ -22,11 +23,6 @@ from models import (
     ContactKind,
     Customer,
     EntryKind,
-    HoldReason,
-    Invoice,
-    InvoiceBalance,
-    Line,
-    LineHold,
     Payment,
     PaymentState,
 )
@@ -80,7 +76,7 @@ def book(
         now,
     )
     account_ids = sorted({payment.account_id for payment, _ in received})
-    _lift_unpaid_holds(session, account_ids, today, now)
+    releasing.lift_unpaid(session, account_ids, today)
     activity.record(
         session,
         [
@@ -99,42 +95,6 @@ def book(
         ],
     )
     _queue_receipts(session, [payment for payment, _ in received])
-
-
-def _lifting() -> Update:
-    overdue = (
-        select(InvoiceBalance.account_id)
-        .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
-        .where(
-            InvoiceBalance.account_id.in_(bindparam("accounts", expanding=True)),
-            InvoiceBalance.settled_at.is_(None),
-            Invoice.due_on < bindparam("today"),
-        )
-    )
-    lines = select(Line.id).where(
-        Line.account_id.in_(bindparam("accounts", expanding=True)), Line.account_id.not_in(overdue)
-    )
-    return (
-        update(LineHold)
-        .where(
-            LineHold.line_id.in_(lines),
-            LineHold.reason == HoldReason.UNPAID.value,
-            LineHold.released_at.is_(None),
-        )
-        .values(released_at=bindparam("now"))
-    )
-
-
-_LIFT_UNPAID_HOLDS = _lifting()
-
-
-def _lift_unpaid_holds(
-    session: Session, account_ids: Sequence[int], today: date, now: datetime
-) -> None:
-    """Release holds for `unpaid` of accounts that owe nothing overdue any more (DESIGN §3)."""
-    session.connection().execute(
-        _LIFT_UNPAID_HOLDS, {"accounts": account_ids, "today": today, "now": now}
-    )
 
 
 def _oldest(kind: ContactKind) -> ScalarSelect[str]:

@@ -13,13 +13,16 @@ import click
 from flask import current_app
 
 from blueprints.billing import asked_runs, bill_run
+from blueprints.billing.dunning import taking
+from blueprints.billing.dunning.reading import read_frame
+from blueprints.billing.dunning.steps import StepKind
 from blueprints.billing.errors import BillRunHalted, BillRunStopped, BillRunUnderWay
 from blueprints.billing.export import beancount
 from blueprints.billing.reconciling import Finding, Reconciled, reconcile
 from blueprints.billing.verify import find_faults
 from core import activity, clock, nightly
 from core.commands import Commands, Day, beginning
-from core.db import DatabaseBusy, reading, unit_of_work
+from core.db import DatabaseBusy, db, reading, unit_of_work
 from core.money import AmountUnreadable, Money, format_money, format_plain, parse_money
 from gateways.payments.errors import GatewayError
 
@@ -190,6 +193,53 @@ def _do_asked() -> None:
     except BillRunUnderWay:
         raise click.ClickException(_UNDER_WAY) from None
     click.echo(f"{done} asked for and done.")
+
+
+@billing_cli.command("dunning")
+@click.option("--as-of", type=Day(), help="The steps of this day; default is today.")
+@click.option("--dry-run", is_flag=True, help="Say which steps are due; take none.")
+def dunning_command(as_of: datetime | date | None, *, dry_run: bool) -> None:
+    """Take the steps that are due about bills that are not paid: remind, charge late fees, hold
+    lines, close accounts, by the catalog's [dunning].
+
+    The worker does this each day. Running it again takes no step twice.
+    """
+    if isinstance(as_of, datetime):
+        raise click.ClickException("--as-of takes a day, like 2026-03-31.")
+    nightly.end_with_the_worker()
+    frame = read_frame(db.session(), as_of)
+    if dry_run:
+        with _bar("Looking") as tell:
+            planned = taking.plan(frame, tell)
+        for each in planned:
+            click.echo(_step_line(each, frame.currency))
+        click.echo(_step_counts(Counter(each.step.kind for each in planned), "due"))
+        return
+    if frame.today > clock.today(frame.timezone):
+        raise click.ClickException("--as-of is in the future: add --dry-run to look ahead.")
+    with _bar("Taking steps") as tell:
+        done = taking.run(frame, tell)
+    nightly.note_done(nightly.DUNNING)
+    click.echo(_step_counts(done, "taken"))
+
+
+def _step_line(each: taking.Taken, currency: str) -> str:
+    amount = format_money(Money(each.step.amount_minor, currency), "en")
+    step = each.step
+    return f"{each.account_number}  {step.name}  {step.invoice.number}  {amount}"
+
+
+def _step_counts(counts: Counter[StepKind], what: str) -> str:
+    words = ", ".join(f"{counts[kind]} {_STEP_WORDS[kind]}" for kind in StepKind)
+    return f"{sum(counts.values())} steps {what}: {words}."
+
+
+_STEP_WORDS = {
+    StepKind.REMIND: "reminders",
+    StepKind.FEE: "late fees",
+    StepKind.HOLD: "accounts held",
+    StepKind.CLOSE: "closed",
+}
 
 
 @contextmanager

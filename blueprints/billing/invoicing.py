@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.billing import ledger
 from blueprints.billing.drafting import Draft
+from blueprints.billing.dunning import releasing
 from core import activity, clock, ids
 from models import (
     Account,
@@ -110,6 +111,8 @@ def issue(
             for credit in ledger.list_unused_credits(session, with_credit)
         ]
         ledger.allocate(session, credits_, now)
+        day = max(draft.issued_on for draft in numbered)
+        releasing.lift_unpaid(session, sorted(with_credit), day)
     return invoice_ids
 
 

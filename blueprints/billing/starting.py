@@ -27,6 +27,7 @@ from blueprints.billing.errors import (
     PaymentNotFound,
     PaymentUnderWay,
 )
+from blueprints.lines import opening
 from core import clock, form_keys
 from core.db import db, unit_of_work
 from core.form_keys import ArrivedKey
@@ -125,6 +126,7 @@ def start(
         )
         [(payment_id, public_id)] = payments.create(session, [new], gateway.name)
         form_keys.consume(session, key, path_of_payment.format(id=public_id))
+        opening.open_to_pay(session, order.account_id)
         return payment_id
 
     return send(unit_of_work(work, order.account_id), gateway, return_url)
@@ -300,4 +302,6 @@ def resume(account_id: int, public_id: str, gateway: PaymentGateway, return_url:
     )
     if payment_id is None:
         raise PaymentNotFound
+    if opening.list_openable(db.session(), account_id):
+        unit_of_work(lambda session: opening.open_to_pay(session, account_id), account_id)
     return send(payment_id, gateway, return_url)

@@ -9,6 +9,7 @@ from flask import Response, current_app, g, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.billing import bp, overview, payments, settling, starting, statements
+from blueprints.billing.dunning.outlook import Outlook, find_outlook
 from blueprints.billing.errors import (
     AmountChanged,
     AmountOutOfBounds,
@@ -40,6 +41,7 @@ HIGHEST_PAGE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class OverviewPage(Due):
+    outlook: Outlook | None
     can_pay: bool
     parts: list[Part]
     invoices: list[InvoiceRow]
@@ -81,6 +83,7 @@ def overview_page() -> Response:
     due = overview.find_due(g.account_id)
     page = OverviewPage(
         **due.as_fields(),
+        outlook=find_outlook(g.account_id) if due.is_overdue else None,
         can_pay=can_pay(),
         parts=overview.list_parts(g.account_id, due.balance),
         invoices=overview.list_latest_invoices(g.account_id),

@@ -13,6 +13,7 @@ from sqlalchemy import BindParameter, Boolean, Select, and_, bindparam, func, or
 from sqlalchemy.orm import aliased
 
 from blueprints.billing.drafting import BilledSubscription
+from blueprints.billing.dunning.outlook import Outlook, find_outlook
 from blueprints.billing.overview import Due, find_due
 from core import clock
 from core.activity import ABOUT_MONEY, OF_ALL
@@ -27,6 +28,7 @@ from models import (
     Invoice,
     Line,
     LineHold,
+    LineState,
     Membership,
     Payment,
     PaymentState,
@@ -83,6 +85,10 @@ class LineView:
     hold_reasons: list[str]
     down_kbps: int
     up_kbps: int
+    is_being_opened: bool
+    is_back_today: bool
+    opened_until_at: datetime | None
+    sync_failure: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ class HomePage(Due):
     account: AccountView
     can_pay: bool
     can_see_money: bool
+    outlook: Outlook | None
     holds: list[str]
     last_payment: LastPayment | None
     subscriptions: list[SubscriptionView]
@@ -107,7 +114,7 @@ class HomePage(Due):
 def find_home(
     account_id: int, customer_id: int, *, can_see_money: bool, can_pay: bool, is_owner: bool
 ) -> HomePage:
-    """Everything the account's first page shows, in five queries.
+    """Everything the account's first page shows, in five queries while nothing is overdue.
 
     Without `can_see_money` there is no activity that names an amount, and the template shows none.
     """
@@ -119,6 +126,7 @@ def find_home(
         account=account,
         can_pay=can_pay,
         can_see_money=can_see_money,
+        outlook=find_outlook(account_id) if due.is_overdue else None,
         holds=line.hold_reasons if line is not None else [],
         last_payment=last_payment,
         subscriptions=_list_subscriptions(account_id, due.balance.currency),
@@ -178,8 +186,23 @@ def _account_and_last_payment(
     return account, LastPayment(row.payment_public_id, amount, row.ended_at)
 
 
+_past = aliased(LineHold)
 _LINE = Prepared(
-    select(Line.id, Line.username, Line.is_closed, Line.down_kbps, Line.up_kbps, LineHold.reason)
+    select(
+        Line.id,
+        Line.username,
+        Line.is_closed,
+        Line.down_kbps,
+        Line.up_kbps,
+        Line.reached_state,
+        Line.opened_until_at,
+        Line.sync_failure,
+        LineHold.reason,
+        select(func.max(_past.released_at))
+        .where(_past.line_id == Line.id)
+        .scalar_subquery()
+        .label("released_at"),
+    )
     .outerjoin(LineHold, and_(LineHold.line_id == Line.id, LineHold.released_at.is_(None)))
     .where(Line.account_id == bindparam("account_id"))
     .order_by(Line.is_closed, Line.id, LineHold.reason)
@@ -189,6 +212,8 @@ _LINE = Prepared(
 def list_lines(account_id: int, account_status: str) -> list[LineView]:
     """The account's lines with the reasons they are held, those that still run first."""
     found = []
+    now, timezone = clock.now(), current_isp().timezone
+    today = clock.day_of(now, timezone)
     for _line_id, of_line in groupby(_LINE.all(account_id=account_id), key=lambda row: row.id):
         rows = list(of_line)
         first = rows[0]
@@ -197,8 +222,24 @@ def list_lines(account_id: int, account_status: str) -> list[LineView]:
             state, reasons = "closed", []
         else:
             state = "held" if reasons else "active"
+        is_being_opened = state == "active" and first.reached_state == LineState.HELD
+        released_at, until_at = first.released_at, first.opened_until_at
+        is_opened = state == "held" and until_at is not None and until_at > now
         found.append(
-            LineView(first.username, state, reasons, first.down_kbps or 0, first.up_kbps or 0)
+            LineView(
+                username=first.username,
+                state=state,
+                hold_reasons=reasons,
+                down_kbps=first.down_kbps or 0,
+                up_kbps=first.up_kbps or 0,
+                is_being_opened=is_being_opened,
+                is_back_today=state == "active"
+                and not is_being_opened
+                and released_at is not None
+                and clock.day_of(released_at, timezone) == today,
+                opened_until_at=until_at if is_opened else None,
+                sync_failure=first.sync_failure,
+            )
         )
     return found
 

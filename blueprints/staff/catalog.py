@@ -1,4 +1,5 @@
-"""Loading what the ISP sells from a TOML file: its own settings, areas, taxes and plans.
+"""Loading what the ISP sells from a TOML file: its own settings and rules, areas, customer groups,
+taxes and plans.
 
 The whole file is checked before anything is written. Loading again updates in place and deletes
 nothing: accounts and invoices refer to what is there.
@@ -24,8 +25,9 @@ from sqlalchemy.orm import Session
 
 from blueprints.staff.errors import CatalogInvalid
 from core.db import unit_of_work
+from core.dunning_policy import DunningPolicy
 from core.money import MAX_MINOR
-from models import Account, Area, Base, Isp, Plan, PlanKind, Tax
+from models import Account, Area, Base, Channel, CustomerGroup, Isp, Plan, PlanKind, Tax
 
 KINDS = tuple(kind.value for kind in PlanKind)
 MAX_FILE_BYTES = 1_000_000
@@ -55,6 +57,7 @@ class Catalog:
 
     isp: dict[str, Any]
     areas: list[dict[str, Any]]
+    groups: list[dict[str, Any]]
     taxes: list[dict[str, Any]]
     plans: list[dict[str, Any]]
 
@@ -276,6 +279,61 @@ _BILLING = _Keys(
         "expiring_days": _whole(1, 120),
     },
 )
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_REMINDER_CHANNELS = (Channel.EMAIL.value, Channel.TEXT.value)
+
+
+def _one_of(*names: str) -> Check:
+    def check(path: str, value: Any) -> str:
+        if value not in names:
+            raise _bad(path, f"must be one of {', '.join(names)}, not {_shown(value)}")
+        return str(value)
+
+    return check
+
+
+_REMINDER = _Keys(
+    {
+        "days": _whole(-60, 365),
+        "channels": _list_of(_one_of(*_REMINDER_CHANNELS), is_empty_good=False),
+    }
+)
+
+
+def _reminders(path: str, value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise _bad(
+            path, 'must be a list like [{days = 1, channels = ["email"]}], not ' + _shown(value)
+        )
+    found = [_REMINDER.read(f"{path}[{place}]", each) for place, each in enumerate(value, start=1)]
+    days = [each["days"] for each in found]
+    if sorted(set(days)) != days:
+        raise _bad(path, "must go from the first day to the last, each day once")
+    return found
+
+
+_POLICY: dict[str, Check] = {
+    "reminders": _reminders,
+    "floor_minor": _amount,
+    "fee_minor": _amount,
+    "fee_bp": _whole(0, 10_000),
+    "fee_after_days": _whole(1, 365),
+    "is_fee_monthly": _flag,
+    "hold_after_days": _whole(0, 365),
+    "close_after_days": _whole(0, 730),
+    "notice_days": _whole(0, 60),
+}
+_DUNNING = _Keys(
+    {},
+    {
+        **_POLICY,
+        "hour": _whole(0, 23),
+        "weekend": _list_of(_one_of(*WEEKDAYS)),
+        "holidays": _list_of(_day),
+    },
+)
+_GROUP_DUNNING = _Keys({}, _POLICY)
+_GROUP = _Keys({"code": _short_code, "name": _name}, {"dunning": _GROUP_DUNNING.read})
 _AREA = _Keys({"code": _short_code, "name": _name})
 _TAX = _Keys(
     {"code": _short_code, "name": _name, "applies_to": _list_of(_kind, is_empty_good=False)},
@@ -380,6 +438,33 @@ def _check_taxes(taxes: list[dict[str, Any]]) -> None:
             raise _bad(f"{path}.to_on", "lies before from_on")
 
 
+def _dunning(document: Mapping[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """The checked `[dunning]` table as it is stored; what groups change in it is checked too."""
+    table = _DUNNING.read("dunning", document.get("dunning", {}))
+    usual = DunningPolicy().changed_by(table)
+    _check_policy("dunning", usual)
+    for group in groups:
+        _check_policy(f"groups.{group['code']}.dunning", usual.changed_by(group.get("dunning")))
+    if "weekend" in table:
+        table["weekend"] = sorted(WEEKDAYS.index(name) + 1 for name in table["weekend"])
+        if len(table["weekend"]) == len(WEEKDAYS):
+            raise _bad("dunning.weekend", "names every day: leave those out on which you work")
+    if "holidays" in table:
+        table["holidays"] = sorted(day.isoformat() for day in table["holidays"])
+    return table
+
+
+def _check_policy(path: str, policy: DunningPolicy) -> None:
+    if policy.fee_minor and policy.fee_bp:
+        raise _bad(path, "give it either fee_minor or fee_bp")
+    hold, close = policy.hold_after_days, policy.close_after_days
+    if hold is not None and close is not None and close <= hold:
+        raise _bad(
+            f"{path}.close_after_days",
+            f"must be more than hold_after_days ({hold}), or 0 for never",
+        )
+
+
 def parse(text: str) -> Catalog:
     """The catalog in a TOML text, wholly checked. Raises CatalogInvalid with one line."""
     try:
@@ -387,19 +472,22 @@ def parse(text: str) -> Catalog:
     except tomllib.TOMLDecodeError as error:
         raise CatalogInvalid(f"not valid TOML: {error}") from None
     for key in document:
-        if key not in ("isp", "billing", "areas", "taxes", "plans"):
+        if key not in ("isp", "billing", "dunning", "areas", "groups", "taxes", "plans"):
             raise _bad(
                 key,
-                "is not known; the file has [isp], [billing], [[areas]], [[taxes]] and [[plans]]",
+                "is not known; the file has [isp], [billing], [dunning], [[areas]], [[groups]], "
+                "[[taxes]] and [[plans]]",
             )
     if "isp" not in document:
         raise _bad("isp", "is missing; begin the file with [isp] and the ISP's name")
+    groups = _tables(document, "groups", _GROUP)
+    rules = _BILLING.read("billing", document.get("billing", {}))
+    if dunning := _dunning(document, groups):
+        rules["dunning"] = dunning
     catalog = Catalog(
-        {
-            **_ISP.read("isp", document["isp"]),
-            "billing_rules": _BILLING.read("billing", document.get("billing", {})),
-        },
+        {**_ISP.read("isp", document["isp"]), "billing_rules": rules},
         _tables(document, "areas", _AREA),
+        groups,
         _tables(document, "taxes", _TAX),
         _tables(document, "plans", _PLAN),
     )
@@ -526,6 +614,7 @@ def store(catalog: Catalog, *, is_demo: bool = False) -> CatalogSummary:
         is_first = isp is None
         isp = _put_isp(session, tally, isp, catalog.isp, is_demo=is_demo)
         left_areas = _put_all(session, tally, Area, catalog.areas)
+        left_groups = _put_all(session, tally, CustomerGroup, catalog.groups)
         left_taxes = _put_all(session, tally, Tax, catalog.taxes)
         left_plans = set(_put_all(session, tally, Plan, catalog.plans))
         withdrawn = []
@@ -543,6 +632,7 @@ def store(catalog: Catalog, *, is_demo: bool = False) -> CatalogSummary:
             tuple(sorted(withdrawn)),
             (
                 *(f"area {code} is not in the file and stays" for code in left_areas),
+                *(f"group {code} is not in the file and stays" for code in left_groups),
                 *(
                     f"tax {code} is not in the file and still applies: give it a to_on to end it"
                     for code in left_taxes

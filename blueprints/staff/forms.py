@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from wtforms import RadioField, SelectField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import DataRequired, Length
+from wtforms.validators import DataRequired, Length, ValidationError
 
 from blueprints.staff.callers import Way
 from core.forms import PortalForm
@@ -75,3 +77,40 @@ class MemberForm(PortalForm):
 
 class RoleForm(PortalForm):
     role = SelectField(_l("Role"), choices=(*ROLES, SelectChoice("disabled", _l("Shut out"))))
+
+
+class RestForm(PortalForm):
+    until = StringField(
+        _l("Leave it alone until and with"), validators=[DataRequired(_l("Choose a day."))]
+    )
+    reason = StringField(
+        _l("Reason"),
+        filters=[lambda typed: " ".join(typed.split()) if typed else typed],
+        validators=[
+            DataRequired(_l("Say why, in a few words.")),
+            Length(min=4, max=180, message=_l("Say why, in a few words.")),
+        ],
+    )
+
+    def validate_until(self, field: StringField) -> None:
+        try:
+            date.fromisoformat(field.data or "")
+        except ValueError:
+            raise ValidationError(_("Enter a day like 2026-03-31.")) from None
+
+    @property
+    def day(self) -> date:
+        """The day that was typed, once the form is valid."""
+        return date.fromisoformat(self.until.data or "")
+
+
+class GroupForm(PortalForm):
+    group = SelectField(_l("Group"), validate_choice=False)
+
+    def offer(self, groups: Sequence[tuple[str, str]], now: str) -> None:
+        """The groups to choose from, and the one it is `now`."""
+        self.group.choices = [
+            SelectChoice("", _("Usual")),
+            *(SelectChoice(*each) for each in groups),
+        ]
+        self.group.data = now

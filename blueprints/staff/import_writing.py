@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, update
 from sqlalchemy.orm import Session
 
 from blueprints.billing import opening
+from blueprints.lines import holding
 from blueprints.staff.import_decisions import Change, address_lines, contacts_of
 from blueprints.staff.import_reader import AccountRow
 from core import clock, ids, search_terms
@@ -21,7 +22,7 @@ from models import (
     ContactKind,
     HoldReason,
     Line,
-    LineHold,
+    LineState,
     PlanKind,
     Subscription,
 )
@@ -51,12 +52,11 @@ class _Writes:
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self._now = clock.now()
         self._rows: dict[Any, list[dict[str, Any]]] = {
             Contact: [],
             Subscription: [],
-            LineHold: [],
         }
+        self._held: list[int] = []
 
     def contact(
         self, account_id: int, kind: ContactKind, value: str, row: AccountRow, since: date
@@ -95,19 +95,13 @@ class _Writes:
             )
 
     def hold(self, line_id: int) -> None:
-        self._rows[LineHold].append(
-            {
-                "line_id": line_id,
-                "reason": HoldReason.IMPORTED.value,
-                "since_at": self._now,
-                "released_at": None,
-            }
-        )
+        self._held.append(line_id)
 
     def write(self, session: Session) -> None:
         for model, rows in self._rows.items():
             if rows:
                 session.connection().execute(insert(model), rows)
+        holding.hold(session, self._held, HoldReason.IMPORTED, is_noted=False)
 
 
 def first_bill_day(start: date, bill_day: int) -> date:
@@ -163,6 +157,7 @@ def write_new(session: Session, rows: Sequence[AccountRow], frame: Frame) -> Non
         )
     }
     speeds = [_speeds(row.plan_codes, frame) for row in rows]
+    now = clock.now()
     line_ids: dict[str, int] = {
         username: line_id
         for line_id, username in session.connection().execute(
@@ -175,6 +170,10 @@ def write_new(session: Session, rows: Sequence[AccountRow], frame: Frame) -> Non
                     "is_closed": row.status == "closed",
                     "down_kbps": down_kbps,
                     "up_kbps": up_kbps,
+                    "wanted_state": (
+                        LineState.CLOSED if row.status == "closed" else LineState.OPEN
+                    ).value,
+                    "sync_at": now,
                 }
                 for row, (down_kbps, up_kbps) in zip(rows, speeds, strict=True)
             ],
@@ -231,7 +230,7 @@ def write_changes(session: Session, changes: Sequence[Change], frame: Frame) -> 
         ],
     )
     _move_starts(connection, changes, frame)
-    _end_what_is_over(connection, changes, frame)
+    _end_what_is_over(session, changes, frame)
     writes = _Writes(frame)
     for change in changes:
         row, account_id = change.row, change.stored.id
@@ -332,8 +331,9 @@ def _move_starts(connection: Connection, changes: Sequence[Change], frame: Frame
     )
 
 
-def _end_what_is_over(connection: Connection, changes: Sequence[Change], frame: Frame) -> None:
+def _end_what_is_over(session: Session, changes: Sequence[Change], frame: Frame) -> None:
     """Subscriptions, contacts and holds that the rows no longer have; lines closed or opened."""
+    connection = session.connection()
     _many(
         connection,
         update(Subscription)
@@ -368,22 +368,7 @@ def _end_what_is_over(connection: Connection, changes: Sequence[Change], frame: 
             for contact_id in change.revived_contacts
         ],
     )
-    _many(
-        connection,
-        update(LineHold)
-        .where(
-            LineHold.line_id == bindparam("freed_line"),
-            LineHold.reason == HoldReason.IMPORTED.value,
-            LineHold.released_at.is_(None),
-        )
-        .values(released_at=bindparam("freed_at")),
-        [
-            {"freed_line": change.line_id, "freed_at": clock.now()}
-            for change in changes
-            if change.is_released
-        ],
-    )
-    turned = []
+    turned: list[dict[str, Any]] = []
     for change in changes:
         if change.is_line_turned or change.begun:
             down_kbps, up_kbps = _speeds(change.row.plan_codes, frame)
@@ -406,6 +391,9 @@ def _end_what_is_over(connection: Connection, changes: Sequence[Change], frame: 
         ),
         turned,
     )
+    released = [change.line_id for change in changes if change.is_released]
+    holding.release(session, released, HoldReason.IMPORTED, is_noted=False)
+    holding.plan(session, [row["turned_line"] for row in turned], clock.now())
 
 
 def _correct_openings(session: Session, changes: Sequence[Change], frame: Frame) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app import create_app
 from blueprints.auth import service
 from blueprints.billing import opening
+from blueprints.lines import holding
 from core import clock, ids, search_terms, sessions
 from core.db import db, unit_of_work
 from core.migrate import upgrade
@@ -30,7 +31,6 @@ from models import (
     HoldReason,
     Isp,
     Line,
-    LineHold,
     Membership,
     Payment,
     PaymentState,
@@ -166,10 +166,10 @@ def _add_states(session: Session, made: world.World) -> None:
     }
     lines[made.accounts["closed"]].is_closed = True
     held = lines[made.accounts["held"]]
-    session.add_all(
-        LineHold(line_id=held.id, reason=reason.value, since_at=clock.now())
-        for reason in HoldReason
-    )
+    session.flush()
+    holding.plan(session, [line.id for line in lines.values()], clock.now())
+    for reason in HoldReason:
+        holding.hold(session, [held.id], reason, is_noted=False)
     # One under way at most for an account, so these belong to three.
     owners = {PaymentState.CREATED: "waiting", PaymentState.UNKNOWN: "held"}
     for number, state in enumerate(STATES):

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from blueprints.lines import holding
 from core import clock
 from core.db import unit_of_work
-from models import Activity, Line, LineHold
+from models import Activity, HoldReason, Line
 from tests import crawl
 from tests.conftest import Portal
 
@@ -32,7 +33,7 @@ def hold(portal: Portal, reason: str) -> None:
         line_id = session.scalars(
             select(Line.id).where(Line.account_id == portal.world.accounts["alice"])
         ).one()
-        session.add(LineHold(line_id=line_id, reason=reason, since_at=clock.now()))
+        holding.hold(session, [line_id], HoldReason(reason), is_noted=False)
 
     with portal.app.app_context():
         unit_of_work(work)

@@ -23,6 +23,7 @@ from core.doctor import Level
 from core.isp import MaintenanceWindow
 from core.outbox import Letter, queue
 from gateways.messages.smtp import SmtpGateway
+from gateways.network.simulated import SimulatedNetwork
 from tests.conftest import Portal, _settings
 from tests.core.test_postman import FACTS, running_mail_server
 from tests.operation.conftest import Operator
@@ -69,7 +70,8 @@ def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
     checks = [line.split()[1] for line in done.output.splitlines() if line[:1].strip()][:-1]
     assert checks == [
         *("mode", "secret", "permissions", "disk", "clock", "database", "schema", "worker"),
-        *("backup", "erasures", "bills", "proxy", "mail", "texts", "payments"),
+        *("backup", "erasures", "bills", "dunning", "proxy", "mail", "texts", "payments"),
+        "lines",
     ]
 
 
@@ -403,3 +405,25 @@ def test_damaged_database_file(healthy: Portal, operator: Operator) -> None:
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         path.write_bytes(whole)
+
+
+@on_sqlite
+def test_lines_that_lag_behind_what_is_wanted(healthy: Portal) -> None:
+    assert look(healthy, "lines").level is Level.NOTE
+    network = SimulatedNetwork(healthy.settings.data / "network.db")
+    healthy.app.extensions["network_gateway"] = network
+    assert look(healthy, "lines").level is Level.OK
+    healthy.execute("UPDATE lines SET sync_at = :at", at=str(clock.now() - timedelta(hours=1))[:26])
+    assert is_wrong(look(healthy, "lines"), "3 lines lag behind what is wanted.")
+    healthy.execute("UPDATE lines SET sync_count = 2, sync_failure = 'no answer' WHERE id = 1")
+    assert is_wrong(look(healthy, "lines"), "no answer")
+    healthy.app.extensions["network_gateway"] = None
+
+
+@on_sqlite
+def test_steps_about_unpaid_bills_that_were_not_taken(healthy: Portal) -> None:
+    assert "by hand" in look(healthy, "dunning").words
+    nightly.note_failed(nightly.DUNNING, "the database was away")
+    assert is_wrong(look(healthy, "dunning"), "the database was away")
+    nightly.note_done(nightly.DUNNING)
+    assert look(healthy, "dunning").level is Level.OK

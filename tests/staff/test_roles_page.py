@@ -13,6 +13,7 @@ DOES = {
     "see the portal as the customer does": "staff.view_begin",
     "print letters": "staff.letter_print",
     "bill runs": "staff.bill_runs.start",
+    "leave an unpaid account alone, choose its group": "staff.unpaid_rest",
     "members of staff": "staff.member_add",
 }
 SEES = {

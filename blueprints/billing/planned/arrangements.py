@@ -6,7 +6,7 @@ when more of them is left than its instalments to come are to bring.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from blueprints.billing import payments
+from blueprints.billing.dunning import releasing
 from blueprints.billing.errors import AmountChanged
 from blueprints.billing.planned import amounts, autopay, days, ending, saved
 from blueprints.billing.planned.errors import (
@@ -42,22 +43,6 @@ from models import (
 A_YEAR = timedelta(days=365)
 FIRST_WITHIN_DAYS = 14
 """When the first instalment is to come at the latest, where the ISP takes no promises."""
-
-
-def is_resting(session: Session, account_ids: Iterable[int], today: date) -> set[int]:
-    """Those of the accounts with an arrangement that stands on `today`: until the end of its last
-    day no reminder is sent, nothing is held and no late fee is charged."""
-    return set(
-        session.scalars(
-            select(Arrangement.account_id)
-            .join(PlannedPayment, PlannedPayment.arrangement_id == Arrangement.id)
-            .where(
-                Arrangement.account_id.in_(list(account_ids)),
-                Arrangement.state == ArrangementState.STANDING.value,
-                PlannedPayment.due_on >= today,
-            )
-        )
-    )
 
 
 # What the rules allow ---------------------------------------------------------------------------
@@ -224,6 +209,8 @@ def agree(wish: Wish, key: ArrivedKey, path: str) -> str:
         )
         _let_autopay_rest(session, arrangement)
         _note(session, arrangement, "arrangement_made", parts)
+        session.flush()
+        releasing.lift_unpaid(session, [wish.account_id], days.today())
         return path
 
     return form_keys.once(key, work, wish.account_id)

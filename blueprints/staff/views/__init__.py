@@ -9,5 +9,6 @@ from blueprints.staff.views import (
     person,
     resets,
     search,
+    unpaid,
     view,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blueprints.billing.planned import arrangements
+from blueprints.billing.dunning import reading
 from core.db import db
 from gateways.payments.sandbox.methods import Behaviour
 from tests.billing.planned.diary import MONTH_MINOR, TODAY, Diary
@@ -33,7 +33,7 @@ def states(diary: Diary) -> list[str]:
 
 def resting(diary: Diary, day: date) -> set[int]:
     with diary.portal.app.app_context():
-        found = arrangements.is_resting(db.session(), [1, 2, 3], day)
+        found = reading.list_arranged(db.session(), [1, 2, 3], day)
         db.session.remove()
     return found
 

@@ -1,0 +1,1 @@
+"""What happens when a bill is not paid, and what ends it."""

@@ -1,0 +1,157 @@
+"""Bringing the network to what is wanted of each line, by the worker, and again until it is there.
+
+What the network does not do is tried again with growing pauses; why it failed is kept with the
+line, and `flask doctor` tells of lines that lag.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from core import addressees, clock, due_work, outbox, revisions
+from core.db import db, unit_of_work
+from core.topics import Topic
+from gateways.network.base import NetworkGateway, NetworkState
+from gateways.network.errors import NetworkError
+from models import Line, LineState
+
+log = logging.getLogger("lastmile.lines")
+
+PAUSES = (
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+    timedelta(minutes=2),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+)
+LONGEST_FAILURE = 300
+
+
+def wanted_now(line: Any, now: datetime) -> LineState:
+    """What the network should do with a line (with `wanted_state` and `opened_until_at`) now: one
+    that is held is open while its customer pays."""
+    wanted = LineState(line.wanted_state)
+    if wanted is LineState.HELD and line.opened_until_at and line.opened_until_at > now:
+        return LineState.OPEN
+    return wanted
+
+
+class Syncing:
+    """A duty of the worker: brings lines that are due to what is wanted of them."""
+
+    def __init__(self, gateway: NetworkGateway | None) -> None:
+        self.__name__ = "syncing of lines"  # as the log names a duty
+        self._gateway = gateway
+        self._has_planned = False
+
+    def __call__(self) -> int:
+        """Returns how many lines were tried; without a gateway none is."""
+        gateway = self._gateway
+        if not self._has_planned:
+            unit_of_work(_forget_reached if gateway is None else _plan_unreached)
+            self._has_planned = True
+        if gateway is None:
+            return 0
+        return due_work.do(Line, Line.sync_at, lambda line_id: _sync(line_id, gateway))
+
+
+def _forget_reached(session: Session) -> None:
+    """Without a gateway nothing is known of the network, whatever one said before."""
+    session.execute(update(Line).where(Line.reached_state.is_not(None)).values(reached_state=None))
+
+
+def _plan_unreached(session: Session) -> None:
+    """Have every line synced that the network has not confirmed and that nobody is about to ask
+    for: those from before there was a gateway, say."""
+    session.execute(
+        update(Line)
+        .where(
+            Line.sync_at.is_(None),
+            or_(Line.reached_state.is_(None), Line.reached_state != Line.wanted_state),
+        )
+        .values(sync_at=clock.now())
+    )
+
+
+def _sync(line_id: int, gateway: NetworkGateway) -> None:
+    line = db.session.execute(
+        select(Line.account_id, Line.username, Line.wanted_state, Line.opened_until_at).where(
+            Line.id == line_id
+        )
+    ).one()
+    wanted = wanted_now(line, clock.now())
+    failure = ""
+    try:
+        gateway.set_state(line.username, NetworkState(wanted.value))
+    except NetworkError as error:
+        failure = str(error)[:LONGEST_FAILURE] or type(error).__name__
+        log.warning("the network did not change a line", extra={"why": failure})
+    except Exception as error:
+        # One line that cannot be set must not hold up the others.
+        failure = type(error).__name__
+        log.exception("the network gateway failed")
+    if failure:
+        unit_of_work(lambda session: _put_off(session, line_id, failure))
+    else:
+        unit_of_work(lambda session: _note(session, line_id, wanted), line.account_id)
+
+
+def _put_off(session: Session, line_id: int, failure: str) -> None:
+    count = session.execute(select(Line.sync_count).where(Line.id == line_id)).scalar_one()
+    session.execute(
+        update(Line)
+        .where(Line.id == line_id)
+        .values(
+            sync_at=clock.now() + PAUSES[min(count, len(PAUSES) - 1)],
+            sync_count=count + 1,
+            sync_failure=failure,
+            claimed_until_at=None,
+        )
+    )
+
+
+def _note(session: Session, line_id: int, reached: LineState) -> None:
+    """Write that the network is there, and what is to be done next: something else may be wanted
+    by now, and an opening ends."""
+    now = clock.now()
+    line = session.get_one(Line, line_id, populate_existing=True)
+    is_back = (
+        line.wanted_state == LineState.OPEN == reached
+        and line.reached_state is not None
+        and (line.reached_state != LineState.OPEN or line.opened_until_at is not None)
+    )
+    if line.reached_state != reached:
+        revisions.raise_account(session, line.account_id)
+    line.reached_state = reached.value
+    line.sync_count, line.sync_failure, line.claimed_until_at = 0, "", None
+    if wanted_now(line, now) is not reached:
+        line.sync_at = now
+    elif line.wanted_state != reached:
+        line.sync_at = line.opened_until_at
+    else:
+        line.sync_at = line.opened_until_at = None
+    if is_back:
+        _tell(session, line)
+
+
+def _tell(session: Session, line: Line) -> None:
+    outbox.queue(
+        session,
+        [
+            outbox.Letter(
+                "line_open",
+                each.recipient,
+                each.language,
+                account_id=each.account_id,
+                customer_id=each.customer_id,
+                channel=each.channel.value,
+                facts={"account_number": each.account_number, "line": line.username},
+            )
+            for each in addressees.find(session, [line.account_id], Topic.SERVICE)
+        ],
+    )

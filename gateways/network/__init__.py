@@ -1,0 +1,1 @@
+"""Ways to tell the network what to do with a line."""
