@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from lxml import html as lxml_html
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
@@ -37,19 +37,24 @@ from core.policy import PAYS, POLICY, Proof, Who
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision, SandboxStore
-from models import Base as Tables
 from models import (
+    Arrangement,
+    BillRun,
     Contact,
     ContactKind,
     Customer,
     Device,
     FactorReset,
+    PaymentMethod,
+    PlannedPayment,
     ResetState,
     StaffRole,
 )
+from models import Base as Tables
 from tests import crawl, repeats, world
 from tests.conftest import SEED, Base, Portal
 from tests.page import BASE, BOOSTED, FRAGMENT, Visitor
+from tests.world import NOW
 
 ACTORS = ("alice", "bob", "vera", "theo", None)
 OFTEN = st.sampled_from(["alice", "alice", "bob", *ACTORS])
@@ -488,9 +493,52 @@ def send_anything(portal: Portal, who: str | None, path: str, endpoint: str) -> 
     return count
 
 
+ANSWERED = ("asking", "failed")
+IN_PARTS = f"?count=2&first_on={NOW.date() + timedelta(days=3)}&every=week"
+
+
 def give_something_to_lose(session: Session, portal: Portal) -> None:
-    """A second contact and a trusted device of alice: forms that take one away are shown then."""
+    """A second contact and a trusted device of alice: forms that take one away are shown then. And
+    payments she planned that ask something of her, and an arrangement of mallory's to end; a
+    bill run that staff may stop."""
     customer_id, now = portal.world.customers["alice"], clock.now()
+    method_id = session.scalars(
+        select(PaymentMethod.id).where(PaymentMethod.customer_id == customer_id)
+    ).first()
+    session.add_all(
+        PlannedPayment(
+            public_id=f"{state}plan",
+            kind="scheduled" if state == "failed" else "autopay",
+            account_id=portal.world.accounts["alice"],
+            customer_id=customer_id,
+            method_id=method_id,
+            amount_minor=5_000,
+            due_on=now.date(),
+            state=state,
+            created_at=now,
+        )
+        for state in ANSWERED
+    )
+    session.add(
+        Arrangement(
+            public_id="malloryarrangement",
+            account_id=portal.world.accounts["mallory"],
+            customer_id=portal.world.customers["mallory"],
+            state="standing",
+            total_minor=5_000,
+            created_at=now,
+        )
+    )
+    session.add(
+        BillRun(
+            public_id="askedrun",
+            as_of_on=now.date(),
+            state="asked",
+            is_preview=True,
+            started_at=now,
+            beat_at=now,
+        )
+    )
     session.add(
         Contact(
             account_id=portal.world.accounts["alice"],
@@ -529,10 +577,19 @@ def test_each_field_of_each_form_takes_anything(portal: Portal) -> None:
         unit_of_work(lambda session: give_something_to_lose(session, portal))
         join = f"/staff/join/{members.add('Kim', 'kim@example.net', StaffRole.SUPPORT)}"
     more = {
-        "alice": [start_a_payment(portal), "/invitation/invite-mallory"],
+        "alice": [
+            portal.path(f"billing/arrangement{IN_PARTS}"),
+            start_a_payment(portal),
+            "/invitation/invite-mallory",
+            *(portal.path(f"billing/planned/{state}plan") for state in ANSWERED),
+        ],
         None: ["/sign-in?next=%2F", link, join, "/invitation/invite-alice"],
-        "ada": [f"/staff/accounts/{portal.world.public_ids['alice']}/call?done=sent"],
+        "ada": [
+            f"/staff/accounts/{portal.world.public_ids['alice']}/call?done=sent",
+            "/staff/bill-runs/askedrun",
+        ],
         VIEWER: [portal.path()],
+        "mallory": [portal.path("billing/arrangement", "mallory")],
     }
     attacked: set[str] = set()
     count = 0
