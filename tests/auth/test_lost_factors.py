@@ -64,6 +64,7 @@ def test_password_and_codes_to_two_kinds_of_contacts_take_the_factors_away(
     visitor = lost(portal)
     assert prove(portal, visitor).location == "/sign-in/lost"
     assert portal.one(FACTORS) == 1
+    assert "The code by e-mail was right" in visitor.get("/sign-in/lost").text
     page = prove(portal, visitor)
     assert page.location == "/sign-in?done=factors-reset"
     assert [recipient for recipient, _ in sent_codes(portal)] == [

@@ -67,7 +67,8 @@ class Town:
     welcome_dead: str
     bank: SandboxControl
     _unused: Iterator[str] = field(default_factory=lambda: iter(town._payers()))
-    _unregistered: Iterator[str] = field(default_factory=lambda: iter(town.UNREGISTERED[2:]))
+    _callers: Iterator[str] = field(default_factory=lambda: iter(town.PHONES))
+    _unregistered: Iterator[str] = field(default_factory=lambda: iter(town.MOVERS))
 
     @property
     def origin(self) -> str:
@@ -83,6 +84,10 @@ class Town:
     def new_payer(self) -> str:
         """A customer with a bill to pay whom no other test uses."""
         return next(self._unused)
+
+    def new_caller(self) -> str:
+        """A customer with a phone on file, `town.PHONES`, whom no other test uses."""
+        return next(self._callers)
 
     def new_mover(self) -> str:
         """Somebody with an account and no online access, whom no other test uses."""
@@ -215,8 +220,9 @@ class Visitor:
         with closing(sqlite3.connect(self.town.data / "lastmile.db", timeout=10)) as database:
             database.execute(
                 "UPDATE sessions SET token_hash = ?, last_used_at = ?, password_at = ?,"
-                " expires_at = ?, ended_at = NULL WHERE is_staff AND customer_id ="
-                " (SELECT id FROM customers WHERE sign_in_key = ?)",
+                " expires_at = ?, ended_at = NULL WHERE id = (SELECT min(sessions.id) FROM sessions"
+                " JOIN customers ON customers.id = customer_id"
+                " WHERE is_staff AND sign_in_key = ?)",
                 values,
             )
             database.commit()

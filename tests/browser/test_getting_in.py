@@ -23,12 +23,19 @@ def go_on(page: Page, button: str = "Go on") -> None:
     page.get_by_role("button", name=re.compile(f"^{button}(?! with)")).click()
 
 
-def ask_for_code(visitor: Visitor, name: str) -> Page:
+def name_account(visitor: Visitor, typed: str) -> Page:
+    """From the sign-in page into creating an online account."""
     page = visitor.open("/sign-in")
     page.get_by_role("link", name="Create an online account").click()
-    page.get_by_label("Account number").fill(town.account_number(name))
+    page.get_by_label("Account number").fill(typed)
     go_on(page)
+    return page
+
+
+def ask_for_code(visitor: Visitor, typed: str, way: str = "By e-mail") -> Page:
+    page = name_account(visitor, typed)
     expect(page.get_by_label("By e-mail")).to_be_checked()
+    page.get_by_label(way).check()
     go_on(page, "Send")
     expect(page.get_by_role("heading", name="Enter the code")).to_be_visible()
     return page
@@ -41,14 +48,18 @@ def code_for(served: Town, name: str) -> str:
 
 
 def register(visitor: Visitor, served: Town, name: str) -> Page:
-    page = ask_for_code(visitor, name)
+    page = ask_for_code(visitor, town.account_number(name))
     page.get_by_label("Code").fill(code_for(served, name))
     go_on(page)
+    make_id(page, name)
+    return page
+
+
+def make_id(page: Page, name: str) -> None:
     page.get_by_label("The ID").fill(name)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     go_on(page, "Make my")
     page.wait_for_url("**/a/**")
-    return page
 
 
 @every_window
@@ -81,7 +92,7 @@ def test_strength_and_free_ids_are_told_while_one_types(
     new_visitor: NewVisitor, served: Town
 ) -> None:
     visitor = new_visitor()
-    page = ask_for_code(visitor, "fresh")
+    page = ask_for_code(visitor, town.account_number("fresh"))
     page.get_by_label("Code").fill(code_for(served, "fresh"))
     go_on(page)
     asked: list[str] = []

@@ -21,9 +21,9 @@ def found(pattern: str, text: str) -> str:
     return match.group()
 
 
-def sign_in(page: Page, name: str, leads_to: str = "**/a/**") -> None:
+def sign_in(page: Page, name: str, leads_to: str = "**/a/**", *, password: str = PASSWORD) -> None:
     page.get_by_label("ID or e-mail").fill(name)
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password", exact=True).fill(password)
     go_on(page, "Sign in")
     page.wait_for_url(leads_to)
 

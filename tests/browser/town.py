@@ -26,6 +26,8 @@ from models import (
     ENDED,
     Account,
     AccountStatus,
+    Contact,
+    ContactKind,
     Customer,
     FactorReset,
     HoldReason,
@@ -51,20 +53,26 @@ STATES = (
     PaymentState.EXPIRED,
     PaymentState.CANCELLED,
 )
-OTHERS = ("held", "closed", "new", "busy", "waiting", "arab", "asker", "vast", "guest")
-UNREGISTERED = ("guest", "fresh", *(f"mover{number}" for number in range(1, 7)))
+PHONES = {"caller1": "+15415550161", "caller2": "+15415550162"}
+"""Customers who also have a phone on file, each for one journey."""
+OTHERS = ("held", "closed", "new", "busy", "waiting", "arab", "asker", "vast", *PHONES, "guest")
+HOUSEHOLD = ("mother", "father")
+"""Two accounts that share the address `home@example.net`."""
+MOVERS = tuple(f"mover{number}" for number in range(1, 8))
+UNREGISTERED = ("guest", "fresh", *HOUSEHOLD, *MOVERS)
 """Accounts without a customer: for the welcome link, for walks that end before the last step, and
 one for each journey that registers."""
 
 
 def build() -> world.World:
     """The world, and beside it: payers; a line held for every reason; an account closed, one that
-    began today, one with twenty bills; payments in every state; a reader from right to left; one
-    who has not registered yet (`guest`). Needs an empty, migrated database and a context."""
+    began today, one with twenty bills; payments in every state; a reader from right to left; some
+    who have not registered yet. Needs an empty, migrated database and a context."""
     made = world.build()
     payers = _payers()
     people = [*payers, *OTHERS, *UNREGISTERED[1:]]
     unit_of_work(lambda session: _add_people(session, made, people))
+    unit_of_work(lambda session: _add_contacts(session, made))
     today = clock.today("America/Los_Angeles")
     world.issue_month(made, (*payers, "held", "waiting", "arab"), today)
     for months in range(20):
@@ -141,6 +149,20 @@ def _add_people(session: Session, made: world.World, names: list[str]) -> None:
                 role=Role.VIEWER.value,
             )
         )
+
+
+def _add_contacts(session: Session, made: world.World) -> None:
+    values = [(name, ContactKind.PHONE, phone) for name, phone in PHONES.items()]
+    values += [(name, ContactKind.EMAIL, "home@example.net") for name in HOUSEHOLD]
+    session.add_all(
+        Contact(
+            account_id=made.accounts[name],
+            kind=kind.value,
+            value=value,
+            since_on=date(2025, 1, 1),
+        )
+        for name, kind, value in values
+    )
 
 
 def _add_states(session: Session, made: world.World) -> None:
