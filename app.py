@@ -203,6 +203,16 @@ def _payment_gateway(settings: Settings) -> PaymentGateway | None:
 
         secrets = SandboxSecrets.read_or_create(settings.data / "sandbox-secret")
         return SandboxGateway(settings.sandbox_origin, secrets)
+    if settings.stripe is not None:
+        from blueprints.billing.gateway_memory import GatewayMemory
+        from gateways.payments.stripe.gateway import StripeGateway
+
+        return StripeGateway(
+            settings.stripe.api_key,
+            settings.stripe.webhook_secrets,
+            GatewayMemory(),
+            method_types=settings.stripe.method_types,
+        )
     return None
 
 
@@ -284,6 +294,7 @@ def _add_commands(app: Flask) -> None:
     from blueprints.staff.doctor_cli import doctor_command
     from blueprints.staff.helping_cli import lost_factors_cli
     from blueprints.staff.members_cli import staff_cli
+    from blueprints.staff.network_cli import network_cli
     from blueprints.staff.operation_cli import activity_cli, maintenance_cli
     from blueprints.staff.search_cli import search_cli
     from blueprints.staff.setup_cli import setup_command
@@ -293,6 +304,7 @@ def _add_commands(app: Flask) -> None:
         *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
         *(setup_command, backup_command, restore_command, doctor_command),
         *(activity_cli, maintenance_cli, staff_cli, lost_factors_cli, search_cli),
+        network_cli,
     ):
         app.cli.add_command(command)
 

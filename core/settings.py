@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,15 @@ class SmsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StripeSettings:
+    """The ISP's account at Stripe. `method_types`: what customers can save for later payments."""
+
+    api_key: str = field(repr=False)
+    webhook_secrets: tuple[str, ...] = field(repr=False)
+    method_types: tuple[str, ...] = ("card",)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the environment decides. `public_url` has no trailing slash."""
 
@@ -93,6 +103,8 @@ class Settings:
     """The provider of text messages; None: there are none."""
     network_gateway: str = ""
     """What tells the network whether a line is open; empty: nothing does."""
+    stripe: StripeSettings | None = field(default=None, repr=False)
+    """With LASTMILE_PAYMENT_GATEWAY=stripe."""
     log: LogWhat = LogWhat.QUIET
     metrics_token: str = field(default="", repr=False)
 
@@ -212,6 +224,29 @@ def _sms(env: Mapping[str, str]) -> SmsSettings | None:
         body=env.get("LASTMILE_SMS_BODY", "").strip(),
         success=env.get("LASTMILE_SMS_SUCCESS", "").strip(),
     )
+
+
+def _stripe(env: Mapping[str, str], *, is_demo: bool) -> StripeSettings:
+    """What Stripe needs; none of it is repeated in what is said, as it is secret."""
+    key = env.get("LASTMILE_STRIPE_KEY", "").strip()
+    if not re.fullmatch(r"(sk|rk)_(test|live)_[0-9A-Za-z]{8,}", key):
+        raise SettingsError("LASTMILE_STRIPE_KEY must be a secret key of Stripe, like sk_live_…")
+    if is_demo and "_test_" not in key:
+        raise SettingsError("LASTMILE_DEMO=1 moves no money: LASTMILE_STRIPE_KEY must be sk_test_…")
+    secrets_ = _listed(env, "LASTMILE_STRIPE_WEBHOOK_SECRETS", "")
+    if not secrets_ or not all(re.fullmatch(r"whsec_[!-~]{8,}", each) for each in secrets_):
+        raise SettingsError(
+            "LASTMILE_STRIPE_WEBHOOK_SECRETS must be one or more like whsec_…, with commas between"
+        )
+    types = _listed(env, "LASTMILE_STRIPE_METHODS", "card")
+    if not types or not all(re.fullmatch(r"[a-z_]+", each) for each in types):
+        raise SettingsError("LASTMILE_STRIPE_METHODS must be a list like card,us_bank_account")
+    return StripeSettings(key, secrets_, types)
+
+
+def _listed(env: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
+    text = env.get(name, "").strip() or default
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _log(env: Mapping[str, str], *, is_demo: bool) -> LogWhat:
@@ -371,7 +406,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(
             "LASTMILE_PAYMENT_GATEWAY=sandbox moves no money: it needs LASTMILE_DEMO=1"
         )
-    if gateway not in ("", "sandbox"):
+    if gateway not in ("", "sandbox", "stripe"):
         raise SettingsError(f"LASTMILE_PAYMENT_GATEWAY: there is no gateway named {gateway!r}")
     network = env.get("LASTMILE_NETWORK_GATEWAY", "simulated" if is_demo else "").strip()
     if network == "simulated" and not is_demo:
@@ -405,6 +440,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         remembered_bytes=1_000_000 * _whole(env, "LASTMILE_REMEMBERED_MB", 16, 1, 10_000),
         sms=_sms(env),
         network_gateway=network,
+        stripe=_stripe(env, is_demo=is_demo) if gateway == "stripe" else None,
         log=_log(env, is_demo=is_demo),
         metrics_token=_metrics_token(env),
     )

@@ -32,7 +32,5 @@ def payment_notice(gateway_name: str) -> Response:
     except NoticeRejected as rejected:
         log.warning("notice rejected", extra={"reason": rejected.reason})
         return Response("rejected\n", 400, mimetype="text/plain")
-    is_ours = settling.take_notice(gateway, notice.event_id, notice.key) or methods.take_notice(
-        gateway, notice.event_id, notice.key
-    )
+    is_ours = settling.take_notice(gateway, notice) or methods.take_notice(gateway, notice)
     return Response("ok\n" if is_ours else "unknown\n", 200, mimetype="text/plain")

@@ -22,7 +22,7 @@ from blueprints.billing.errors import (
 from core import clock, due_work
 from core.db import db, unit_of_work
 from core.isp import current_isp
-from gateways.payments.base import GatewayState, PaymentGateway, Truth
+from gateways.payments.base import GatewayState, Notice, PaymentGateway, Truth
 from gateways.payments.errors import (
     GatewayError,
     GatewayUnknownKey,
@@ -243,12 +243,19 @@ def _wanted(state: PaymentState, theirs: GatewayState) -> PaymentState:
     return _ENDS[theirs]
 
 
-def take_notice(gateway: PaymentGateway, event_id: str, key: str | None) -> bool:
-    """Let a believed notice have its effect, once. False when it names no payment of ours."""
+def take_notice(gateway: PaymentGateway, notice: Notice) -> bool:
+    """Let a believed notice have its effect, once. False when it names no payment of ours, by our
+    key or by the gateway's reference."""
+    event_id = notice.event_id
     if db.session.get(GatewayNotice, (gateway.name, event_id)) is not None:
         return True
+    named = (
+        Payment.key == notice.key
+        if notice.key is not None
+        else Payment.gateway_reference == notice.reference
+    )
     payment_id = db.session.scalar(
-        select(Payment.id).where(Payment.key == key, Payment.gateway == gateway.name)
+        select(Payment.id).where(named, Payment.gateway == gateway.name).limit(1)
     )
     if payment_id is None:
         return False

@@ -68,7 +68,8 @@ class MethodTruth:
     """What the gateway says about a method; `reference` names it in a charge.
 
     `kind` is card or bank, `title` reads like "Visa ending 4242"; both are empty before the
-    customer has chosen. One that was forgotten is cancelled. `expires_on` is a card's last day.
+    customer has chosen. One that was forgotten is cancelled, and its `customer_reference` may be
+    empty. `expires_on` is a card's last day.
     """
 
     reference: str | None
@@ -182,12 +183,13 @@ class PaymentGateway(ABC):
 
     `name` is the word in the notice address, `title` what customers call it; `origin` is the origin
     of the hosted page, such as "https://pay.example", for the Content-Security-Policy and for the
-    one outward redirect.
+    one outward redirect. `garden` are the hosts that somebody whose line is held must reach to pay.
     """
 
     name: str
     title: str
     origin: str
+    garden: tuple[str, ...]
 
     @abstractmethod
     def start(self, order: StartOrder) -> Started:

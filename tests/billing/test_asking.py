@@ -12,7 +12,7 @@ import pytest
 from blueprints.billing import settling, starting
 from blueprints.billing.errors import GatewaySilent, NothingToPay, PaymentUnderWay
 from core import clock
-from gateways.payments.base import GatewayState, Truth
+from gateways.payments.base import GatewayState, Notice, Truth
 from gateways.payments.errors import GatewayRefused, GatewayUnknownKey
 from gateways.payments.sandbox.store import Decision, SandboxStore
 from models import PaymentState
@@ -147,7 +147,7 @@ def test_notice_of_late_money_is_followed_up_though_the_bank_is_silent(
         key=key,
     )
     lose(till, "ask", "before")
-    assert settling.take_notice(till.gateway, "late", key)
+    assert settling.take_notice(till.gateway, Notice("late", None, key))
     for _ in range(3):
         tick(minutes=30)
         settling.ask_due(till.gateway)
@@ -167,7 +167,7 @@ def test_bank_that_says_no_ends_the_questions_about_an_ended_payment(
     till.portal.bank.decide(key, Decision.DECLINE)
     assert till.settle() == "declined"
     lose(till, "ask", "before")
-    settling.take_notice(till.gateway, "again", key)
+    settling.take_notice(till.gateway, Notice("again", None, key))
     till.gateway.loses = lambda _call: None
     tick(hours=1)
     assert settling.ask_due(till.gateway) == 1

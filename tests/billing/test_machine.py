@@ -24,7 +24,7 @@ from blueprints.billing.starting import Choice
 from blueprints.billing.verify import find_faults
 from core import clock
 from core.db import db, reading
-from gateways.payments.base import GatewayState
+from gateways.payments.base import GatewayState, Notice
 from gateways.payments.sandbox.store import Decision, SandboxStore
 from models import PaymentState
 from tests import world
@@ -111,7 +111,7 @@ class Billing(RuleBasedStateMachine):
         if how == "return":
             settling.settle(payment_id, gateway)
         elif how == "notice":
-            settling.take_notice(gateway, f"event-{key}-{number}", key)
+            settling.take_notice(gateway, Notice(f"event-{key}-{number}", None, key))
         elif how == "cancel":
             settling.cancel(account_id, public_id, gateway)
         else:

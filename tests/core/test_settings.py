@@ -84,7 +84,7 @@ def test_settings_do_not_print_their_secrets(tmp_path: Path) -> None:
         ("LASTMILE_SECRET", f"my-secret-{GOOD_SECRET}"),
         ("LASTMILE_SECRET", "0123456789abcdef0123456789abcdef"),
         ("LASTMILE_PAYMENT_GATEWAY", "sandbox"),
-        ("LASTMILE_PAYMENT_GATEWAY", "stripe"),
+        ("LASTMILE_PAYMENT_GATEWAY", "paypal"),
         ("LASTMILE_DEMO", "maybe"),
         ("LASTMILE_DEMO", "2"),
         ("PORT", "0"),
@@ -235,3 +235,37 @@ def test_metrics_token_that_can_be_guessed_is_refused_and_not_repeated(
     found = read(tmp_path, LASTMILE_METRICS_TOKEN="t" * 20)
     assert found.metrics_token == "t" * 20
     assert "t" * 20 not in repr(found)
+
+
+STRIPE = {
+    "LASTMILE_PAYMENT_GATEWAY": "stripe",
+    "LASTMILE_STRIPE_KEY": "sk_live_0123456789",
+    "LASTMILE_STRIPE_WEBHOOK_SECRETS": "whsec_0123456789, whsec_9876543210",
+}
+
+
+def test_stripe_is_set_by_its_own_variables(tmp_path) -> None:
+    found = read(tmp_path, **STRIPE, LASTMILE_STRIPE_METHODS="card, us_bank_account")
+    assert found.payment_gateway == "stripe"
+    assert found.stripe is not None
+    assert found.stripe.webhook_secrets == ("whsec_0123456789", "whsec_9876543210")
+    assert found.stripe.method_types == ("card", "us_bank_account")
+    assert "0123456789" not in repr(found)
+    assert read(tmp_path).stripe is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"LASTMILE_STRIPE_KEY": ""}, "LASTMILE_STRIPE_KEY"),
+        ({"LASTMILE_STRIPE_KEY": "pk_live_0123456789"}, "LASTMILE_STRIPE_KEY"),
+        ({"LASTMILE_STRIPE_WEBHOOK_SECRETS": ""}, "LASTMILE_STRIPE_WEBHOOK_SECRETS"),
+        ({"LASTMILE_STRIPE_WEBHOOK_SECRETS": "other"}, "LASTMILE_STRIPE_WEBHOOK_SECRETS"),
+        ({"LASTMILE_STRIPE_METHODS": "Card!"}, "LASTMILE_STRIPE_METHODS"),
+        ({"LASTMILE_DEMO": "1"}, "moves no money"),
+    ],
+)
+def test_stripe_that_is_not_set_stops_the_start(tmp_path, changes, named) -> None:
+    with pytest.raises(SettingsError, match=named) as error:
+        read(tmp_path, **{**STRIPE, **changes})
+    assert "0123456789" not in str(error.value)

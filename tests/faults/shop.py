@@ -12,7 +12,7 @@ from blueprints.billing.errors import PaymentUnderWay
 from blueprints.billing.starting import Choice
 from blueprints.billing.verify import find_faults
 from core.db import db, reading
-from gateways.payments.base import Started, StartOrder
+from gateways.payments.base import Notice, Started, StartOrder
 from gateways.payments.sandbox.store import Decision
 from tests import world
 from tests.billing.conftest import ShakyGateway, Till
@@ -75,7 +75,7 @@ def trade(portal: Portal, dice: random.Random, tell: Tell, rounds: int = 1) -> N
                 state = settling.settle(begun.payment_id, till.gateway)
                 tell(f"{state.value} {begun.public_id}")
             else:
-                settling.take_notice(till.gateway, f"event-{key}", key)
+                settling.take_notice(till.gateway, Notice(f"event-{key}", None, key))
                 tell(f"noticed event-{key}")
         for invoice_id in world.issue_month(portal.world, (dice.choice(NAMES),), date(2030, 1, 1)):
             tell(f"invoiced {invoice_id}")

@@ -27,7 +27,13 @@ from core import activity, clock, due_work, form_keys, ids, revisions
 from core.db import db, unit_of_work
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
-from gateways.payments.base import GatewayState, MethodOrder, MethodTruth, PaymentGateway
+from gateways.payments.base import (
+    GatewayState,
+    MethodOrder,
+    MethodTruth,
+    Notice,
+    PaymentGateway,
+)
 from gateways.payments.errors import GatewayError, GatewayRefused, GatewayTimeout, GatewayUnknownKey
 from models import (
     Account,
@@ -390,7 +396,7 @@ def settle(method_id: int, gateway: PaymentGateway, notice_id: str | None = None
                 GatewayNotice(gateway=gateway.name, event_id=notice_id, received_at=clock.now())
             )
             session.flush()
-        if truth is not None and truth.customer_reference == _reference_of(session, method):
+        if truth is not None and _is_of(truth, _reference_of(session, method)):
             _take_over(session, method, truth)
         elif truth is not None:
             log.critical(
@@ -406,6 +412,13 @@ def settle(method_id: int, gateway: PaymentGateway, notice_id: str | None = None
         return MethodState(method.state)
 
     return unit_of_work(work, row.account_id)
+
+
+def _is_of(truth: MethodTruth, reference: str | None) -> bool:
+    """Whether the truth is of our intent (bar 57); of what was forgotten a gateway may not know
+    any more whose it was."""
+    is_forgotten = truth.state is GatewayState.CANCELLED and not truth.customer_reference
+    return is_forgotten or truth.customer_reference == reference
 
 
 def _grace(method: PaymentMethod) -> timedelta:
@@ -509,16 +522,19 @@ def _touch(session: Session, method: PaymentMethod) -> None:
     revisions.raise_account(session, method.account_id)
 
 
-def take_notice(gateway: PaymentGateway, event_id: str, key: str | None) -> bool:
+def take_notice(gateway: PaymentGateway, notice: Notice) -> bool:
     """Let a believed notice about a method have its effect, once. False when it names none."""
+    named = (
+        PaymentMethod.key == notice.key
+        if notice.key is not None
+        else PaymentMethod.gateway_reference == notice.reference
+    )
     method_id = db.session.scalar(
-        select(PaymentMethod.id).where(
-            PaymentMethod.key == key, PaymentMethod.gateway == gateway.name
-        )
+        select(PaymentMethod.id).where(named, PaymentMethod.gateway == gateway.name).limit(1)
     )
     if method_id is None:
         return False
-    settle(method_id, gateway, event_id)
+    settle(method_id, gateway, notice.event_id)
     return True
 
 

@@ -50,6 +50,7 @@ class SandboxGateway(PaymentGateway):
 
     name = "sandbox"
     title = "Sandbox Bank"
+    garden = ("localhost",)
 
     def __init__(
         self,
@@ -187,6 +188,7 @@ class SandboxInProcess(PaymentGateway):
 
     name = "sandbox"
     title = "Sandbox Bank"
+    garden = ("localhost",)
 
     def __init__(self, store: SandboxStore, secrets: SandboxSecrets | None = None) -> None:
         self.origin = store.hosted_base
