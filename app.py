@@ -287,7 +287,7 @@ def _add_commands(app: Flask) -> None:
     from flask_migrate import Migrate
 
     from blueprints.auth.cli import customers_cli
-    from blueprints.billing.cli import billing_cli, ledger_cli
+    from blueprints.billing.cli import billing_cli, ledger_cli, payments_cli
     from blueprints.staff.backup_cli import backup_command, restore_command
     from blueprints.staff.cli import accounts_cli, catalog_cli
     from blueprints.staff.data_cli import data_cli
@@ -304,7 +304,7 @@ def _add_commands(app: Flask) -> None:
         *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
         *(setup_command, backup_command, restore_command, doctor_command),
         *(activity_cli, maintenance_cli, staff_cli, lost_factors_cli, search_cli),
-        network_cli,
+        *(network_cli, payments_cli),
     ):
         app.cli.add_command(command)
 

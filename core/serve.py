@@ -206,7 +206,7 @@ def _check_mode(app: Flask, settings: Settings) -> None:
 def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT, SIGHUP or the end of the process that started it."""
     from app import create_app
-    from blueprints.billing import reversing, settling
+    from blueprints.billing import reconciling, reversing, settling
     from blueprints.billing.methods import service as methods
     from blueprints.billing.planned import foreseeing, taking
     from blueprints.lines.syncing import Syncing
@@ -245,5 +245,5 @@ def work(settings: Settings) -> None:
     asking = (ask_about_payments, ask_about_refunds, ask_about_methods, methods.ExpiryWatch())
     planning = (take_planned_payments, foreseeing.Foreseeing())
     sync_lines = Syncing(app.extensions["network_gateway"])
-    telling = (sync_lines, send_messages)
+    telling = (sync_lines, send_messages, reconciling.DailyLook(payment_gateway))
     worker.run(app, (*asking, *planning, *telling, *nights, asked_run, mend_terms), stop)

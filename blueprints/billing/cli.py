@@ -18,7 +18,13 @@ from blueprints.billing.dunning.reading import read_frame
 from blueprints.billing.dunning.steps import StepKind
 from blueprints.billing.errors import BillRunHalted, BillRunStopped, BillRunUnderWay
 from blueprints.billing.export import beancount
-from blueprints.billing.reconciling import Finding, Reconciled, reconcile
+from blueprints.billing.reconciling import (
+    Finding,
+    OnlyOurs,
+    Reconciled,
+    find_only_ours,
+    reconcile,
+)
 from blueprints.billing.verify import find_faults
 from core import activity, clock, nightly
 from core.commands import Commands, Day, beginning
@@ -28,6 +34,7 @@ from gateways.payments.errors import GatewayError
 
 ledger_cli = Commands("ledger", help="The books.")
 billing_cli = Commands("billing", help="Payments and bills.")
+payments_cli = Commands("payments", help="Money that came and went through the payment gateway.")
 
 
 @ledger_cli.command("verify")
@@ -61,7 +68,7 @@ def export(format_: str, output: TextIO) -> None:
 @billing_cli.command("reconcile")
 @click.option("--since", required=True, type=Day(), help="A day, or an instant with its zone.")
 def reconcile_command(since: datetime | date) -> None:
-    """Book what the payment gateway has taken since then and the books do not know.
+    """Book what the payment gateway has taken and given back since then and the books do not know.
 
     For after a restore; running it again changes nothing. Exit 1 when something is left for you.
     """
@@ -72,13 +79,15 @@ def reconcile_command(since: datetime | date) -> None:
     if since > clock.now():
         raise click.ClickException("This is in the future.")
     found: Counter[Finding] = Counter()
-    refunded = 0
+    missing = 0
     try:
         for done in reconcile(gateway, since):
             found[done.finding] += 1
-            if done.finding is not Finding.KNOWN or done.listed.refunded_minor:
+            if done.finding is not Finding.KNOWN:
                 click.echo(_line(done))
-            refunded += bool(done.listed.refunded_minor)
+        for only in find_only_ours(gateway, since):
+            missing += 1
+            click.echo(_line_of_ours(only))
     except (GatewayError, DatabaseBusy) as error:
         raise click.ClickException(
             f"It broke off ({error}). What is listed is booked: run it again for the rest."
@@ -87,16 +96,22 @@ def reconcile_command(since: datetime | date) -> None:
         f"{found[Finding.BOOKED]} booked, {found[Finding.ON_ITS_WAY]} on their way, "
         f"{found[Finding.KNOWN]} known before."
     )
+    if found[Finding.BACK]:
+        click.echo(f"Of {found[Finding.BACK]} what went back was booked.")
     if found[Finding.STILL_OPEN]:
         click.echo(
             f"Still open at the gateway and unknown here: {found[Finding.STILL_OPEN]}. "
             "Run it again in an hour."
         )
-    left = found[Finding.NO_ACCOUNT] + found[Finding.DIFFERS] + refunded
+    left = missing + sum(
+        found[each] for each in (Finding.NO_ACCOUNT, Finding.DIFFERS, Finding.BACK_DIFFERS)
+    )
     if left:
         click.echo(f"Left for you, see the lines above: {left}.", err=True)
         sys.exit(1)
 
+
+payments_cli.add_command(reconcile_command)
 
 _WORDS = {
     Finding.BOOKED: "booked",
@@ -105,6 +120,8 @@ _WORDS = {
     Finding.STILL_OPEN: "still open, not paid yet",
     Finding.NO_ACCOUNT: "NOT BOOKED, no account has this reference: import it, then run this again",
     Finding.DIFFERS: "NOT BOOKED, amount, currency or account differ from ours",
+    Finding.BACK: "booked what went back",
+    Finding.BACK_DIFFERS: "WHAT WENT BACK DIFFERS",
 }
 
 
@@ -119,10 +136,25 @@ def _line(done: Reconciled) -> str:
         truth.reference or done.listed.key,
         _WORDS[done.finding],
     ]
-    if done.listed.refunded_minor:
-        refunded = format_money(Money(done.listed.refunded_minor, truth.currency), "en")
-        parts.append(f"{refunded} OF IT WAS REFUNDED at the gateway, which is not in the books")
+    if done.ours is not None:
+        theirs = (done.listed.refunded_minor, done.listed.reversed_minor)
+        ours = (done.ours.refunded_minor, done.ours.reversed_minor)
+        for words, there, here in zip(("refunded", "taken back"), theirs, ours, strict=True):
+            if there or here:
+                parts.append(
+                    f"{words}: {_plain(there, truth.currency)} there, "
+                    f"{_plain(here, truth.currency)} here"
+                )
     return "  ".join(parts)
+
+
+def _plain(minor: int, currency: str) -> str:
+    return format_money(Money(minor, currency), "en")
+
+
+def _line_of_ours(only: OnlyOurs) -> str:
+    amount = format_money(only.amount, "en")
+    return f"{amount}  account {only.account_number}  {only.public_id}  ONLY HERE: not paid there"
 
 
 class _Stopped(click.ClickException):

@@ -345,8 +345,7 @@ def learn(payment_id: int, gateway: PaymentGateway, notice_id: str | None = None
         return _take_over(session, payment, gateway, reversals)
 
     booked = unit_of_work(work, row.account_id)
-    for reversal_id in _list_under_way(payment_id):
-        carry_out(reversal_id, gateway)
+    finish_refunds(payment_id, gateway)
     return booked
 
 
@@ -412,6 +411,83 @@ def _take_over(
     session.flush()
     book(session, new)
     return len(new)
+
+
+# What went back in all ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WentBack:
+    """What our books have given and lost of a payment, in minor units; `is_under_way`: a refund of
+    ours has not ended."""
+
+    refunded_minor: int
+    reversed_minor: int
+    is_under_way: bool
+
+
+def went_back(session: Session, payment_id: int, before: datetime | None = None) -> WentBack:
+    """What went back of a payment by our books, with `before` what had until then."""
+    refunded = reversed_ = 0
+    is_under_way = False
+    rows = session.execute(
+        select(
+            PaymentReversal.kind,
+            PaymentReversal.state,
+            PaymentReversal.amount_minor,
+            PaymentReversal.ended_at,
+        ).where(PaymentReversal.payment_id == payment_id)
+    )
+    for row in rows:
+        is_under_way = is_under_way or row.state in _UNDER_WAY
+        if row.state != ReversalState.SUCCEEDED or (before is not None and row.ended_at >= before):
+            continue
+        if row.kind == ReversalKind.REFUND:
+            refunded += row.amount_minor
+        else:
+            sign = -1 if row.kind == ReversalKind.CHARGEBACK_WON else 1
+            reversed_ += sign * row.amount_minor
+    return WentBack(refunded, reversed_, is_under_way)
+
+
+def finish_refunds(payment_id: int, gateway: PaymentGateway) -> None:
+    """Ask about the payment's refunds that are under way."""
+    for reversal_id in _list_under_way(payment_id):
+        carry_out(reversal_id, gateway)
+
+
+def adopt_refund(payment_id: int, gateway: PaymentGateway, refunded_minor: int) -> bool:
+    """Book what the gateway has refunded beyond what our books know, say at its own desk, or by us
+    before a restore; whether anything was booked. While one of ours is under way nothing is."""
+    account_id = db.session.execute(
+        select(Payment.account_id).where(Payment.id == payment_id)
+    ).scalar_one()
+    current_isp()
+
+    def work(session: Session) -> bool:
+        ours = went_back(session, payment_id)
+        missing_minor = refunded_minor - ours.refunded_minor
+        if ours.is_under_way or missing_minor <= 0:
+            return False
+        payment = session.get_one(Payment, payment_id)
+        found = PaymentReversal(
+            public_id=ids.public_id(),
+            key=f"{gateway.name}:refund:{payment.public_id}:{refunded_minor}",
+            kind=ReversalKind.REFUND.value,
+            payment_id=payment_id,
+            account_id=account_id,
+            amount_minor=missing_minor,
+            currency=payment.currency,
+            state=ReversalState.PROCESSING.value,
+            reason="Found at the payment service",
+            created_at=clock.now(),
+        )
+        session.add(found)
+        session.flush()
+        book(session, [found])
+        return True
+
+    return unit_of_work(work, account_id)
 
 
 # Booking --------------------------------------------------------------------------------------

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from click.testing import Result
 
-from blueprints.billing import settling
-from blueprints.billing.reconciling import Finding, reconcile
+from blueprints.billing import reversing, settling
+from blueprints.billing.reconciling import DailyLook, Finding, find_only_ours, reconcile
 from core import clock
 from gateways.payments.base import StartOrder
 from gateways.payments.errors import GatewayTimeout
-from gateways.payments.sandbox.store import Decision
+from gateways.payments.sandbox.store import Decision, Reversing
 from tests.billing.conftest import Till
 from tests.conftest import Portal, together
 from tests.world import NOW
@@ -191,6 +192,108 @@ def test_list_that_breaks_off_keeps_what_was_booked(
     assert row(ctx, "state") == ("succeeded",)
 
 
+# What went back ------------------------------------------------------------------------------
+
+
+def balance(portal: Portal) -> int:
+    return int(portal.one("SELECT balance_minor FROM accounts WHERE number = '1001'"))
+
+
+def test_what_went_back_of_a_forgotten_payment_is_booked_too(ctx: Portal) -> None:
+    before = balance(ctx)
+    key = forgotten(ctx)
+    ctx.bank.refund(key, "by-hand", 567)
+    ctx.bank.reverse(key, Reversing.CHARGEBACK)
+    assert run(ctx) == [Finding.BOOKED, Finding.BACK]
+    assert balance(ctx) == before
+    assert run(ctx) == [Finding.KNOWN]
+    kinds = ctx.rows("SELECT kind, amount_minor FROM payment_reversals ORDER BY id")
+    assert sorted(kinds) == [("chargeback", 6000), ("refund", 567)]
+
+
+def test_a_refund_of_ours_is_not_booked_twice(till: Till) -> None:
+    """Its answer was lost: it is asked about, not taken for one of the gateway's own."""
+    till.start("alice")
+    key = str(till.latest("key"))
+    till.portal.bank.decide(key, Decision.PAY)
+    till.settle()
+    till.gateway.loses = lambda call: "after" if call == "refund" else None
+    world = till.portal.world
+    reversing.ask_refund(
+        world.accounts["alice"], till.latest("public_id"), 700, "", world.customers["ben"], "k"
+    )
+    till.gateway.loses = lambda _call: None
+    found = [done.finding for done in reconcile(till.gateway, SINCE)]
+    assert found == [Finding.KNOWN, Finding.BACK]
+    assert till.portal.rows("SELECT key, state FROM payment_reversals") == [("k", "succeeded")]
+
+
+def test_what_differs_is_named(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway gave back less than the books say, say because a refund failed later."""
+    till.start("alice")
+    till.portal.bank.decide(str(till.latest("key")), Decision.PAY)
+    till.settle()
+    world = till.portal.world
+    reversing.ask_refund(
+        world.accounts["alice"], till.latest("public_id"), 700, "", world.customers["ben"], "k"
+    )
+    whole = till.gateway.list_since
+
+    def less(since):
+        return (replace(each, refunded_minor=200) for each in whole(since))
+
+    monkeypatch.setattr(till.gateway, "list_since", less)
+    with clock.set_to(clock.now() + timedelta(minutes=1)):
+        found = [done.finding for done in reconcile(till.gateway, SINCE)]
+    assert found == [Finding.KNOWN, Finding.BACK_DIFFERS]
+
+
+def test_what_only_our_books_have_is_named(till: Till) -> None:
+    till.start("alice")
+    till.portal.bank.decide(str(till.latest("key")), Decision.PAY)
+    till.settle()
+    assert list(find_only_ours(till.gateway, SINCE)) == []
+    till.portal.execute(
+        "UPDATE payments SET key = 'unknown there' WHERE id = :id", id=till.latest_id()
+    )
+    [only] = find_only_ours(till.gateway, SINCE)
+    assert only.public_id == till.latest("public_id")
+
+
+def test_the_worker_looks_once_a_day(till: Till, tick: Tick) -> None:
+    till.start("alice")
+    till.portal.bank.decide(str(till.latest("key")), Decision.PAY)
+    till.settle()
+    before = balance(till.portal)
+    look = DailyLook(till.gateway)
+    till.portal.bank.reverse(str(till.latest("key")), Reversing.CHARGEBACK)
+    assert look() == 0  # not at once after each start
+    tick(minutes=31)
+    assert look() == 2
+    assert balance(till.portal) > before
+    tick(hours=23)
+    assert look() == 0
+    tick(hours=2)
+    assert look() == 1
+    assert DailyLook(None)() == 0
+
+
+def test_a_look_that_breaks_off_is_made_the_next_day(
+    till: Till, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(_since):
+        raise GatewayTimeout("gone")
+
+    monkeypatch.setattr(till.gateway, "list_since", breaks)
+    look = DailyLook(till.gateway)
+    tick(minutes=31)
+    assert look() == 0
+    monkeypatch.undo()
+    forgotten(till.portal)
+    tick(days=1)
+    assert look() == 1
+
+
 # The command ---------------------------------------------------------------------------------
 
 
@@ -216,8 +319,8 @@ def test_command_leaves_to_a_person_what_it_cannot_book(portal: Portal) -> None:
     done = command(portal, "2026-06-20")
     assert done.exit_code == 1
     assert "NOT BOOKED, no account has this reference" in done.output
-    assert "$10.00 OF IT WAS REFUNDED" in done.output
-    assert "Left for you, see the lines above: 2." in done.output
+    assert "booked what went back  refunded: $10.00 there, $10.00 here" in done.output
+    assert "Left for you, see the lines above: 1." in done.output
 
 
 @on_sqlite
