@@ -892,6 +892,7 @@ class JournalEntry(Base):
     __table_args__ = (
         one_of("kind", EntryKind),
         CheckConstraint("line_count >= 2", name="line_count"),
+        Index(None, "booked_on"),
     )
 
     id: Mapped[int] = primary_key()
@@ -958,6 +959,7 @@ class Invoice(Base):
             postgresql_where=text("kind = 'invoice'"),
         ),
         Index(None, "account_id", "issued_on"),
+        Index(None, "issued_on"),
     )
 
     id: Mapped[int] = primary_key()
@@ -1195,6 +1197,12 @@ class Payment(Base):
             postgresql_where=_UNDER_WAY_SQL,
         ),
         Index(None, "account_id", "created_at"),
+        Index(
+            "ix_payments_declined",
+            "ended_at",
+            sqlite_where=text("state = 'declined'"),
+            postgresql_where=text("state = 'declined'"),
+        ),
         Index(
             "ix_payments_due",
             "ask_at",

@@ -22,7 +22,8 @@ class BillingRules:
     `arrangement_from_minor`: from which debt on; `arrangements_a_year`: how often;
     `arrangement_after_days`: for accounts that are at least so old. `refund_limit_minor`,
     `adjustment_limit_minor`: above them a second member of staff approves. `expiring_days`: how
-    long before a card expires that is said.
+    long before a card expires that is said. `journal_codes`: the bookkeeping's code of each
+    account of the books, for the export of the journal.
     """
 
     retry_days: tuple[int, ...] = (2, 4, 7)
@@ -38,6 +39,7 @@ class BillingRules:
     refund_limit_minor: int = 10_000
     adjustment_limit_minor: int = 5_000
     expiring_days: int = 30
+    journal_codes: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def read(cls, stored: Mapping[str, Any] | None) -> BillingRules:
@@ -46,6 +48,8 @@ class BillingRules:
         given = {key: value for key, value in (stored or {}).items() if key in known}
         if "retry_days" in given:
             given["retry_days"] = tuple(given["retry_days"])
+        if "journal_codes" in given:
+            given["journal_codes"] = tuple(given["journal_codes"].items())
         return cls(**given)
 
 

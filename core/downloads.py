@@ -44,6 +44,11 @@ def csv_answer(name: str, header: Sequence[str], rows: Iterable[Sequence[Cell]])
     return _attached(text.encode(), "text/csv; charset=utf-8", name)
 
 
+def text_answer(name: str, text: str) -> Response:
+    """A plain text `name`, to be kept."""
+    return _attached(text.encode(), "text/plain; charset=utf-8", name)
+
+
 def pdf_answer(name: str, made: bytes) -> Response:
     """A PDF `name`, to be kept."""
     return _attached(made, "application/pdf", name)

@@ -3,6 +3,7 @@ view runs, so a form only checks the shape of its fields."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any, TypeVar
 
@@ -62,17 +63,18 @@ class DayField(DateField):
 
 class SpanForm(PortalForm):
     """Which days a page is about, the first and the last one counted, as its address names them:
-    the twelve months until `today` where it names none."""
+    the last one is `today` where it names none, and the first one `usual_first` of the last, or
+    that of twelve months."""
 
     from_on = DayField(_l("From"), name="from")
     to_on = DayField(_l("To"), name="to")
 
-    def __init__(self, today: date) -> None:
+    def __init__(self, today: date, usual_first: Callable[[date], date] | None = None) -> None:
         super().__init__(formdata=request.args)
         if self.to_on.data is None and not self.to_on.raw_data:
             self.to_on.data = today
         if self.from_on.data is None and not self.from_on.raw_data:
-            self.from_on.data = a_year_until(self.to_on.data or today)
+            self.from_on.data = (usual_first or a_year_until)(self.to_on.data or today)
 
     def validate_to_on(self, field: DayField) -> None:
         if field.data and self.from_on.data and field.data < self.from_on.data:

@@ -654,7 +654,8 @@ def test_staffs_reading_is_noted_and_changes_nothing_else(portal: Portal, tick: 
     assert crawl.changes(before, after) == {"sessions", "data_accesses", "activity"}
     # These show nobody's data but that of staff, and what the books say of all accounts together.
     assert {name for name in noted if not POLICY[name].get_writes} == {
-        "staff.members", "staff.member", "staff.bill_runs.list",
+        "staff.members", "staff.member", "staff.bill_runs.list", "staff.reports.list",
+        "staff.reports.journal", "staff.reports.report", "staff.reports.report_csv",
     }  # fmt: skip
 
 

@@ -7,17 +7,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
+from itertools import chain
 from typing import TextIO
 
 import click
 from flask import current_app
 
 from blueprints.billing import asked_runs, bill_run
+from blueprints.billing import export as books
 from blueprints.billing.dunning import taking
 from blueprints.billing.dunning.reading import read_frame
 from blueprints.billing.dunning.steps import StepKind
 from blueprints.billing.errors import BillRunHalted, BillRunStopped, BillRunUnderWay
-from blueprints.billing.export import beancount
 from blueprints.billing.reconciling import (
     Finding,
     OnlyOurs,
@@ -29,6 +30,8 @@ from blueprints.billing.verify import find_faults
 from core import activity, clock, nightly
 from core.commands import Commands, Day, beginning
 from core.db import DatabaseBusy, db, reading, unit_of_work
+from core.downloads import csv_lines
+from core.isp import current_isp
 from core.money import AmountUnreadable, Money, format_money, format_plain, parse_money
 from gateways.payments.errors import GatewayError
 
@@ -51,18 +54,58 @@ def verify() -> None:
 
 
 @ledger_cli.command("export")
-@click.option("--format", "format_", type=click.Choice(["beancount"]), default="beancount")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["beancount", "csv"]),
+    default="beancount",
+    help="csv: a line for each posting. Default is beancount.",
+)
+@click.option("--from", "first_on", type=Day(), help="The first day; default is that of the books.")
+@click.option("--to", "last_on", type=Day(), help="The last day; default is that of the books.")
+@click.option(
+    "--map",
+    "map_",
+    type=click.File("r", encoding="utf-8-sig"),
+    help="CSV of account codes, like revenue:tv,4010; default for csv are the catalog's.",
+)
 @click.option("--output", type=click.File("w"), default="-", help="A file; default is the screen.")
-def export(format_: str, output: TextIO) -> None:
-    """Write all entries in a form that accounting tools read, with a check of each balance.
+def export(
+    format_: str,
+    first_on: datetime | date | None,
+    last_on: datetime | date | None,
+    map_: TextIO | None,
+    output: TextIO,
+) -> None:
+    """Write the entries of some days, or all, in a form that accounting tools read.
 
-    The activity trail notes that it was done.
+    As beancount with a check of each balance. The activity trail notes that it was done.
     """
-    del format_
+    days = books.Days(_day("--from", first_on), _day("--to", last_on))
+    if days.first_on and days.last_on and days.last_on < days.first_on:
+        raise click.ClickException("--to is before --from.")
+    try:
+        codes = books.Codes() if map_ is None else books.read_codes(map_)
+        if format_ == "beancount":
+            codes.check_beancount()
+        elif map_ is None:
+            codes = books.Codes(dict(current_isp().billing_rules.journal_codes))
+    except books.MapUnreadable as problem:
+        raise click.ClickException(f"The account codes: {problem}.") from None
     note = activity.Event("ledger_exported", clock.now())
     unit_of_work(lambda session: activity.record(session, [note]))
     with reading() as session:
-        output.writelines(line + "\n" for line in beancount(session))
+        if format_ == "csv":
+            rows = chain([books.COLUMNS], books.postings(session, days, codes))
+            output.writelines(csv_lines(rows))
+        else:
+            output.writelines(line + "\n" for line in books.beancount(session, days, codes))
+
+
+def _day(option: str, given: datetime | date | None) -> date | None:
+    if isinstance(given, datetime):
+        raise click.ClickException(f"{option} takes a day, like 2026-03-31.")
+    return given
 
 
 @billing_cli.command("reconcile")
@@ -177,13 +220,12 @@ def run_command(
     The worker does this each night. Running it again bills nothing twice. It stops before it
     issues anything when the total stands out from the last period's.
     """
-    if isinstance(as_of, datetime):
-        raise click.ClickException("--as-of takes a day, like 2026-03-31.")
+    day = _day("--as-of", as_of)
     nightly.end_with_the_worker()
     if asked:
         _do_asked()
         return
-    frame = bill_run.read_frame(as_of)
+    frame = bill_run.read_frame(day)
     if dry_run:
         with _bar("Adding up") as tell:
             planned = bill_run.plan(frame, tell)

@@ -4,6 +4,7 @@ from flask import Blueprint
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 
-from blueprints.staff import bill_runs, views
+from blueprints.staff import bill_runs, reports, views
 
 bp.register_blueprint(bill_runs.bp)
+bp.register_blueprint(reports.bp)

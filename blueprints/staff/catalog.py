@@ -114,6 +114,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def _codes(path: str, value: Any) -> dict[str, str]:
+    """A table of texts by name."""
+    if not isinstance(value, dict):
+        raise _bad(path, f"must be a table, not {_shown(value)}")
+    code = _text(80)
+    return {key: code(f"{path}.{key}", each) for key, each in value.items()}
+
+
 def _day(path: str, value: Any) -> date:
     if not isinstance(value, date) or isinstance(value, datetime):
         raise _bad(path, f"must be a day without quotes, like 2026-01-31, not {_shown(value)}")
@@ -277,6 +285,7 @@ _BILLING = _Keys(
         "refund_limit_minor": _amount,
         "adjustment_limit_minor": _amount,
         "expiring_days": _whole(1, 120),
+        "journal_codes": _codes,
     },
 )
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

@@ -869,6 +869,22 @@ def upgrade() -> None:
     _change_kinds(*_KINDS, *_NEW_KINDS)
     _say_what_lines_want()
     _let_bill_runs_be_asked_for()
+    _find_by_day()
+
+
+_DECLINED = sa.text("state = 'declined'")
+
+
+def _find_by_day() -> None:
+    op.create_index(op.f("ix_journal_entries_booked_on"), "journal_entries", ["booked_on"])
+    op.create_index(op.f("ix_invoices_issued_on"), "invoices", ["issued_on"])
+    op.create_index(
+        "ix_payments_declined",
+        "payments",
+        ["ended_at"],
+        sqlite_where=_DECLINED,
+        postgresql_where=_DECLINED,
+    )
 
 
 _RUNNING = sa.text("state = 'running'")
@@ -959,6 +975,9 @@ def _say_what_lines_want() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_payments_declined", "payments")
+    op.drop_index(op.f("ix_invoices_issued_on"), "invoices")
+    op.drop_index(op.f("ix_journal_entries_booked_on"), "journal_entries")
     _let_bill_runs_only_run()
     _change_kinds(*_KINDS)
     with op.batch_alter_table("payments", schema=None) as batch_op:

@@ -14,6 +14,7 @@ DOES = {
     "print letters": "staff.letter_print",
     "bill runs": "staff.bill_runs.start",
     "leave an unpaid account alone, choose its group": "staff.unpaid_rest",
+    "reports, journal": "staff.reports.report",
     "members of staff": "staff.member_add",
 }
 SEES = {
