@@ -25,7 +25,7 @@ DEMO_CUSTOMERS = (
     DemoCustomer("maria.lopez", "copper-lantern-river-42", "owes this month's bill"),
     DemoCustomer("tom.becker", "walnut-sparrow-tunnel-17", "line switched off, bills unpaid"),
     DemoCustomer("grace.kim", "velvet-anchor-meadow-63", "in credit"),
-    DemoCustomer("omar.haddad", "saddle-orchid-comet-88", "owes nothing"),
+    DemoCustomer("omar.haddad", "saddle-orchid-comet-88", "owes nothing, autopay is on"),
     DemoCustomer("nina.petrov", "marble-canyon-fiddle-29", "has two accounts, sees a third"),
     DemoCustomer("luis.lopez", "cinder-harbor-violet-54", "pays on Maria's account"),
     DemoCustomer("ed.walker", "timber-saffron-kettle-71", "account closed; a code by e-mail"),

@@ -8,6 +8,7 @@ today's date alone, but for salts and password hashes.
 from __future__ import annotations
 
 import csv
+import hashlib
 import heapq
 import random
 import tempfile
@@ -28,18 +29,38 @@ from sqlalchemy.orm import Session
 from blueprints.auth import service as auth
 from blueprints.auth import totp
 from blueprints.billing import bill_messages, bill_run, payments, settling
+from blueprints.billing.methods import service as methods
+from blueprints.billing.planned import (
+    autopay,
+    autopay_views,
+    foreseeing,
+    scheduling,
+    taking,
+)
+from blueprints.billing.starting import Choice
 from blueprints.lines import holding
 from blueprints.staff import catalog, importing, members
-from core import activity, clock, ids, isp, migrate, passwords, search_terms
+from core import activity, clock, form_keys, ids, isp, migrate, passwords, search_terms, words
 from core.db import db, unit_of_work
 from core.settings import Settings
 from demo import DEMO_CUSTOMERS, DEMO_STAFF, DEMO_STAFF_APP
 from demo.habits import SLOTS, Attempt, Habit, attempts, choose
-from demo.people import ED, NAMED_ACCOUNTS, NEWCOMER, SHARED, NamedAccount, newcomer
+from demo.people import (
+    ED,
+    MARIA,
+    NAMED_ACCOUNTS,
+    NEWCOMER,
+    OMAR,
+    PETROV_BICYCLES,
+    SHARED,
+    NamedAccount,
+    newcomer,
+)
 from gateways.network.base import NetworkState
 from gateways.network.simulated import SimulatedNetwork
 from gateways.payments.base import StartOrder, Truth
 from gateways.payments.sandbox.client import SandboxInProcess
+from gateways.payments.sandbox.methods import Saving
 from gateways.payments.sandbox.store import Decision, SandboxStore
 from models import (
     Account,
@@ -62,6 +83,7 @@ from models import (
     Message,
     MessageState,
     Payment,
+    PaymentMethod,
     PaymentState,
     Role,
     StaffRole,
@@ -76,6 +98,7 @@ BUILT = "demo:built"  # a row of `counters`, written last: without it a build wa
 
 UNIT_ACCOUNTS = 60  # as many as a unit of work of 50 ms takes (bar 67)
 DEBIT_DAYS = 3
+AUTOPAY_AFTER_DAYS = 60
 HELD_AFTER_DAYS = 21  # overdue so long, and the line is held
 RECEIPTS_KEPT_DAYS = 5  # later ones wait for the worker, so that the mailbox holds some
 IMPORTED_CLOSED_DAYS = 80  # those who came over suspended and did not pay are closed then
@@ -222,11 +245,13 @@ class _History:
             self.bill(day)
         with clock.set_to(self.instant(day, time(7, self.dice.randrange(60)))):
             self.settle_debits(day)
+            self.take_planned()
             self.hold_unpaid(day)
             self.look_after_imported(day)
             self.close_accounts(day)
         with clock.set_to(self.instant(day, time(8, self.dice.randrange(60)))):
             self.register_people(day)
+            self.plan_payments(day)
         for slot, hour in zip(range(SLOTS), (11, 19), strict=True):
             with clock.set_to(self.instant(day, time(hour, self.dice.randrange(60)))):
                 self.pay(day, slot)
@@ -528,6 +553,79 @@ class _History:
             customer_reference=payer.public_id,
             language=payer.language,
         )
+
+    # Planned payments
+
+    def plan_payments(self, day: date) -> None:
+        """Omar's bills are paid by autopay for most of the year and Maria's from the latest on;
+        Nina has scheduled what her shop owes."""
+        if day == self.cut_over + timedelta(days=AUTOPAY_AFTER_DAYS):
+            self.switch_autopay_on(OMAR, days_before=10)
+        if day == self.today - timedelta(days=5):
+            self.switch_autopay_on(MARIA, days_before=0, ceiling_minor=25_000)
+        if day == self.today - timedelta(days=2):
+            self.schedule(PETROV_BICYCLES, self.today + timedelta(days=6))
+
+    def arrived_key(self, customer_id: int) -> form_keys.ArrivedKey:
+        """The key of a form that a customer of the demo sends."""
+        key_hash = hashlib.sha256(ids.public_id().encode()).digest()
+        return form_keys.ArrivedKey(key_hash, f"customer:{customer_id}", bytes(32))
+
+    def save_method(self, payer: _Payer, saving: Saving) -> str:
+        """Save a method on the bank's page, as its customer would; its public id."""
+        customer_id = payer.customer_id or 0
+        key = self.arrived_key(customer_id)
+        address = f"{self.settings.public_url}/methods/{{id}}/return"
+        saved = methods.add(payer.account_id, customer_id, key, "/", self.gateway, address)
+        self.bank.choose_method(key.intent, saving)
+        [method_id] = db.session.scalars(
+            select(PaymentMethod.id).where(PaymentMethod.public_id == saved.public_id)
+        )
+        methods.settle(method_id, self.gateway)
+        return saved.public_id
+
+    def switch_autopay_on(
+        self, number: str, days_before: int, ceiling_minor: int | None = None
+    ) -> None:
+        payer = self.payers[self.by_number[number]]
+        payer.paid_until = clock.today(self.zone.key)
+        customer_id = payer.customer_id or 0
+        with words.speaking("en"):
+            wish = autopay.Wish(
+                account_id=payer.account_id,
+                customer_id=customer_id,
+                method_public_id=self.save_method(payer, Saving.CARD),
+                days_before=days_before,
+                ceiling_minor=ceiling_minor,
+                range_from_minor=None,
+                range_to_minor=None,
+                consent=autopay_views.consent(),
+                language="en",
+                address="203.0.113.7",
+            )
+            autopay.switch_on(wish, self.arrived_key(customer_id), "/")
+
+    def schedule(self, number: str, day: date) -> None:
+        payer = self.payers[self.by_number[number]]
+        customer_id = payer.customer_id or 0
+        with words.speaking("en"):
+            wish = scheduling.Wish(
+                account_id=payer.account_id,
+                customer_id=customer_id,
+                method_public_id=self.save_method(payer, Saving.BANK),
+                choice=Choice.BALANCE,
+                amount_minor=None,
+                shown_minor=None,
+                due_on=day,
+            )
+            scheduling.schedule(wish, self.arrived_key(customer_id), "/")
+
+    def take_planned(self) -> None:
+        """What the worker does about planned payments."""
+        foreseeing.look_after_ends()
+        foreseeing.plan_bills()
+        while taking.take_due(self.gateway):
+            pass
 
     def settle_debits(self, day: date) -> None:
         for batch in _batches(self.debits.pop(day, [])):

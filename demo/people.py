@@ -65,6 +65,7 @@ class NamedAccount:
 
 
 MARIA, ROSA, ED = "10200014", "10200063", "10200056"
+OMAR, PETROV_BICYCLES = "10200035", "10200049"
 
 NAMED_ACCOUNTS = (
     NamedAccount(
@@ -82,7 +83,7 @@ NAMED_ACCOUNTS = (
         add_ons="STATIC-IP", activated_on="2024-01-20", phone="+1 503 226 7767",
     ),
     NamedAccount(
-        "10200035", "Omar Haddad", "omar.haddad", "FIBER-1000", "9 Saddleback Ave", 8, Habit.PROMPT,
+        OMAR, "Omar Haddad", "omar.haddad", "FIBER-1000", "9 Saddleback Ave", 8, Habit.PROMPT,
         add_ons="VOICE-HOME", activated_on="2022-08-09", phone="+1 971 804 3341",
     ),
     NamedAccount(
@@ -90,7 +91,7 @@ NAMED_ACCOUNTS = (
         add_ons="TV-BASIC;TV-KIDS", activated_on="2022-02-11", phone="+1 503 862 4095",
     ),
     NamedAccount(
-        "10200049", "Petrov Bicycles LLC", "", "FIBER-1000", "310 Foundry St\nUnit 2", 7,
+        PETROV_BICYCLES, "Petrov Bicycles LLC", "", "FIBER-1000", "310 Foundry St\nUnit 2", 7,
         Habit.STEADY, add_ons="STATIC-IP;VOICE-HOME", activated_on="2023-06-01",
         phone="+1 503 862 4096", paid_until_days=13,
     ),
@@ -122,7 +123,7 @@ NEWCOMER = "10200070"
 
 # Who shares an account beside its owner: sign-in ID, name, account number, role.
 SHARED = (
-    ("nina.petrov", "Nina Petrov", "10200049", "owner"),
+    ("nina.petrov", "Nina Petrov", PETROV_BICYCLES, "owner"),
     ("nina.petrov", "Nina Petrov", ROSA, "viewer"),
     ("luis.lopez", "Luis Lopez", MARIA, "payer"),
 )

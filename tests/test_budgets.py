@@ -231,7 +231,9 @@ def paths_of(served: Served, name: str) -> dict[str, str]:
     start = f"/a/{served.ids[name]}/"
     wire = served.wire(name)
     found = {"Bills": "billing/", "All bills": "billing/invoices/", "Payments": "billing/payments/"}
-    paths = {what: start + rest for what, rest in found.items()} | {"Pay": start + "billing/pay"}
+    plans = ("schedule", "autopay", "arrangement")
+    found |= {name.title(): f"billing/{name}" for name in ("pay", *plans)}
+    paths = {what: start + rest for what, rest in found.items()}
     paths |= {"Statement": start + "billing/statement", "Spending": start + "billing/spending"}
     for what, source in (("Invoice", "All bills"), ("Payment", "Payments")):
         links = wire.get(paths[source]).page.cssselect("main table th a")

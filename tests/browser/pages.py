@@ -101,6 +101,9 @@ def _of_account(town: Town, name: str) -> list[str]:
             f" WHERE invoices.account_id = ({number}) GROUP BY open_minor > 0, kind",
             values,
         ).fetchall()
+        planned = connection.execute(
+            f"SELECT public_id FROM planned_payments WHERE account_id = ({number})", values
+        ).fetchall()
         payments = connection.execute(
             f"SELECT public_id FROM payments WHERE account_id = ({number}) GROUP BY state", values
         ).fetchall()
@@ -109,6 +112,16 @@ def _of_account(town: Town, name: str) -> list[str]:
         if open_minor:
             found.append(town.path(f"billing/pay?invoice={public_id}", name))
     found += [town.path(f"billing/payments/{public_id}", name) for (public_id,) in payments]
+    found += [town.path(f"billing/planned/{public_id}", name) for (public_id,) in planned]
+    plans = ["schedule", "autopay", "arrangement"]
+    if name == "alice":
+        day = (datetime.now(UTC) + timedelta(days=5)).date()
+        plans += [
+            f"arrangement?count=3&first_on={day}&every=week",
+            "arrangement?count=3&first_on=soon",
+            "planned/alicewaiting20/change",
+        ]
+    found += [town.path(f"billing/{rest}", name) for rest in plans]
     if name == "busy":
         lists = ("invoices/?state=paid", "invoices/?page=2", "invoices/?year=1999")
         found += [town.path(f"billing/{rest}", name) for rest in lists]

@@ -26,6 +26,8 @@ from models import (
     ENDED,
     Account,
     AccountStatus,
+    Arrangement,
+    AutopayMandate,
     Contact,
     ContactKind,
     Customer,
@@ -35,7 +37,9 @@ from models import (
     Line,
     Membership,
     Payment,
+    PaymentMethod,
     PaymentState,
+    PlannedPayment,
     Role,
     Subscription,
 )
@@ -80,7 +84,88 @@ def build() -> world.World:
     unit_of_work(lambda session: _add_states(session, made))
     unit_of_work(lambda session: _add_vast(session, made), made.accounts["vast"])
     unit_of_work(lambda session: _add_what_staff_do(session, made))
+    unit_of_work(lambda session: _add_plans(session, made))
     return made
+
+
+def _add_plans(session: Session, made: world.World) -> None:
+    """Saved methods, and payments that are planned in every state; they only look, as the worker
+    has nothing to do for them. rich has autopay, waiting an arrangement of two parts."""
+    today, now = clock.today("America/Los_Angeles"), clock.now()
+    methods = {}
+    for name, kind, title in (
+        ("alice", "card", "Visa ending 4242"),
+        ("busy", "bank", "Bank account ending 6789"),
+        ("rich", "card", "Mastercard ending 4444"),
+        ("vast", "card", "Visa ending 3184"),
+    ):
+        methods[name] = PaymentMethod(
+            public_id=f"{name}method",
+            key=f"{name}-method",
+            account_id=made.accounts[name],
+            customer_id=made.customers[name],
+            gateway="sandbox",
+            gateway_reference=f"pm_{name}",
+            kind=kind,
+            title=title,
+            name=LONG_NAME[:60] if name == "vast" else "",
+            is_default=True,
+            state="usable",
+            created_at=now,
+        )
+    session.add_all(methods.values())
+    session.flush()
+    arrangement = Arrangement(
+        public_id="waitingarrangement",
+        account_id=made.accounts["waiting"],
+        customer_id=made.customers["waiting"],
+        state="standing",
+        total_minor=10_556,
+        created_at=now,
+    )
+    session.add(arrangement)
+    session.add(
+        AutopayMandate(
+            public_id="richmandate",
+            account_id=made.accounts["rich"],
+            customer_id=made.customers["rich"],
+            method_id=methods["rich"].id,
+            days_before=3,
+            ceiling_minor=20_000,
+            consent="I allow it.",
+            consent_language="en",
+            consent_address="127.0.0.1",
+            consented_at=now,
+        )
+    )
+    session.flush()
+    for name, kind, state, failure, days in (
+        ("alice", "scheduled", "waiting", "", 20),
+        ("busy", "autopay", "asking", "", 10),
+        ("busy", "scheduled", "failed", f"{LONG_NAME} {world.CANARY}", 1),
+        ("busy", "scheduled", "done", "", 2),
+        ("busy", "scheduled", "cancelled", "nothing_due", 3),
+        ("vast", "scheduled", "taking", "to_confirm", 5),
+        ("waiting", "instalment", "waiting", "", 10),
+        ("waiting", "instalment", "waiting", "", 20),
+    ):
+        method = methods.get(name)
+        session.add(
+            PlannedPayment(
+                public_id=f"{name}{state}{days}",
+                kind=kind,
+                account_id=made.accounts[name],
+                customer_id=made.customers[name],
+                method_id=None if method is None else method.id,
+                arrangement_id=arrangement.id if kind == "instalment" else None,
+                amount_minor=MAX_MINOR if name == "vast" else 5_278,
+                due_on=today + timedelta(days=days),
+                state=state,
+                failure=failure,
+                created_at=now,
+                ended_at=now if state in ("failed", "done", "cancelled") else None,
+            )
+        )
 
 
 def _add_what_staff_do(session: Session, made: world.World) -> None:

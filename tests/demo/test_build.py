@@ -143,6 +143,20 @@ def test_each_customer_shows_what_the_sign_in_page_promises(built: Demo) -> None
     assert invoices >= 4
 
 
+def test_some_pay_by_autopay_and_as_scheduled(built: Demo) -> None:
+    [omar] = built.rows(
+        "SELECT count(*) FROM payments p JOIN planned_payments l ON l.id = p.planned_id"
+        " JOIN accounts a ON a.id = p.account_id WHERE a.number = '10200035'"
+        " AND p.state = 'succeeded'"
+    )
+    assert omar[0] >= 1
+    ahead = built.rows(
+        "SELECT a.number, l.kind, l.state FROM planned_payments l"
+        " JOIN accounts a ON a.id = l.account_id WHERE l.state = 'waiting' ORDER BY a.number"
+    )
+    assert ahead == [("10200014", "autopay", "waiting"), ("10200049", "scheduled", "waiting")]
+
+
 def test_the_history_has_people_of_every_kind(built: Demo) -> None:
     states = dict(built.rows("SELECT state, count(*) FROM payments GROUP BY state"))
     assert states["succeeded"] > 300

@@ -81,7 +81,7 @@ class AutopayForm(PortalForm):
     )
     ceiling = StringField(_l("Ask me first above"), validators=[Length(max=40)])
     range_from = StringField(_l("No early notice from"), validators=[Length(max=40)])
-    range_to = StringField(_l("to"), validators=[Length(max=40)])
+    range_to = StringField(_l("No early notice up to"), validators=[Length(max=40)])
     agreed = BooleanField(
         _l("I agree"), validators=[InputRequired(_l("Tick the box if you agree."))]
     )
