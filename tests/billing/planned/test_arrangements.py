@@ -76,6 +76,18 @@ def test_nothing_is_reminded_or_held_until_its_last_day(diary: Diary) -> None:
     assert resting(diary, last + timedelta(days=1)) == set()
 
 
+def test_line_held_for_what_is_unpaid_is_opened(diary: Diary) -> None:
+    diary.portal.execute(
+        "INSERT INTO line_holds (line_id, reason, since_at) VALUES (1, 'unpaid', :at)",
+        at="2026-06-19 12:00:00",
+    )
+    alice = diary.portal.visitor("alice")
+    assert "Your internet is off" in alice.get(diary.portal.path()).text
+    agree(diary, alice, 2, TOMORROW)
+    assert diary.portal.one("SELECT count(*) FROM line_holds WHERE released_at IS NULL") == 0
+    assert "Your internet is off" not in alice.get(diary.portal.path()).text
+
+
 @pytest.mark.parametrize(
     ("count", "first_on", "every", "words"),
     [
