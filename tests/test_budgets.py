@@ -394,6 +394,16 @@ def test_settings_and_people(served: Served, table: Table) -> None:
     assert table.faults == []
 
 
+def test_saved_methods(served: Served, table: Table) -> None:
+    start = f"/a/{served.ids['busy']}/billing"
+    for rest in ("methods/", "methods/add", "methods/busymethod1", "methods/busymethod1/remove"):
+        table.add(f"Saved methods: {rest}", PAGE, ask(served, f"{start}/{rest}", "busy"))
+    table.add("Paying with a saved one", PAGE, ask(served, f"{start}/pay", "busy"))
+    returned = ask(served, "/methods/busymethod4/return")
+    table.add("Back from saving, without a session", OPEN_PAGE, returned)
+    assert table.faults == []
+
+
 def test_choice_of_account(served: Served, table: Table) -> None:
     table.add("Choice of account (waiting)", PAGE, ask(served, "/accounts", "waiting"))
     assert table.faults == []

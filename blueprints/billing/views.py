@@ -124,7 +124,7 @@ def invoice_pdf(public_id: str) -> Response:
 @bp.get("/payments/")
 def payment_list() -> Response:
     page = PaymentListPage(*overview.list_payments(g.account_id, _page_number()))
-    return render("billing/payment_list.html", "payment_rows", page=page)
+    return render("billing/payment_list.html", "payment_rows", page=page, can_pay=can_pay())
 
 
 @bp.get("/payments/<public_id>")

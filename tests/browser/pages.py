@@ -46,6 +46,10 @@ OWN_PAGES = (
     *("address", "messages", "password", "sessions", "data", "close"),
 )
 FEW = ("", "billing/", "billing/pay")
+SAVED = (
+    *("methods/", "methods/?done=failed", "methods/add", "methods/busymethod1"),
+    *("methods/busymethod2", "methods/busymethod1/remove"),
+)
 SEEN_BY = {"theo": ("", "billing/"), "closed": ("", "billing/invoices/")}
 OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
 OF_MONEY = ("billing/", "billing/invoices/", "billing/payments/")
@@ -124,7 +128,7 @@ def _of_account(town: Town, name: str) -> list[str]:
     found += [town.path(f"billing/{rest}", name) for rest in plans]
     if name == "busy":
         lists = ("invoices/?state=paid", "invoices/?page=2", "invoices/?year=1999")
-        found += [town.path(f"billing/{rest}", name) for rest in lists]
+        found += [town.path(f"billing/{rest}", name) for rest in (*lists, *SAVED)]
     return found
 
 

@@ -36,6 +36,7 @@ from models import (
     Isp,
     Line,
     Membership,
+    MethodState,
     Payment,
     PaymentMethod,
     PaymentState,
@@ -82,6 +83,7 @@ def build() -> world.World:
     for months in range(20):
         world.issue_month(made, ("busy",), _month_of(months))
     unit_of_work(lambda session: _add_states(session, made))
+    unit_of_work(lambda session: _add_methods(session, made))
     unit_of_work(lambda session: _add_vast(session, made), made.accounts["vast"])
     unit_of_work(lambda session: _add_what_staff_do(session, made))
     unit_of_work(lambda session: _add_plans(session, made))
@@ -283,6 +285,39 @@ def _add_states(session: Session, made: world.World) -> None:
         name = owners.get(state, "busy")
         session.add(_payment(made, name, f"{state}payment", state, minutes_ago=number + 1))
     session.add(_payment(made, "asker", "askedpayment", PaymentState.UNKNOWN, minutes_ago=1))
+
+
+def _add_methods(session: Session, made: world.World) -> None:
+    """Saved cards and bank accounts of somebody, in every state that their page shows."""
+    today = clock.today("America/Los_Angeles")
+    last_month = today.replace(day=1) - timedelta(days=1)
+    shown = (
+        ("busymethod1", MethodState.USABLE, "Visa ending 4242", today + timedelta(days=9)),
+        ("busymethod2", MethodState.USABLE, "Mastercard ending 4444", last_month),
+        ("busymethod3", MethodState.USABLE, "Bank account ending 6789", None),
+        ("busymethod4", MethodState.ADDING, "", None),
+        ("busymethod5", MethodState.FAILED, "", None),
+    )
+    for number, (public_id, state, title, expires_on) in enumerate(shown):
+        session.add(
+            PaymentMethod(
+                public_id=public_id,
+                key=ids.public_id(),
+                account_id=made.accounts["busy"],
+                customer_id=made.customers["busy"],
+                gateway="sandbox",
+                gateway_reference=f"pm_{public_id}" if title else None,
+                kind="card" if expires_on else "bank",
+                title=title,
+                name=f"{LONG_NAME[:40]} {world.CANARY}"[:60] if number == 2 else "",
+                expires_on=expires_on,
+                told_on=today,
+                is_default=False,
+                state=state.value,
+                failure="The bank did not accept the card." if not title and number == 4 else "",
+                created_at=clock.now() - timedelta(minutes=number),
+            )
+        )
 
 
 def _add_vast(session: Session, made: world.World) -> None:
