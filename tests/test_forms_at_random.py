@@ -43,6 +43,7 @@ from models import (
     Contact,
     ContactKind,
     Customer,
+    CustomerGroup,
     Device,
     FactorReset,
     PaymentMethod,
@@ -500,7 +501,7 @@ IN_PARTS = f"?count=2&first_on={NOW.date() + timedelta(days=3)}&every=week"
 def give_something_to_lose(session: Session, portal: Portal) -> None:
     """A second contact and a trusted device of alice: forms that take one away are shown then. And
     payments she planned that ask something of her, and an arrangement of mallory's to end; a
-    bill run that staff may stop."""
+    bill run that staff may stop; a group for an account."""
     customer_id, now = portal.world.customers["alice"], clock.now()
     method_id = session.scalars(
         select(PaymentMethod.id).where(PaymentMethod.customer_id == customer_id)
@@ -529,6 +530,7 @@ def give_something_to_lose(session: Session, portal: Portal) -> None:
             created_at=now,
         )
     )
+    session.add(CustomerGroup(code="SLOW", name="Slow payers"))
     session.add(
         BillRun(
             public_id="askedrun",
