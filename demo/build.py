@@ -29,6 +29,9 @@ from sqlalchemy.orm import Session
 from blueprints.auth import service as auth
 from blueprints.auth import totp
 from blueprints.billing import bill_messages, bill_run, payments, settling
+from blueprints.billing.dunning import taking as dunning_steps
+from blueprints.billing.dunning.reading import read_frame
+from blueprints.billing.dunning.steps import StepKind
 from blueprints.billing.methods import service as methods
 from blueprints.billing.planned import (
     autopay,
@@ -74,7 +77,6 @@ from models import (
     FactorKind,
     HoldReason,
     Invoice,
-    InvoiceBalance,
     InvoiceKind,
     Isp,
     Line,
@@ -99,7 +101,6 @@ BUILT = "demo:built"  # a row of `counters`, written last: without it a build wa
 UNIT_ACCOUNTS = 60  # as many as a unit of work of 50 ms takes (bar 67)
 DEBIT_DAYS = 3
 AUTOPAY_AFTER_DAYS = 60
-HELD_AFTER_DAYS = 21  # overdue so long, and the line is held
 RECEIPTS_KEPT_DAYS = 5  # later ones wait for the worker, so that the mailbox holds some
 IMPORTED_CLOSED_DAYS = 80  # those who came over suspended and did not pay are closed then
 
@@ -246,7 +247,7 @@ class _History:
         with clock.set_to(self.instant(day, time(7, self.dice.randrange(60)))):
             self.settle_debits(day)
             self.take_planned()
-            self.hold_unpaid(day)
+            self.dun(day)
             self.look_after_imported(day)
             self.close_accounts(day)
         with clock.set_to(self.instant(day, time(8, self.dice.randrange(60)))):
@@ -262,6 +263,13 @@ class _History:
         rows = [named.as_row(self.today) for named in NAMED_ACCOUNTS]
         for path in (self.export, write_export(self.export.parent / "named.csv", rows)):
             importing.run(path, cut_over=self.cut_over, fixed_batch=UNIT_ACCOUNTS)
+        unit_of_work(
+            lambda session: session.execute(
+                update(Account)
+                .where(Account.number == PETROV_BICYCLES)
+                .values(group_code="BUSINESS")
+            )
+        )
         named_by_number = {named.number: named for named in NAMED_ACCOUNTS}
         accounts = db.session.execute(
             select(Account.id, Account.public_id, Account.number, Account.language).order_by(
@@ -474,7 +482,7 @@ class _History:
             ahead = self.by_number["10200028"]
             due[ahead] = Attempt(day, slot, ahead, extra_minor=15_000)
         if day == self.today - timedelta(days=1) and slot == 1:
-            shop = self.by_number["10200049"]
+            shop = self.by_number[PETROV_BICYCLES]
             due[shop] = Attempt(day, slot, shop, Decision.DEBIT)
         for batch in _batches(sorted(due)):
             self.pay_batch(day, [due[account_id] for account_id in batch])
@@ -645,39 +653,20 @@ class _History:
 
         unit_of_work(work, *account_ids)
 
-    def hold_unpaid(self, day: date) -> None:
-        """Hold the lines of those who have been overdue for too long; many of them then pay."""
-        is_held = select(LineHold.id).where(
-            LineHold.line_id == Line.id,
-            LineHold.reason == HoldReason.UNPAID.value,
-            LineHold.released_at.is_(None),
-        )
-        rows = db.session.execute(
-            select(Line.account_id, Line.id)
-            .join(InvoiceBalance, InvoiceBalance.account_id == Line.account_id)
-            .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
-            .where(
-                InvoiceBalance.settled_at.is_(None),
-                Invoice.due_on < day - timedelta(days=HELD_AFTER_DAYS),
-                ~Line.is_closed,
-                ~is_held.exists(),
+    def dun(self, day: date) -> None:
+        """Take the steps about unpaid bills; many of those whose line is held then pay."""
+        frame = read_frame(db.session())
+        planned = list(dict.fromkeys(each.account_id for each in dunning_steps.plan(frame)))
+        for batch in _batches(planned):
+            taken = unit_of_work(
+                partial(dunning_steps.take, account_ids=batch, frame=frame), *batch
             )
-            .distinct()
-            .order_by(Line.account_id)
-        ).all()
-        if not rows:
-            return
-
-        account_ids = [account_id for account_id, _ in rows]
-        line_ids = [line_id for _, line_id in rows]
-        unit_of_work(
-            lambda session: holding.hold(session, line_ids, HoldReason.UNPAID), *account_ids
-        )
-        for account_id in account_ids:
-            dice = self.payers[account_id].dice
-            if dice.random() < 0.55:
-                later = day + timedelta(days=dice.randint(1, 9))
-                self.wish([Attempt(later, dice.randrange(SLOTS), account_id)])
+            for each in taken:
+                if each.step.kind is StepKind.HOLD:
+                    dice = self.payers[each.account_id].dice
+                    if dice.random() < 0.55:
+                        later = day + timedelta(days=dice.randint(1, 9))
+                        self.wish([Attempt(later, dice.randrange(SLOTS), each.account_id)])
 
     def look_after_imported(self, day: date) -> None:
         """Staff release those who came over suspended and owe nothing any more."""

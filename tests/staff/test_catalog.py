@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from blueprints.billing.dunning.reading import read_frame
 from blueprints.staff import catalog
 from blueprints.staff.catalog import contrast
 from blueprints.staff.errors import CatalogInvalid
+from core import isp
+from core.db import db
+from core.dunning_policy import DunningRules, Reminder
+from core.settings import ROOT
+from models import Channel
 from tests.conftest import Portal
 from tests.staff.conftest import DATA, Desk, row
 
@@ -215,3 +222,97 @@ def test_the_command_says_what_it_did(desk: Desk, edited: Edit) -> None:
     assert failed.exit_code == 1
     assert failed.output.startswith("Error: catalog.toml: plans.TV-BASIC.kind: must be one of")
     assert failed.output.count("\n") == 1
+
+
+DUNNING = """
+[dunning]
+hour = 9
+fee_minor = 700
+hold_after_days = 14
+weekend = ["sunday"]
+holidays = [2026-12-25, 2026-11-26]
+
+[[groups]]
+code = "SHOPS"
+name = "Shops"
+dunning = { reminders = [{ days = 1, channels = ["text"] }], fee_minor = 0, close_after_days = 0 }
+
+[[areas]]
+"""
+
+
+def dunning(*changes: tuple[str, str]) -> str:
+    """The catalog with a policy about unpaid bills."""
+    text = DUNNING
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return (DATA / "catalog.toml").read_text().replace("[[areas]]\n", text, 1)
+
+
+def test_policy_about_unpaid_bills_and_its_groups_are_read(ctx: Portal, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(dunning())
+    catalog.load(path)
+    isp.forget()
+    rules = isp.current_isp().dunning
+    assert (rules.hour, rules.weekend) == (9, (7,))
+    assert rules.holidays == (date(2026, 11, 26), date(2026, 12, 25))
+    assert (rules.usual.fee_minor, rules.usual.hold_after_days) == (700, 14)
+    assert rules.usual.close_after_days == 90
+    shops = read_frame(db.session()).policy_of("SHOPS")
+    assert (shops.fee_minor, shops.hold_after_days, shops.close_after_days) == (0, 14, None)
+    assert shops.reminders == (Reminder(1, (Channel.TEXT,)),)
+    assert catalog.load(path).changed == 0
+
+
+def test_policy_is_the_usual_one_where_the_catalog_has_none(desk: Desk) -> None:
+    with desk.portal.app.app_context():
+        assert isp.current_isp().dunning == DunningRules()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("hour = 9", "hour = 24", "dunning.hour: must be a whole number from 0 to 23"),
+        ("hour = 9", "when = 9", "dunning.when: is not known"),
+        ("fee_minor = 700", "fee_minor = 700\nfee_bp = 1", "dunning: give it either fee_minor or"),
+        ("fee_minor = 0", "fee_bp = 150", "groups.SHOPS.dunning: give it either fee_minor or"),
+        ("hold_after_days = 14", "hold_after_days = 95", "close_after_days: must be more than"),
+        ("close_after_days = 0", "close_after_days = 9", "SHOPS.dunning.close_after_days: must be"),
+        ('["sunday"]', '["Sunday"]', r"dunning.weekend\[1\]: must be one of monday"),
+        (
+            '["sunday"]',
+            '["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]',
+            "dunning.weekend: names every day",
+        ),
+        ("2026-11-26", '"2026-11-26"', r"dunning.holidays\[2\]: must be a day without quotes"),
+        ('["text"]', '["post"]', r"reminders\[1\].channels\[1\]: must be one of email, text"),
+        ('["text"]', "[]", r"reminders\[1\].channels: must be a list"),
+        (
+            '[{ days = 1, channels = ["text"] }]',
+            '[{ days = 7, channels = ["text"] }, { days = 1, channels = ["text"] }]',
+            "reminders: must go from the first day to the last",
+        ),
+        ('[{ days = 1, channels = ["text"] }]', "3", "reminders: must be a list like"),
+        ("fee_minor = 0", "holidays = []", "groups.SHOPS.dunning.holidays: is not known"),
+    ],
+)
+def test_a_wrong_policy_is_one_line_that_names_the_key(old: str, new: str, message: str) -> None:
+    with pytest.raises(CatalogInvalid, match=message) as caught:
+        catalog.parse(dunning((old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_group_that_left_the_file_is_pointed_out(ctx: Portal, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(dunning())
+    catalog.load(path)
+    assert "group SHOPS is not in the file and stays" in catalog.load(DATA / "catalog.toml").notes
+
+
+def test_example_of_the_documentation_is_a_catalog() -> None:
+    text = (ROOT / "docs" / "billing.md").read_text()
+    example = text.split("```toml\n")[1].split("```")[0]
+    whole = (DATA / "catalog.toml").read_text().replace("[[areas]]\n", f"{example}\n[[areas]]\n", 1)
+    assert catalog.parse(whole).groups[0]["code"] == "shops"
