@@ -6,9 +6,13 @@ from urllib.parse import urlsplit
 
 import click
 from flask import current_app
+from sqlalchemy import update
 
+from core import clock
 from core.commands import Commands
+from core.db import count_changed, unit_of_work
 from gateways.payments.base import PaymentGateway
+from models import Line
 
 network_cli = Commands("network", help="What the network must know.")
 
@@ -22,6 +26,24 @@ def garden() -> None:
     """
     for host in hosts():
         click.echo(host)
+
+
+@network_cli.command("sync")
+def sync() -> None:
+    """Have the worker set every line in the network anew.
+
+    For after a restore, or when the network has forgotten: otherwise only what changes is set.
+    """
+    if current_app.extensions["network_gateway"] is None:
+        raise click.ClickException(
+            "There is no network gateway: set LASTMILE_NETWORK_GATEWAY when there is one."
+        )
+    count = unit_of_work(
+        lambda session: count_changed(
+            session, update(Line).values(sync_at=clock.now(), sync_count=0)
+        )
+    )
+    click.echo(f"{count} lines will be set by the worker.")
 
 
 def hosts() -> list[str]:
