@@ -201,12 +201,17 @@ def _on_their_way(session: Session, account_ids: Sequence[int]) -> dict[int, int
 
 
 def _disputed(session: Session, account_ids: Sequence[int]) -> dict[int, int]:
+    """What rests because it is disputed: of an invoice at most what is open."""
     rows = session.execute(
-        select(Dispute.account_id, total(Dispute.amount_minor))
+        select(Dispute.account_id, total(Dispute.amount_minor), InvoiceBalance.open_minor)
+        .join(InvoiceBalance, InvoiceBalance.invoice_id == Dispute.invoice_id)
         .where(Dispute.account_id.in_(account_ids), Dispute.state == DisputeState.OPEN.value)
-        .group_by(Dispute.account_id)
+        .group_by(Dispute.account_id, Dispute.invoice_id, InvoiceBalance.open_minor)
     )
-    return {row[0]: int(row[1]) for row in rows}
+    found: defaultdict[int, int] = defaultdict(int)
+    for account_id, disputed_minor, open_minor in rows:
+        found[account_id] += min(int(disputed_minor), open_minor)
+    return found
 
 
 def list_arranged(session: Session, account_ids: Sequence[int], today: date) -> set[int]:
