@@ -5,24 +5,27 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 
-from blueprints.billing import settling, starting
+from blueprints.billing import charging, payments, reversing, settling, starting
 from blueprints.billing.errors import GatewaySaysNo, GatewaySilent
 from blueprints.billing.starting import Choice, Order
-from core import form_keys
-from core.db import db
+from core import clock, form_keys, ids
+from core.db import db, unit_of_work
 from gateways.outbound import AllowedOrigin, OutboundClient
-from gateways.payments.base import GatewayState
+from gateways.payments.base import GatewayState, MethodOrder
 from gateways.payments.sandbox.client import SandboxGateway
 from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.faults import Fault, FaultPlan
+from gateways.payments.sandbox.methods import Saving
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import Decision
-from models import ENDED, PaymentState
+from models import ENDED, PaymentMethod, PaymentState, ReversalState
 from tests.conftest import Portal
 from tests.gateways.conftest import fake_portal, running_sandbox
 from tests.repeats import sized
@@ -90,6 +93,103 @@ def test_every_payment_is_charged_once_or_not_at_all(
             raise AssertionError(f"{public_id} is still {state}")
     control.set_fault_plan(FaultPlan())
     _compare(ctx, control)
+
+
+def test_every_charge_and_refund_is_made_once_or_not_at_all(
+    ctx: Portal,
+    bank: tuple[SandboxGateway, SandboxControl],
+    engine_kind: str,
+    tick: Callable[..., None],
+) -> None:
+    gateway, control = bank
+    ctx.app.extensions["payment_gateway"] = gateway
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    methods = [_save(ctx, gateway, control, saving) for saving in (Saving.CARD, Saving.DECLINING)]
+    calls = ("charge", "ask", "refund", "ask_refund", "list_reversals")
+    plan = FaultPlan(seed, 0.35, tuple(Fault), calls)
+    control.set_fault_plan(plan, hang_seconds=2 * PATIENCE_SECONDS)
+    account_id, customer_id = ctx.world.accounts["alice"], ctx.world.customers["alice"]
+    for number in range(PAYMENTS[engine_kind] // 5):
+        new = payments.NewPayment(
+            f"charge-{number}", account_id, customer_id, None, dice.randrange(100, 900),
+            dice.choice(methods),
+        )  # fmt: skip
+        [(payment_id, public_id)] = unit_of_work(
+            lambda session, new=new: payments.create(session, [new], gateway.name), account_id
+        )
+        state = charging.charge(payment_id, gateway)
+        _let_late_calls_arrive(state)
+        for _ in range(60):
+            if state in ENDED:
+                break
+            tick(seconds=90)
+            state = settling.settle(payment_id, gateway)
+        else:
+            raise AssertionError(f"{public_id} is still {state}")
+        if state is PaymentState.SUCCEEDED and dice.random() < 0.5:
+            _refund(ctx, gateway, public_id, new.amount_minor // 2, tick)
+    control.set_fault_plan(FaultPlan())
+    _compare(ctx, control)
+    refunds = ctx.one(
+        "SELECT coalesce(sum(amount_minor), 0) FROM payment_reversals WHERE state = 'succeeded'"
+    )
+    assert refunds == sum(row.refunded_minor for row in control.list_books())
+    assert ctx.one("SELECT count(*) FROM payment_reversals WHERE ask_at IS NOT NULL") == 0
+
+
+def _let_late_calls_arrive(state: PaymentState) -> None:
+    """The clock of the test runs ahead of the line: what is on its way must not come after it."""
+    if state is PaymentState.UNKNOWN:
+        time.sleep(3 * PATIENCE_SECONDS)
+
+
+def _save(ctx: Portal, gateway: SandboxGateway, control: SandboxControl, saving: Saving) -> int:
+    key = f"method-{saving}"
+    reference = ctx.world.public_ids["alice"]
+    gateway.save_method(MethodOrder(key, "http://127.0.0.1:8000/back", reference, None, "en"))
+    control.choose_method(key, saving)
+    truth = gateway.ask_method(key)
+
+    def work(session: Session) -> int:
+        method = PaymentMethod(
+            public_id=ids.public_id(),
+            key=key,
+            account_id=ctx.world.accounts["alice"],
+            customer_id=ctx.world.customers["alice"],
+            gateway=gateway.name,
+            gateway_reference=truth.reference,
+            title=truth.title,
+            state="usable",
+            created_at=clock.now(),
+        )
+        session.add(method)
+        session.flush()
+        return method.id
+
+    return unit_of_work(work, ctx.world.accounts["alice"])
+
+
+def _refund(
+    ctx: Portal,
+    gateway: SandboxGateway,
+    payment_public_id: str,
+    amount_minor: int,
+    tick: Callable[..., None],
+) -> None:
+    public_id = reversing.ask_refund(
+        ctx.world.accounts["alice"], payment_public_id, amount_minor, "",
+        ctx.world.customers["ben"], f"refund-{payment_public_id}",
+    )  # fmt: skip
+    [(reversal_id,)] = ctx.rows(
+        "SELECT id FROM payment_reversals WHERE public_id = :id", id=public_id
+    )
+    for _ in range(60):
+        if reversing.carry_out(reversal_id, gateway) is ReversalState.SUCCEEDED:
+            return
+        tick(minutes=5)
+    raise AssertionError(f"{public_id} is not made")
 
 
 def _compare(ctx: Portal, control: SandboxControl) -> None:
