@@ -7,6 +7,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_every_charge_and_refund_is_made_once_or_not_at_all(
             dice.choice(methods),
         )  # fmt: skip
         [(payment_id, public_id)] = unit_of_work(
-            lambda session, new=new: payments.create(session, [new], gateway.name), account_id
+            partial(payments.create, payments=[new], gateway_name=gateway.name), account_id
         )
         state = charging.charge(payment_id, gateway)
         _let_late_calls_arrive(state)
