@@ -63,6 +63,12 @@ _RELEASE = (
     .values(released_at=bindparam("now"))
 )
 _WANT = _wanting()
+# What was opened so that a bill can be paid does not stay open for whatever else it is held for.
+_END_OPENINGS = (
+    update(Line)
+    .where(Line.id.in_(_of_lines()), Line.opened_until_at.is_not(None))
+    .values(opened_until_at=None, sync_at=bindparam("now"), sync_count=0)
+)
 _RAISE_REVISIONS = (
     update(Account)
     .where(Account.id.in_(bindparam("accounts", expanding=True)))
@@ -94,6 +100,8 @@ def hold(
             for line_id in new
         ],
     )
+    if reason is not HoldReason.UNPAID:
+        connection.execute(_END_OPENINGS, {"lines": new, "now": now})
     changed = plan(session, new, now)
     if is_noted:
         kind = "line_held" if reason is HoldReason.UNPAID else "line_switched_off"

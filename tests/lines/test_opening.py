@@ -44,7 +44,7 @@ def test_pressing_pay_opens_the_line_for_fifteen_minutes(
     assert press_pay(held).status == 303
     held.sync()
     assert held.reached() is NetworkState.OPEN
-    assert "It is open until 12:15 PM, so that you can pay." in home(held.portal).replace(
+    assert "Your internet is open until 12:15 PM, so that you can pay" in home(held.portal).replace(
         "\u202f", " "
     )
     tick(minutes=14)
@@ -52,7 +52,7 @@ def test_pressing_pay_opens_the_line_for_fifteen_minutes(
     tick(minutes=1)
     assert held.sync() == 1
     assert held.reached() is NetworkState.HELD
-    assert "It is open until" not in home(held.portal)
+    assert "Your internet is open until" not in home(held.portal)
     assert held.portal.one("SELECT count(*) FROM messages WHERE kind = 'line_open'") == 0
 
 
@@ -101,6 +101,15 @@ def test_line_that_is_held_for_more_stays_off(street: Street, reason: HoldReason
     press_pay(street)
     street.sync()
     assert street.reached() is NetworkState.HELD
+
+
+def test_line_that_is_open_to_pay_is_closed_at_once_for_another_reason(held: Street) -> None:
+    press_pay(held)
+    held.sync()
+    assert held.reached() is NetworkState.OPEN
+    held.hold(HoldReason.ABUSE)
+    assert held.sync() == 1
+    assert held.reached() is NetworkState.HELD
 
 
 def test_line_that_is_not_held_needs_no_opening(street: Street) -> None:
