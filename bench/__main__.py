@@ -20,6 +20,7 @@ PARTS: dict[str, str] = {
     "load": "Pages at a fixed rate",
     "postings": "Payments posted, and notices of the gateway",
     "bulk": "Import, demo, verification, copies",
+    "billing_run": "The bill run",
     "thin_line": "The thin line",
     "sign_in": "Signing in, and pages while somebody guesses",
     "timing": "Whether time tells who is a customer",

@@ -254,33 +254,38 @@ def _copied_digest(digest: bytes, salt: bytes, facts: str | None, copy: int) -> 
 
 
 class _Numbers:
-    """Invoice numbers run on through the copies, year by year, as if one year had issued all."""
+    """Numbers of invoices and credit notes run on through the copies, year by year, as if one year
+    had issued all."""
 
     def __init__(self, connection: Connection) -> None:
         rows = connection.execute(
-            text("SELECT name, next_value FROM counters WHERE name LIKE 'invoice:%'")
+            text(
+                "SELECT name, next_value FROM counters"
+                " WHERE name LIKE 'invoice:%' OR name LIKE 'credit_note:%'"
+            )
         )
-        self._given = {name.removeprefix("invoice:"): value - 1 for name, value in rows}
+        self._given = {name: value - 1 for name, value in rows}
 
     def invoice(self, number: str, copy: int) -> str:
-        head, _, tail = number.partition("-")
-        if head == "BF":
-            return f"BF-{_account_number(tail, copy)}"
-        return f"{head}-{int(tail) + copy * self._given[head]:06}"
+        if number.startswith("BF-"):
+            return f"BF-{_account_number(number.removeprefix('BF-'), copy)}"
+        series, prefix = ("credit_note", "CN-") if number.startswith("CN-") else ("invoice", "")
+        year, _, tail = number.removeprefix(prefix).partition("-")
+        return f"{prefix}{year}-{int(tail) + copy * self._given[f'{series}:{year}']:06}"
 
     def key(self, key: str, copy: int) -> str:
         kind, _, rest = key.partition(":")
-        if kind == "payment":
-            return f"payment:{_anew(rest, copy)}"
-        if kind in ("invoice", "opening"):
+        if kind in ("payment", "reversal"):
+            return f"{kind}:{_anew(rest, copy)}"
+        if kind in ("invoice", "opening", "credit_note"):
             return f"{kind}:{self.invoice(rest, copy)}"
         raise NoRule(f"bench/dataset.py does not know journal keys like {key}")
 
     def move_counters(self, connection: Connection, copies: int) -> None:
-        for year, given in self._given.items():
+        for name, given in self._given.items():
             connection.execute(
                 text("UPDATE counters SET next_value = :next WHERE name = :name"),
-                {"next": given * copies + 1, "name": f"invoice:{year}"},
+                {"next": given * copies + 1, "name": name},
             )
 
 
