@@ -118,12 +118,12 @@ def _of_account(town: Town, name: str) -> list[str]:
     found += [town.path(f"billing/payments/{public_id}", name) for (public_id,) in payments]
     found += [town.path(f"billing/planned/{public_id}", name) for (public_id,) in planned]
     plans = ["schedule", "autopay", "arrangement"]
-    if name == "alice":
+    if name == "held":
         day = (datetime.now(UTC) + timedelta(days=5)).date()
         plans += [
             f"arrangement?count=3&first_on={day}&every=week",
             "arrangement?count=3&first_on=soon",
-            "planned/alicewaiting20/change",
+            "planned/heldwaiting20/change",
         ]
     found += [town.path(f"billing/{rest}", name) for rest in plans]
     if name == "busy":

@@ -96,7 +96,7 @@ def _add_plans(session: Session, made: world.World) -> None:
     today, now = clock.today("America/Los_Angeles"), clock.now()
     methods = {}
     for name, kind, title in (
-        ("alice", "card", "Visa ending 4242"),
+        ("held", "card", "Visa ending 4242"),
         ("busy", "bank", "Bank account ending 6789"),
         ("rich", "card", "Mastercard ending 4444"),
         ("vast", "card", "Visa ending 3184"),
@@ -142,7 +142,7 @@ def _add_plans(session: Session, made: world.World) -> None:
     )
     session.flush()
     for name, kind, state, failure, days in (
-        ("alice", "scheduled", "waiting", "", 20),
+        ("held", "scheduled", "waiting", "", 20),
         ("busy", "autopay", "asking", "", 10),
         ("busy", "scheduled", "failed", f"{LONG_NAME} {world.CANARY}", 1),
         ("busy", "scheduled", "done", "", 2),
