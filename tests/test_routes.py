@@ -256,7 +256,7 @@ COLUMNS = sorted({column.name for table in Base.metadata.sorted_tables for colum
 NOT_FIELDS = [
     name
     for name in [*COLUMNS, "amount_minor", "account", "is_staff", "is_admin", "price", "intent"]
-    if name not in ("sign_in_id", "password", "choice", "amount", "invoice", "form_key")
+    if name not in ("sign_in_id", "password", "choice", "amount", "invoice", "method", "form_key")
 ]
 extra_fields = st.dictionaries(
     st.sampled_from(NOT_FIELDS),
