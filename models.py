@@ -1542,7 +1542,11 @@ class AdjustmentState(StrEnum):
 
 class Adjustment(Base):
     """A credit (or, not `is_credit`, a charge) that staff book on an account at once, with a
-    reason; over the limit a second member of staff approves it first."""
+    reason; over the limit a second member of staff approves it first.
+
+    With `invoice_id` it is a credit note over that invoice: over all that is left of it, or over
+    `amounts`, minor units before tax by the position of a line. `amount_minor` is its total then.
+    """
 
     __tablename__ = "adjustments"
     __table_args__ = (
@@ -1564,6 +1568,8 @@ class Adjustment(Base):
     state: Mapped[str] = mapped_column(String(7))
     asked_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
     approved_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
+    amounts: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     entry_id: Mapped[int | None] = mapped_column(ForeignKey("journal_entries.id"), unique=True)
@@ -1578,7 +1584,8 @@ class DisputeState(StrEnum):
 
 class Dispute(Base):
     """That a customer does not agree with one line of an invoice. While it is open,
-    `amount_minor` rests from dunning; granting it makes the credit note `credit_note_id`."""
+    `amount_minor` rests from dunning; granting it makes the credit note `credit_note_id`, by way
+    of `adjustment_id`, which over the limit waits for a second member of staff."""
 
     __tablename__ = "disputes"
     __table_args__ = (
@@ -1606,6 +1613,7 @@ class Dispute(Base):
     state: Mapped[str] = mapped_column(String(9))
     decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
     credit_note_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"))
+    adjustment_id: Mapped[int | None] = mapped_column(ForeignKey("adjustments.id"), unique=True)
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 

@@ -48,9 +48,11 @@ _COLUMNS = (
 ABOUT_MONEY = (
     *("payment_received", "invoice_issued", "credit_note_issued"),
     *("payment_refunded", "payment_charged_back", "chargeback_won", "payment_returned"),
-    "late_fee_charged",
+    *("late_fee_charged", "credit_given", "charge_added", "credit_moved_out", "credit_moved_in"),
+    *("dispute_opened", "dispute_answered", "dispute_granted", "dispute_refused"),
+    "dispute_withdrawn",
 )
-"""Kinds whose sentence names an amount: not for whoever may not see money."""
+"""Kinds about money, most of which name an amount: not for whoever may not see money."""
 OF_ALL = (
     *ABOUT_MONEY,
     *("line_held", "line_switched_off", "line_released"),

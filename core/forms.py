@@ -12,11 +12,15 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from flask_wtf.form import _Auto
-from wtforms import DateField
-from wtforms.validators import ValidationError
+from wtforms import DateField, StringField
+from wtforms.form import BaseForm
+from wtforms.validators import Length, ValidationError
 
 from core import clock, kept_forms
+from core.isp import current_isp
+from core.money import AmountUnreadable, Money, format_plain, parse_money
 from core.sessions import signed_in
+from core.words import language
 
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2099, 12, 31)
 
@@ -30,6 +34,30 @@ class PortalForm(FlaskForm):
         def wrap_formdata(self, _form: Any, formdata: Any) -> Any:
             """Only the fields of a form: a file or JSON in their place would be no text."""
             return request.form if formdata is _Auto else formdata
+
+
+class AmountField(StringField):
+    """An amount of money above zero, as people type it. `minor` is set once it is valid; it is 0
+    where nothing was typed in one that `is_optional`."""
+
+    minor: int = 0
+
+    def __init__(self, label: Any, *, is_optional: bool = False, **more: Any) -> None:
+        super().__init__(label, validators=[Length(max=40)], **more)
+        self.is_optional = is_optional
+
+    def post_validate(self, form: BaseForm, validation_stopped: bool) -> None:
+        del form
+        if validation_stopped or (self.is_optional and not (self.data or "").strip()):
+            return
+        currency = current_isp().currency
+        try:
+            self.minor = parse_money(self.data or "", currency, language())
+        except AmountUnreadable:
+            self.minor = 0
+        if self.minor <= 0:
+            example = format_plain(Money(1999, currency))
+            raise ValidationError(_("Enter the amount like %(example)s.", example=example))
 
 
 AnyForm = TypeVar("AnyForm", bound=PortalForm)

@@ -88,12 +88,9 @@ EVERY_STAFF = frozenset(StaffRole)
 ADMINISTRATORS = frozenset({StaffRole.ADMINISTRATOR})
 HELPERS = frozenset({StaffRole.SUPPORT, StaffRole.ADMINISTRATOR})
 """Who helps people with signing in, and prints their letters."""
+BILLERS = frozenset({StaffRole.BILLING, StaffRole.ADMINISTRATOR})
+"""Who runs the bills, decides about money and reads what the books say of all accounts."""
 CALL_TAKERS = HELPERS | {StaffRole.BILLING}
-BILLERS = frozenset({StaffRole.BILLING, StaffRole.ADMINISTRATOR})
-"""Who runs the bills and reads what the books say of all accounts."""
-
-BILLERS = frozenset({StaffRole.BILLING, StaffRole.ADMINISTRATOR})
-"""Who decides about money."""
 
 _NOTED = "that it was read: data_accesses, activity"
 
@@ -324,6 +321,22 @@ POLICY: dict[str, Rule] = {
         Who.ACCOUNT, PAYS, keeps_form="billing.planned.arrangement"
     ),
     "billing.planned.arrangement_end": _CHANGES_PAYMENT,
+    "billing.vouchers.redeem": _CHANGES_PAYMENT,
+    "billing.vouchers.redeem_post": Rule(Who.ACCOUNT, PAYS, keeps_form="billing.vouchers.redeem"),
+    "billing.disputes.dispute_new": _CHANGES_PAYMENT,
+    "billing.disputes.dispute_open": Rule(
+        Who.ACCOUNT, PAYS, keeps_form="billing.disputes.dispute_new"
+    ),
+    "billing.disputes.dispute_list": _CHANGES_PAYMENT,
+    "billing.disputes.dispute": _CHANGES_PAYMENT,
+    "billing.disputes.dispute_write": Rule(
+        Who.ACCOUNT, PAYS, keeps_form="billing.disputes.dispute"
+    ),
+    "billing.disputes.dispute_withdraw": _CHANGES_PAYMENT,
+    "billing.ways.how_to_pay": _READS_MONEY,
+    # Only an owner of both accounts can move anything, which the service sees to.
+    "billing.ways.credit_move": _CHANGES_PAYMENT,
+    "billing.ways.credit_move_post": Rule(Who.ACCOUNT, PAYS, keeps_form="billing.ways.credit_move"),
     "billing.payment_return": Rule(
         Who.EVERYONE,
         proof=Proof.OWN,
@@ -369,6 +382,30 @@ POLICY: dict[str, Rule] = {
     "staff.reports.journal_file": _staff(BILLERS, _NOTED),
     "staff.reports.report": _staff(BILLERS),
     "staff.reports.report_csv": _staff(BILLERS),
+    "staff.money.account": _staff(BILLERS, _NOTED),
+    "staff.money.take": _staff(BILLERS, _NOTED),
+    "staff.money.take_post": _staff(BILLERS, keeps_form="staff.money.take"),
+    "staff.money.receipt": _staff(BILLERS, _NOTED),
+    "staff.money.credit": _staff(BILLERS, _NOTED),
+    "staff.money.credit_post": _staff(BILLERS, keeps_form="staff.money.credit"),
+    "staff.money.charge": _staff(BILLERS, _NOTED),
+    "staff.money.charge_post": _staff(BILLERS, keeps_form="staff.money.charge"),
+    "staff.money.charge_cancel": _staff(BILLERS),
+    "staff.money.invoice": _staff(BILLERS, _NOTED),
+    "staff.money.invoice_credit": _staff(BILLERS, keeps_form="staff.money.invoice"),
+    "staff.money.approvals": _staff(BILLERS, _NOTED),
+    "staff.money.approval": _staff(BILLERS, _NOTED),
+    "staff.money.approval_post": _staff(BILLERS, keeps_form="staff.money.approval"),
+    "staff.money.vouchers": _staff(BILLERS),
+    "staff.money.voucher_make": _staff(BILLERS, keeps_form="staff.money.vouchers"),
+    "staff.money.voucher_batch": _staff(BILLERS),
+    "staff.money.voucher_cancel": _staff(BILLERS, keeps_form="staff.money.voucher_batch"),
+    "staff.money.bank_line_list": _staff(BILLERS, _NOTED),
+    "staff.money.bank_line": _staff(BILLERS, _NOTED),
+    "staff.money.bank_line_post": _staff(BILLERS, keeps_form="staff.money.bank_line"),
+    "staff.money.disputes": _staff(BILLERS, _NOTED),
+    "staff.money.dispute": _staff(BILLERS, _NOTED),
+    "staff.money.dispute_post": _staff(BILLERS, keeps_form="staff.money.dispute"),
     "staff.members": _staff(ADMINISTRATORS),
     "staff.member_add": _staff(ADMINISTRATORS, keeps_form="staff.members"),
     "staff.member": _staff(ADMINISTRATORS),

@@ -81,7 +81,7 @@ TABLES: dict[str, Table] = {
     "adjustments": Table(
         Kept.BOOKS,
         "id public_id key account_id is_credit amount_minor state asked_by_id "
-        "approved_by_id created_at ended_at entry_id",
+        "approved_by_id invoice_id amounts created_at ended_at entry_id",
     ),
     "allocations": Table(
         Kept.BOOKS,
@@ -157,7 +157,7 @@ TABLES: dict[str, Table] = {
     "disputes": Table(
         Kept.BOOKS,
         "id public_id account_id customer_id invoice_id position amount_minor state "
-        "decided_by_id credit_note_id created_at ended_at",
+        "decided_by_id credit_note_id adjustment_id created_at ended_at",
     ),
     "dunning_rests": Table(
         Kept.BOOKS,

@@ -22,20 +22,28 @@ from core.policy import FIRST_PAGES, SAFE_METHODS
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
 from models import (
+    Adjustment,
+    BankImport,
+    BankLine,
     Base,
     BillRun,
+    Charge,
     Contact,
     ContactChange,
     Customer,
     Device,
+    Dispute,
+    DisputePost,
     DunningRest,
     FactorReset,
     Flow,
     FlowKind,
     Invitation,
+    Invoice,
     PaymentMethod,
     PlannedPayment,
     PostalLetter,
+    VoucherBatch,
 )
 from tests import world
 from tests.conftest import Portal
@@ -217,6 +225,17 @@ _PATHS = {
     "billing.planned.arrangement": "/a/{account}/billing/arrangement",
     "billing.planned.arrangement_post": "/a/{account}/billing/arrangement",
     "billing.planned.arrangement_end": "/a/{account}/billing/arrangement/end",
+    "billing.ways.how_to_pay": "/a/{account}/billing/how-to-pay",
+    "billing.ways.credit_move": "/a/{account}/billing/credit",
+    "billing.ways.credit_move_post": "/a/{account}/billing/credit",
+    "billing.vouchers.redeem": "/a/{account}/billing/voucher",
+    "billing.vouchers.redeem_post": "/a/{account}/billing/voucher",
+    "billing.disputes.dispute_new": "/a/{account}/billing/invoices/{invoice}/dispute",
+    "billing.disputes.dispute_open": "/a/{account}/billing/invoices/{invoice}/dispute",
+    "billing.disputes.dispute_list": "/a/{account}/billing/disputes/",
+    "billing.disputes.dispute": "/a/{account}/billing/disputes/{dispute}",
+    "billing.disputes.dispute_write": "/a/{account}/billing/disputes/{dispute}",
+    "billing.disputes.dispute_withdraw": "/a/{account}/billing/disputes/{dispute}/withdraw",
     "billing.payment_return": "/pay/{payment}/return",
     "api.payment_notice": "/webhooks/payments/sandbox",
     "staff.join": "/staff/join/nothing",
@@ -255,6 +274,30 @@ _PATHS = {
     "staff.reports.journal_file": "/staff/reports/journal/csv",
     "staff.reports.report": "/staff/reports/tax",
     "staff.reports.report_csv": "/staff/reports/tax/csv",
+    "staff.money.account": "/staff/accounts/{account}/money",
+    "staff.money.take": "/staff/accounts/{account}/payments/new",
+    "staff.money.take_post": "/staff/accounts/{account}/payments/new",
+    "staff.money.receipt": "/staff/accounts/{account}/payments/{payment}/receipt",
+    "staff.money.credit": "/staff/accounts/{account}/credit",
+    "staff.money.credit_post": "/staff/accounts/{account}/credit",
+    "staff.money.charge": "/staff/accounts/{account}/charge",
+    "staff.money.charge_post": "/staff/accounts/{account}/charge",
+    "staff.money.charge_cancel": "/staff/accounts/{account}/charges/{charge}/cancel",
+    "staff.money.invoice": "/staff/accounts/{account}/invoices/{invoice}",
+    "staff.money.invoice_credit": "/staff/accounts/{account}/invoices/{invoice}",
+    "staff.money.approvals": "/staff/approvals",
+    "staff.money.approval": "/staff/approvals/{adjustment}",
+    "staff.money.approval_post": "/staff/approvals/{adjustment}",
+    "staff.money.bank_line_list": "/staff/bank-lines",
+    "staff.money.bank_line": "/staff/bank-lines/{line}",
+    "staff.money.bank_line_post": "/staff/bank-lines/{line}",
+    "staff.money.disputes": "/staff/disputes",
+    "staff.money.dispute": "/staff/disputes/{dispute}",
+    "staff.money.dispute_post": "/staff/disputes/{dispute}",
+    "staff.money.vouchers": "/staff/vouchers",
+    "staff.money.voucher_make": "/staff/vouchers",
+    "staff.money.voucher_batch": "/staff/vouchers/{batch}",
+    "staff.money.voucher_cancel": "/staff/vouchers/{batch}",
     "staff.members": "/staff/members",
     "staff.member_add": "/staff/members",
     "staff.member": "/staff/members/{member}",
@@ -276,6 +319,7 @@ def prepare(portal: Portal) -> None:
     with portal.app.app_context():
         world.pay_all(portal.world, "mallory", SandboxInProcess(store), store, key="mallory-paid")
         unit_of_work(lambda session: _add_own_things(session, portal))
+        unit_of_work(lambda session: _add_money(session, portal))
     store.close()
     (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
     with portal.app.app_context():
@@ -319,6 +363,90 @@ def stamp(happened_at: datetime | str) -> str:
     if isinstance(happened_at, str):
         happened_at = datetime.fromisoformat(happened_at).replace(tzinfo=UTC)
     return stamp_of(happened_at)
+
+
+def _add_money(session: Session, portal: Portal) -> None:
+    """Of each owner a charge that waits, a credit over the limit, a bank transfer that nobody has
+    matched, and a disputed line; and a batch of vouchers."""
+    files = BankImport(
+        public_id="bankfile",
+        file_hash=b"f" * 32,
+        file_name="june.xml",
+        imported_at=clock.now(),
+        line_count=2,
+    )
+    session.add(files)
+    session.add(
+        VoucherBatch(
+            public_id="vouchers",
+            name="Mill Street",
+            amount_minor=2000,
+            currency="USD",
+            voucher_count=10,
+            made_at=clock.now(),
+        )
+    )
+    session.flush()
+    for name in ("alice", "mallory"):
+        account_id = portal.world.accounts[name]
+        of_account = {"account_id": account_id, "created_at": clock.now()}
+        session.add(
+            Charge(
+                public_id=f"{name}charge",
+                is_credit=False,
+                description="Visit",
+                amount_minor=4000,
+                **of_account,
+            )
+        )
+        session.add(
+            Adjustment(
+                public_id=f"{name}credit",
+                key=f"{name}-credit",
+                is_credit=True,
+                amount_minor=50_000,
+                reason="A long outage",
+                state="asked",
+                asked_by_id=portal.world.customers["ben"],
+                **of_account,
+            )
+        )
+        session.add(
+            BankLine(
+                public_id=f"{name}line",
+                import_id=files.id,
+                key=f"{name}-line",
+                booked_on=clock.now().date(),
+                amount_minor=1234,
+                currency="USD",
+                payer=world.CANARY,
+                reference="rent",
+                state="proposed",
+                account_id=account_id,
+            )
+        )
+        dispute = Dispute(
+            public_id=f"{name}dispute",
+            customer_id=portal.world.customers[name],
+            invoice_id=session.scalars(
+                select(Invoice.id).where(Invoice.account_id == account_id).order_by(Invoice.id)
+            ).first(),
+            position=1,
+            amount_minor=6500,
+            state="open",
+            **of_account,
+        )
+        session.add(dispute)
+        session.flush()
+        session.add(
+            DisputePost(
+                dispute_id=dispute.id,
+                author_id=portal.world.customers[name],
+                is_staff=False,
+                body=f"It was off. {world.CANARY}",
+                posted_at=clock.now(),
+            )
+        )
 
 
 def _add_own_things(session: Session, portal: Portal) -> None:
@@ -440,6 +568,11 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
         "account": portal.world.public_ids[account],
         "person": f"{account}customer",
         "member": "bencustomer",
+        "charge": f"{account}charge",
+        "adjustment": f"{account}credit",
+        "line": f"{account}line",
+        "dispute": f"{account}dispute",
+        "batch": "vouchers",
         "letter": f"{account}letter",
         "reset": f"{account}reset",
         "method": f"{account}method",
@@ -486,6 +619,8 @@ OWN_METHODS = {
     endpoint for endpoint, path in _PATHS.items() if path.startswith("/a/") and "{method}" in path
 }
 """What one of the customers of an account has saved: the others do not see it."""
+THREADS = {"billing.disputes.dispute"}
+"""There is none before somebody disputes a bill."""
 PLANS = {endpoint for endpoint, path in _PATHS.items() if "{planned}" in path}
 OWN_PLANS = PLANS - {"billing.planned.planned_detail"}
 """What is changed of a payment that one of them has planned: the others only see it."""

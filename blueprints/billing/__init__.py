@@ -4,7 +4,18 @@ from flask import Blueprint
 
 bp = Blueprint("billing", __name__)
 
-from blueprints.billing import methods, planned, statement_views, views
+from blueprints.billing import (
+    disputes,
+    methods,
+    planned,
+    statement_views,
+    views,
+    vouchers,
+    ways,
+)
 
 bp.register_blueprint(methods.bp, url_prefix="/methods")
 bp.register_blueprint(planned.bp)
+bp.register_blueprint(disputes.bp)
+bp.register_blueprint(vouchers.bp)
+bp.register_blueprint(ways.bp)

@@ -4,6 +4,7 @@ receipt."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.billing import ledger
 from blueprints.billing.dunning import releasing
-from core import activity, clock, outbox, topics
+from core import activity, clock, ids, outbox, topics
 from core.isp import current_isp
 from core.topics import Topic
 from gateways.payments.base import Truth
@@ -23,17 +24,75 @@ from models import (
     ContactKind,
     Customer,
     EntryKind,
+    Membership,
     Payment,
     PaymentState,
+    Role,
 )
+
+COUNTER, BANK, VOUCHER = "counter", "bank", "voucher"
+"""What stands in the place of a gateway's name where money came without one."""
+WITHOUT_GATEWAY = frozenset({COUNTER, BANK, VOUCHER})
+CASH, CHEQUE = "cash", "cheque"
+"""The kinds of money at the counter, each a ledger account of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Money that has arrived without a gateway; `gateway` says how. `key` is unique for good."""
+
+    key: str
+    account_id: int
+    gateway: str
+    amount_minor: int
+    method: str = ""
+    reference: str | None = None
+    customer_id: int | None = None
+    taken_by_id: int | None = None
+    note: str = ""
+
+
+def book_arrival(session: Session, arrival: Arrival, arrived_at: datetime | None = None) -> Payment:
+    """Write a payment that has arrived without a gateway and book it, in the running unit of work
+    over its account. A key used before raises IntegrityError."""
+    payment = Payment(
+        public_id=ids.public_id(),
+        key=arrival.key,
+        account_id=arrival.account_id,
+        customer_id=arrival.customer_id,
+        amount_minor=arrival.amount_minor,
+        currency=current_isp().currency,
+        # Another payment of the account may be under way meanwhile; this state is in nobody's way.
+        state=PaymentState.PROCESSING.value,
+        gateway=arrival.gateway,
+        gateway_reference=arrival.reference,
+        method=arrival.method,
+        taken_by_id=arrival.taken_by_id,
+        note=arrival.note,
+        created_at=clock.now(),
+    )
+    session.add(payment)
+    session.flush()
+    book(session, [(payment, None)], {payment.id: arrived_at} if arrived_at is not None else {})
+    return payment
+
+
+def _ledger_of(payment: Payment) -> str:
+    """The account of the books that the money went to."""
+    if payment.gateway == COUNTER:
+        return payment.method
+    return payment.gateway if payment.gateway in WITHOUT_GATEWAY else f"gateway:{payment.gateway}"
 
 
 def book(
     session: Session,
-    received: Sequence[tuple[Payment, Truth]],
+    received: Sequence[tuple[Payment, Truth | None]],
     paid_at: Mapping[int, datetime],
 ) -> None:
-    """Post the entries of payments that have arrived, settle invoices, lift holds, tell people."""
+    """Post the entries of payments that have arrived, settle invoices, lift holds, tell people.
+
+    The truth of each is its gateway's; there is none where money came without a gateway.
+    """
     now = clock.now()
     isp = current_isp()
     today = clock.today(isp.timezone)
@@ -48,7 +107,7 @@ def book(
                 booked_on=clock.day_of(arrived_at[payment.id], isp.timezone),
                 description="Payment",
                 lines=(
-                    (f"gateway:{payment.gateway}", payment.amount_minor),
+                    (_ledger_of(payment), payment.amount_minor),
                     (ledger.RECEIVABLE, -payment.amount_minor),
                 ),
             )
@@ -60,8 +119,9 @@ def book(
         payment.state = PaymentState.SUCCEEDED.value
         payment.entry_id = entry_id
         payment.revision += 1
-        payment.gateway_reference = truth.reference or payment.gateway_reference
-        payment.method = truth.method[:120]
+        if truth is not None:
+            payment.gateway_reference = truth.reference or payment.gateway_reference
+            payment.method = truth.method[:120]
         payment.decline_reason = ""
         payment.ended_at = arrived_at[payment.id]
         payment.ask_at = None
@@ -112,6 +172,11 @@ def _oldest(kind: ContactKind) -> ScalarSelect[str]:
 
 
 def _finding_addressees() -> Select[*tuple[Any, ...]]:
+    owner = (
+        select(func.min(Membership.customer_id))
+        .where(Membership.account_id == Payment.account_id, Membership.role == Role.OWNER.value)
+        .scalar_subquery()
+    )
     email = func.coalesce(_oldest(ContactKind.EMAIL), Customer.email_key)
     by_email = topics.wants(Customer.id, Topic.PAYMENTS, Channel.EMAIL)
     by_text = topics.wants(Customer.id, Topic.PAYMENTS, Channel.TEXT)
@@ -120,11 +185,13 @@ def _finding_addressees() -> Select[*tuple[Any, ...]]:
             Payment.id,
             case((by_email, email), else_=null()).label(Channel.EMAIL.value),
             case((by_text, _oldest(ContactKind.PHONE)), else_=null()).label(Channel.TEXT.value),
-            Customer.language,
+            Customer.id.label("customer_id"),
+            func.coalesce(Customer.language, Account.language).label("language"),
             Account.number,
         )
-        .join(Customer, Customer.id == Payment.customer_id)
+        .select_from(Payment)
         .join(Account, Account.id == Payment.account_id)
+        .outerjoin(Customer, Customer.id == func.coalesce(Payment.customer_id, owner))
         .where(Payment.id.in_(bindparam("payments", expanding=True)))
     )
 
@@ -133,14 +200,19 @@ _FIND_ADDRESSEES = _finding_addressees()
 
 
 def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
-    """A receipt for each payment somebody made while signed in, by the channels they want."""
-    with_customer = [payment for payment in payments if payment.customer_id is not None]
-    if not with_customer:
+    """A receipt by the channels that are wanted: to whoever paid while signed in, and of money that
+    came without a gateway, to the account's owner."""
+    told = [
+        payment
+        for payment in payments
+        if payment.customer_id is not None or payment.gateway in WITHOUT_GATEWAY
+    ]
+    if not told:
         return
     addressees = {
         row.id: row
         for row in session.connection().execute(
-            _FIND_ADDRESSEES, {"payments": [payment.id for payment in with_customer]}
+            _FIND_ADDRESSEES, {"payments": [payment.id for payment in told]}
         )
     }
     outbox.queue(
@@ -151,7 +223,7 @@ def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
                 recipient,
                 addressees[payment.id].language,
                 account_id=payment.account_id,
-                customer_id=payment.customer_id,
+                customer_id=addressees[payment.id].customer_id,
                 channel=channel.value,
                 facts={
                     "amount_minor": payment.amount_minor,
@@ -160,7 +232,7 @@ def _queue_receipts(session: Session, payments: Sequence[Payment]) -> None:
                     "account_number": addressees[payment.id].number,
                 },
             )
-            for payment in with_customer
+            for payment in told
             for channel in topics.CHANNELS
             if (recipient := getattr(addressees[payment.id], channel.value))
         ],

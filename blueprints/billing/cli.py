@@ -15,6 +15,7 @@ from flask import current_app
 
 from blueprints.billing import asked_runs, bill_run
 from blueprints.billing import export as books
+from blueprints.billing.bank_cli import import_bank
 from blueprints.billing.dunning import taking
 from blueprints.billing.dunning.reading import read_frame
 from blueprints.billing.dunning.steps import StepKind
@@ -37,7 +38,8 @@ from gateways.payments.errors import GatewayError
 
 ledger_cli = Commands("ledger", help="The books.")
 billing_cli = Commands("billing", help="Payments and bills.")
-payments_cli = Commands("payments", help="Money that came and went through the payment gateway.")
+payments_cli = Commands("payments", help="Money that came and went, by the gateway and the bank.")
+payments_cli.add_command(import_bank)
 
 
 @ledger_cli.command("verify")

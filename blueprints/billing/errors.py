@@ -191,5 +191,33 @@ class SamePerson(Refusal):
         return _("Somebody else has to approve it.")
 
 
+class MoreThanCredit(Refusal):
+    """More is to be moved than the account is in credit by; `credit` is that, formatted."""
+
+    def __init__(self, credit: str) -> None:
+        super().__init__()
+        self.credit = credit
+
+    @property
+    def customer_message(self) -> str:
+        return _("This account is in credit by %(credit)s. Enter at most that.", credit=self.credit)
+
+
+class AccountUnknown(Refusal):
+    """No account has the number that staff typed."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("No account has this number.")
+
+
+class DecidedBefore(Refusal):
+    """Somebody was faster: it is decided, billed or taken back already."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("This has been decided meanwhile. Look at how it stands now.")
+
+
 class TruthMismatch(Exception):
     """The gateway's amount, currency or customer is not what we asked for (bar 57)."""

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from blueprints.billing import ledger
+from blueprints.billing import booking, ledger
 from blueprints.billing.errors import InvoiceNotFound, PaymentNotFound
 from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR
 from core import clock
@@ -123,6 +123,15 @@ class PaymentRow:
     state: str
     created_at: datetime
     method: str
+
+
+def words_of_method(gateway: str, method: str) -> str:
+    """With what something was paid; of a gateway its own words, which may be missing."""
+    if gateway == booking.COUNTER:
+        return _("Cash") if method == booking.CASH else _("Cheque")
+    if gateway == booking.BANK:
+        return _("Bank transfer")
+    return _("Voucher") if gateway == booking.VOUCHER else method
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,6 +424,7 @@ def get_invoice(account_id: int, public_id: str) -> InvoiceDetail:
             Allocation.amount_minor,
             JournalEntry.booked_on,
             Payment.public_id,
+            Payment.gateway,
             Payment.method,
         )
         .join(JournalEntry, JournalEntry.id == Allocation.entry_id)
@@ -470,7 +480,9 @@ def get_invoice(account_id: int, public_id: str) -> InvoiceDetail:
 def _allocation_label(paid: Any) -> str:
     if paid.amount_minor < 0:
         return _("Taken back")
-    return (paid.method or _("Payment")) if paid.public_id else _("Credit")
+    if not paid.public_id:
+        return _("Credit")
+    return words_of_method(paid.gateway, paid.method) or _("Payment")
 
 
 def list_parts(account_id: int, balance: Money) -> list[Part]:
@@ -525,6 +537,7 @@ def list_some_payments(account_id: int, limit: int, offset: int = 0) -> list[Pay
             Payment.currency,
             Payment.state,
             Payment.created_at,
+            Payment.gateway,
             Payment.method,
         )
         .where(Payment.account_id == account_id)
@@ -538,7 +551,7 @@ def list_some_payments(account_id: int, limit: int, offset: int = 0) -> list[Pay
             Money(row.amount_minor, row.currency),
             row.state,
             row.created_at,
-            row.method,
+            words_of_method(row.gateway, row.method),
         )
         for row in rows
     ]
@@ -598,6 +611,7 @@ def get_payment(account_id: int, public_id: str, *, can_pay: bool) -> PaymentDet
             Payment.state,
             Payment.created_at,
             Payment.ended_at,
+            Payment.gateway,
             Payment.method,
             Payment.decline_reason,
             Payment.revision,
@@ -621,7 +635,7 @@ def get_payment(account_id: int, public_id: str, *, can_pay: bool) -> PaymentDet
         state=row.state,
         created_at=row.created_at,
         ended_at=row.ended_at,
-        method=row.method,
+        method=words_of_method(row.gateway, row.method),
         decline_reason=row.decline_reason,
         invoice_number=row.number,
         invoice_public_id=row.invoice_public_id,

@@ -7,12 +7,20 @@ from collections.abc import Iterator
 from sqlalchemy import case, func, inspect, or_, select
 from sqlalchemy.orm import Session
 
+from blueprints.billing.adjusting import LEDGER as ADJUSTMENT
+from blueprints.billing.booking import BANK, CASH, CHEQUE, COUNTER, VOUCHER
 from blueprints.billing.ledger import RECEIVABLE
+from blueprints.billing.transfers import LEDGER as TRANSFER
 from core.db import total
 from models import (
     Account,
+    Adjustment,
+    AdjustmentState,
     Allocation,
+    BankLine,
     Counter,
+    Dispute,
+    DisputeState,
     EntryKind,
     Invoice,
     InvoiceBalance,
@@ -25,6 +33,8 @@ from models import (
     PaymentState,
     ReversalKind,
     ReversalState,
+    Voucher,
+    VoucherBatch,
 )
 
 _SHOWN = 20
@@ -42,6 +52,7 @@ def find_faults(session: Session) -> Iterator[str]:
         _balance_is_open_less_credit,
         _payments_have_one_entry,
         _payment_entries_have_a_payment,
+        _transfers_sum_to_zero,
         _invoices_equal_entries,
         _allocations_stay_on_their_account,
         _numbers_have_no_gap,
@@ -49,6 +60,9 @@ def find_faults(session: Session) -> Iterator[str]:
         yield from check(session)
     # A backup may be of a release before, which knew of none.
     if inspect(session.connection()).has_table(PaymentReversal.__tablename__):
+        yield from _money_without_gateway_is_what_it_came_as(session)
+        yield from _adjustments_equal_entries(session)
+        yield from _granted_disputes_gave_credit(session)
         yield from _reversals_have_one_entry(session)
         yield from _reversal_entries_have_a_reversal(session)
 
@@ -272,6 +286,102 @@ def _reversal_entries_have_a_reversal(session: Session) -> Iterator[str]:
     )
     for key in rows:
         yield f"entry {key}: no refund, chargeback or return belongs to it"
+
+
+def _money_without_gateway_is_what_it_came_as(session: Session) -> Iterator[str]:
+    """Who took it, the voucher that was redeemed, the line of the bank's file: each says the same
+    amount, and the books hold it under its own name."""
+    ledger = case(
+        (Payment.gateway == COUNTER, Payment.method),
+        (Payment.gateway.in_((BANK, VOUCHER)), Payment.gateway),
+        else_="gateway:" + Payment.gateway,
+    )
+    rows = session.execute(
+        select(Payment.public_id, Payment.gateway, JournalLine.ledger)
+        .join(
+            JournalLine,
+            (JournalLine.entry_id == Payment.entry_id) & JournalLine.account_id.is_(None),
+        )
+        .where(JournalLine.ledger != ledger)
+        .limit(_SHOWN)
+    )
+    for public_id, gateway, found in rows:
+        yield f"payment {public_id} ({gateway}): its entry says {found}"
+    rows = session.execute(
+        select(Payment.public_id, Payment.gateway, Payment.amount_minor)
+        .outerjoin(Voucher, Voucher.payment_id == Payment.id)
+        .outerjoin(VoucherBatch, VoucherBatch.id == Voucher.batch_id)
+        .outerjoin(BankLine, BankLine.payment_id == Payment.id)
+        .where(
+            or_(
+                (Payment.gateway == COUNTER)
+                & or_(Payment.taken_by_id.is_(None), Payment.method.not_in((CASH, CHEQUE))),
+                (Payment.gateway == VOUCHER)
+                & (func.coalesce(VoucherBatch.amount_minor, 0) != Payment.amount_minor),
+                (Payment.gateway == BANK)
+                & (func.coalesce(BankLine.amount_minor, 0) != Payment.amount_minor),
+            )
+        )
+        .limit(_SHOWN)
+    )
+    for public_id, gateway, minor in rows:
+        yield f"payment {public_id} ({gateway}): nothing says where its {minor} came from"
+
+
+def _adjustments_equal_entries(session: Session) -> Iterator[str]:
+    minor = Adjustment.amount_minor
+    owed_minor = case((Adjustment.is_credit, -minor), else_=minor)
+    rows = session.execute(
+        select(Adjustment.public_id, Adjustment.amount_minor, JournalLine.amount_minor)
+        .join(
+            JournalLine,
+            (JournalLine.entry_id == Adjustment.entry_id)
+            & (JournalLine.account_id == Adjustment.account_id),
+            isouter=True,
+        )
+        .where(
+            Adjustment.state == AdjustmentState.BOOKED.value,
+            func.coalesce(JournalLine.amount_minor, 0) != owed_minor,
+        )
+        .limit(_SHOWN)
+    )
+    for public_id, wanted, found in rows:
+        yield f"adjustment {public_id}: {wanted}, its entry says {found}"
+    keys = session.scalars(
+        select(JournalEntry.key)
+        .join(JournalLine, JournalLine.entry_id == JournalEntry.id)
+        .outerjoin(Adjustment, Adjustment.entry_id == JournalEntry.id)
+        .where(JournalLine.ledger == ADJUSTMENT, Adjustment.id.is_(None))
+        .limit(_SHOWN)
+    )
+    for key in keys:
+        yield f"entry {key}: no adjustment belongs to it"
+
+
+def _transfers_sum_to_zero(session: Session) -> Iterator[str]:
+    """What leaves one account by moving credit arrives at another."""
+    for (minor,) in session.execute(
+        select(total(JournalLine.amount_minor)).where(JournalLine.ledger == TRANSFER)
+    ):
+        if minor:
+            yield f"moved credit sums to {minor}"
+
+
+def _granted_disputes_gave_credit(session: Session) -> Iterator[str]:
+    is_granted = Dispute.state == DisputeState.GRANTED.value
+    rows = session.scalars(
+        select(Dispute.public_id)
+        .outerjoin(Invoice, Invoice.id == Dispute.credit_note_id)
+        .where(
+            or_(
+                is_granted & (func.coalesce(Invoice.corrects_id, 0) != Dispute.invoice_id),
+                ~is_granted & Dispute.credit_note_id.is_not(None),
+            )
+        )
+        .limit(_SHOWN)
+    )
+    for public_id in rows:
+        yield f"dispute {public_id}: its credit note is not what its state says"
 
 
 def _invoices_equal_entries(session: Session) -> Iterator[str]:

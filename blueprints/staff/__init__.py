@@ -4,7 +4,8 @@ from flask import Blueprint
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 
-from blueprints.staff import bill_runs, reports, views
+from blueprints.staff import bill_runs, money, reports, views
 
 bp.register_blueprint(bill_runs.bp)
+bp.register_blueprint(money.bp)
 bp.register_blueprint(reports.bp)

@@ -275,6 +275,10 @@ def upgrade() -> None:
         sa.Column(
             "approved_by_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
         ),
+        sa.Column(
+            "invoice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
+        sa.Column("amounts", sa.JSON(), nullable=True),
         sa.Column("created_at", models.UtcDateTime(timezone=True), nullable=False),
         sa.Column("ended_at", models.UtcDateTime(timezone=True), nullable=True),
         sa.Column("entry_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -297,6 +301,9 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["entry_id"], ["journal_entries.id"], name=op.f("fk_adjustments_entry_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["invoice_id"], ["invoices.id"], name=op.f("fk_adjustments_invoice_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_adjustments")),
         sa.UniqueConstraint("entry_id", name=op.f("uq_adjustments_entry_id")),
@@ -420,6 +427,9 @@ def upgrade() -> None:
         sa.Column(
             "credit_note_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
         ),
+        sa.Column(
+            "adjustment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
         sa.Column("created_at", models.UtcDateTime(timezone=True), nullable=False),
         sa.Column("ended_at", models.UtcDateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
@@ -428,6 +438,9 @@ def upgrade() -> None:
         sa.CheckConstraint("amount_minor > 0", name=op.f("ck_disputes_amount")),
         sa.ForeignKeyConstraint(
             ["account_id"], ["accounts.id"], name=op.f("fk_disputes_account_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["adjustment_id"], ["adjustments.id"], name=op.f("fk_disputes_adjustment_id")
         ),
         sa.ForeignKeyConstraint(
             ["credit_note_id"], ["invoices.id"], name=op.f("fk_disputes_credit_note_id")
@@ -442,6 +455,7 @@ def upgrade() -> None:
             ["invoice_id"], ["invoices.id"], name=op.f("fk_disputes_invoice_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_disputes")),
+        sa.UniqueConstraint("adjustment_id", name=op.f("uq_disputes_adjustment_id")),
         sa.UniqueConstraint("public_id", name=op.f("uq_disputes_public_id")),
     )
     with op.batch_alter_table("disputes", schema=None) as batch_op:

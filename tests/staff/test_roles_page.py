@@ -13,6 +13,9 @@ DOES = {
     "see the portal as the customer does": "staff.view_begin",
     "print letters": "staff.letter_print",
     "bill runs": "staff.bill_runs.start",
+    "take, give and charge money, match transfers, decide disputes, make vouchers": (
+        "staff.money.take_post"
+    ),
     "leave an unpaid account alone, choose its group": "staff.unpaid_rest",
     "reports, journal": "staff.reports.report",
     "members of staff": "staff.member_add",

@@ -84,7 +84,7 @@ def read(session: Session, account_ids: Sequence[int], frame: Frame) -> list[Kno
     rests = _rests(session, owing, frame.today)
     lines = _lines(session, owing, frame.timezone)
     on_their_way = _on_their_way(session, owing)
-    disputed = _disputed(session, owing)
+    disputed = disputed_minor(session, owing)
     arranged = list_arranged(session, owing, frame.today)
     has_autopay = exists().where(
         AutopayMandate.account_id == Account.id, AutopayMandate.ended_at.is_(None)
@@ -200,7 +200,7 @@ def _on_their_way(session: Session, account_ids: Sequence[int]) -> dict[int, int
     return {row[0]: int(row[1]) for row in rows}
 
 
-def _disputed(session: Session, account_ids: Sequence[int]) -> dict[int, int]:
+def disputed_minor(session: Session, account_ids: Sequence[int]) -> dict[int, int]:
     """What rests because it is disputed: of an invoice at most what is open."""
     rows = session.execute(
         select(Dispute.account_id, total(Dispute.amount_minor), InvoiceBalance.open_minor)
@@ -209,8 +209,8 @@ def _disputed(session: Session, account_ids: Sequence[int]) -> dict[int, int]:
         .group_by(Dispute.account_id, Dispute.invoice_id, InvoiceBalance.open_minor)
     )
     found: defaultdict[int, int] = defaultdict(int)
-    for account_id, disputed_minor, open_minor in rows:
-        found[account_id] += min(int(disputed_minor), open_minor)
+    for account_id, minor, open_minor in rows:
+        found[account_id] += min(int(minor), open_minor)
     return found
 
 

@@ -1,0 +1,83 @@
+"""Bank transfers that nobody has matched yet, as staff read them. Each look is noted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import ColumnElement, select
+
+from core import data_access
+from core.data_access import Reader
+from core.db import db
+from core.errors import NotFound
+from core.money import Money
+from models import Account, BankLine, BankLineState
+
+LISTED = 100
+_OPEN = BankLine.state.in_((BankLineState.PROPOSED.value, BankLineState.UNMATCHED.value))
+
+
+@dataclass(frozen=True, slots=True)
+class LineView:
+    """A line that waits; `account_…` is the account that is proposed for it."""
+
+    public_id: str
+    booked_on: date
+    amount: Money
+    payer: str
+    reference: str
+    account_id: int | None
+    account_public_id: str | None
+    account_number: str | None
+    account_name: str | None
+
+
+def list_open(reader: Reader) -> list[LineView]:
+    """Those that wait, the oldest first."""
+    return _read(reader, _OPEN)
+
+
+def get_open(public_id: str, reader: Reader) -> LineView:
+    """One of them. Raises NotFound, also when it was decided."""
+    found = _read(reader, _OPEN & (BankLine.public_id == public_id))
+    if not found:
+        raise NotFound
+    return found[0]
+
+
+def _read(reader: Reader, which: ColumnElement[bool]) -> list[LineView]:
+    rows = db.session.execute(
+        select(
+            BankLine.public_id,
+            BankLine.booked_on,
+            BankLine.amount_minor,
+            BankLine.currency,
+            BankLine.payer,
+            BankLine.reference,
+            BankLine.account_id,
+            Account.public_id.label("account_public_id"),
+            Account.number,
+            Account.name,
+        )
+        .outerjoin(Account, Account.id == BankLine.account_id)
+        .where(which)
+        .order_by(BankLine.booked_on, BankLine.id)
+        .limit(LISTED)
+    ).all()
+    account_ids = [row.account_id for row in rows if row.account_id is not None]
+    data_access.note_list(reader, ("name", "number"), "unmatched payments", account_ids)
+    return [
+        LineView(
+            row.public_id,
+            row.booked_on,
+            Money(row.amount_minor, row.currency),
+            row.payer,
+            row.reference,
+            row.account_id,
+            row.account_public_id,
+            row.number,
+            row.name,
+        )
+        for row in rows
+    ]

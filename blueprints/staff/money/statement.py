@@ -1,0 +1,365 @@
+"""An account's money as staff read it: every entry with the balance after it, what is open, what
+waits for the next bill. Each look is noted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from flask_babel import gettext as _
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased
+
+from blueprints.billing.overview import (
+    Due,
+    Part,
+    PaymentRow,
+    find_due,
+    list_parts,
+    list_some_payments,
+    words_of_method,
+)
+from core import clock, data_access
+from core.data_access import Reader
+from core.db import db, total, unit_of_work
+from core.errors import NotFound
+from core.isp import current_isp
+from core.money import Money
+from models import (
+    Account,
+    Adjustment,
+    AdjustmentState,
+    Charge,
+    Customer,
+    EntryKind,
+    Invoice,
+    JournalEntry,
+    JournalLine,
+    Payment,
+    PaymentState,
+)
+
+PER_PAGE = 20
+PAYMENTS_SHOWN = 6
+FIELDS = ("name", "number", "balance", "bills")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Whose money it is."""
+
+    account_id: int
+    public_id: str
+    number: str
+    name: str
+    language: str
+    status: str
+    balance: Money
+
+    @property
+    def currency(self) -> str:
+        return self.balance.currency
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry: what it charges or credits, and the balance after it."""
+
+    booked_on: date
+    what: str
+    note: str
+    charge: Money | None
+    credit: Money | None
+    balance: Money
+    invoice_public_id: str | None
+    payment_public_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRow:
+    public_id: str
+    description: str
+    reason: str
+    amount: Money
+    is_credit: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRow:
+    """A credit of the account that a second member of staff has to approve."""
+
+    amount: Money
+    reason: str
+    asked_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The money page of an account."""
+
+    head: Head
+    due: Due
+    open: list[Part]
+    rows: list[Row]
+    page: int
+    page_count: int
+    payments: list[PaymentRow]
+    charges: list[ChargeRow]
+    waiting: list[WaitingRow]
+
+
+def open_account(public_id: str, reader: Reader) -> Head:
+    """The account, whose look is noted before it is read. Raises NotFound."""
+    account_id = unit_of_work(
+        lambda session: data_access.note_page(session, reader, FIELDS, public_id)
+    )
+    return _head(db.session(), account_id)
+
+
+def _head(session: Session, account_id: int) -> Head:
+    row = session.execute(
+        select(
+            Account.public_id,
+            Account.number,
+            Account.name,
+            Account.language,
+            Account.status,
+            Account.balance_minor,
+            Account.currency,
+        ).where(Account.id == account_id)
+    ).one()
+    balance = Money(row.balance_minor, row.currency)
+    return Head(account_id, row.public_id, row.number, row.name, row.language, row.status, balance)
+
+
+def find_id(public_id: str) -> int:
+    """The account of a form that was sent. Raises NotFound."""
+    found = db.session.scalar(select(Account.id).where(Account.public_id == public_id))
+    if found is None:
+        raise NotFound
+    return found
+
+
+def read(public_id: str, page: int, reader: Reader) -> Statement:
+    """One page of the statement, the newest entries first; a page beyond the last gives the last.
+    Raises NotFound."""
+    head = open_account(public_id, reader)
+    session = db.session()
+    rows, count = _rows(session, head, page)
+    if not rows and page > 1:
+        page = max(1, -(-_count(session, head) // PER_PAGE))
+        rows, count = _rows(session, head, page)
+    return Statement(
+        head,
+        find_due(head.account_id),
+        [part for part in list_parts(head.account_id, head.balance) if part.invoice_public_id],
+        rows,
+        page,
+        max(1, -(-count // PER_PAGE)),
+        list_some_payments(head.account_id, PAYMENTS_SHOWN),
+        _charges(session, head),
+        _waiting(session, head),
+    )
+
+
+def _count(session: Session, head: Head) -> int:
+    return session.execute(
+        select(func.count())
+        .select_from(JournalLine)
+        .where(JournalLine.account_id == head.account_id)
+    ).scalar_one()
+
+
+def _rows(session: Session, head: Head, page: int) -> tuple[list[Row], int]:
+    """The entries of a page, and how many there are in all; 0 beyond the last page."""
+    after = (
+        select(
+            JournalLine.entry_id,
+            JournalLine.amount_minor,
+            func.sum(JournalLine.amount_minor)
+            .over(order_by=(JournalLine.entry_id, JournalLine.position))
+            .label("after_minor"),
+            func.count().over().label("count"),
+        )
+        .where(JournalLine.account_id == head.account_id)
+        .subquery()
+    )
+    rows = session.execute(
+        select(
+            JournalEntry.booked_on,
+            JournalEntry.kind,
+            JournalEntry.description,
+            after.c.amount_minor,
+            after.c.after_minor,
+            after.c.count,
+            Invoice.number,
+            Invoice.public_id.label("invoice_public_id"),
+            Payment.public_id.label("payment_public_id"),
+            Payment.gateway,
+            Payment.method,
+            Payment.note,
+            Adjustment.reason,
+        )
+        .join(after, after.c.entry_id == JournalEntry.id)
+        .outerjoin(Invoice, Invoice.entry_id == JournalEntry.id)
+        .outerjoin(Payment, Payment.entry_id == JournalEntry.id)
+        .outerjoin(Adjustment, Adjustment.entry_id == JournalEntry.id)
+        .order_by(after.c.entry_id.desc())
+        .limit(PER_PAGE)
+        .offset((page - 1) * PER_PAGE)
+    ).all()
+    shown = [
+        Row(
+            row.booked_on,
+            _what(row),
+            _note(row),
+            Money(row.amount_minor, head.currency) if row.amount_minor > 0 else None,
+            Money(-row.amount_minor, head.currency) if row.amount_minor < 0 else None,
+            Money(int(row.after_minor), head.currency),
+            row.invoice_public_id,
+            row.payment_public_id,
+        )
+        for row in rows
+    ]
+    return shown, int(rows[0][5]) if rows else 0
+
+
+def _note(row: Any) -> str:
+    """What staff wrote about it, or the account that credit went to or came from."""
+    if row.kind == EntryKind.TRANSFER:
+        return str(row.description).rsplit(" ", 1)[-1]
+    return row.reason or row.note or ""
+
+
+def _what(row: Any) -> str:
+    """An entry in words."""
+    if row.payment_public_id is not None:
+        method = words_of_method(row.gateway, row.method)
+        return _("Payment: %(method)s", method=method) if method else _("Payment")
+    if row.kind == EntryKind.INVOICE:
+        return _("Invoice %(number)s", number=row.number)
+    if row.kind == EntryKind.CREDIT_NOTE:
+        return _("Credit note %(number)s", number=row.number or "")
+    words = {
+        EntryKind.OPENING: _("Balance brought forward"),
+        EntryKind.ADJUSTMENT: _("Credit"),
+        EntryKind.REVERSAL: _("Correction"),
+        EntryKind.REFUND: _("Refund"),
+        EntryKind.CHARGEBACK: _("Chargeback"),
+        EntryKind.RETURN: _("Returned debit"),
+        EntryKind.TRANSFER: _("Credit moved out") if row.amount_minor > 0 else _("Credit moved in"),
+    }
+    return words.get(EntryKind(row.kind), str(row.description))
+
+
+def _charges(session: Session, head: Head) -> list[ChargeRow]:
+    rows = session.execute(
+        select(
+            Charge.public_id,
+            Charge.description,
+            Charge.reason,
+            Charge.amount_minor,
+            Charge.is_credit,
+            Charge.created_at,
+        )
+        .where(
+            Charge.account_id == head.account_id,
+            Charge.invoice_id.is_(None),
+            Charge.cancelled_at.is_(None),
+        )
+        .order_by(Charge.id)
+    )
+    return [
+        ChargeRow(
+            row.public_id,
+            row.description,
+            row.reason,
+            Money(-row.amount_minor if row.is_credit else row.amount_minor, head.currency),
+            row.is_credit,
+            row.created_at,
+        )
+        for row in rows
+    ]
+
+
+def _waiting(session: Session, head: Head) -> list[WaitingRow]:
+    rows = session.execute(
+        select(Adjustment.amount_minor, Adjustment.reason, Customer.name)
+        .outerjoin(Customer, Customer.id == Adjustment.asked_by_id)
+        .where(
+            Adjustment.account_id == head.account_id,
+            Adjustment.state == AdjustmentState.ASKED.value,
+        )
+        .order_by(Adjustment.id)
+    )
+    return [
+        WaitingRow(Money(row.amount_minor, head.currency), row.reason, row.name or "")
+        for row in rows
+    ]
+
+
+# A receipt ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What stands on the paper that whoever pays at the counter takes home."""
+
+    head: Head
+    number: str
+    amount: Money
+    gateway: str
+    method: str
+    note: str
+    paid_on: date
+    taken_by: str
+    balance_after: Money
+
+    @property
+    def paid_with(self) -> str:
+        """With what it was paid, in the language of whoever asks."""
+        return words_of_method(self.gateway, self.method)
+
+
+def find_receipt(account_public_id: str, payment_public_id: str, reader: Reader) -> Receipt:
+    """The receipt of a payment that has arrived; the look is noted. Raises NotFound."""
+    head = open_account(account_public_id, reader)
+    line = aliased(JournalLine)
+    after = (
+        select(total(line.amount_minor))
+        .where(line.account_id == head.account_id, line.entry_id <= Payment.entry_id)
+        .scalar_subquery()
+    )
+    row = db.session.execute(
+        select(
+            Payment.entry_id,
+            Payment.amount_minor,
+            Payment.gateway,
+            Payment.method,
+            Payment.note,
+            Payment.ended_at,
+            Customer.name,
+            after.label("after_minor"),
+        )
+        .outerjoin(Customer, Customer.id == Payment.taken_by_id)
+        .where(
+            Payment.account_id == head.account_id,
+            Payment.public_id == payment_public_id,
+            Payment.state == PaymentState.SUCCEEDED.value,
+        )
+    ).one_or_none()
+    if row is None:
+        raise NotFound
+    return Receipt(
+        head,
+        f"R-{row.entry_id:07d}",
+        Money(row.amount_minor, head.currency),
+        row.gateway,
+        row.method,
+        row.note,
+        clock.day_of(row.ended_at, current_isp().timezone),
+        row.name or "",
+        Money(row.after_minor, head.currency),
+    )
