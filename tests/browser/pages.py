@@ -52,7 +52,10 @@ SAVED = (
 )
 SEEN_BY = {"theo": ("", "billing/"), "closed": ("", "billing/invoices/")}
 OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
-OF_MONEY = ("billing/", "billing/invoices/", "billing/payments/")
+OF_MONEY = (
+    *("billing/", "billing/invoices/", "billing/payments/", "billing/spending"),
+    *("billing/statement", "billing/statement?from=soon"),
+)
 
 
 def addresses(town: Town, name: str | None) -> list[str]:
@@ -91,6 +94,8 @@ def _of_staff(town: Town, name: str) -> list[str]:
     found += [f"{account}?done=verified", person, f"{person}?done=unlocked", f"{person}/view"]
     found += [f"{account}/call", f"{account}/call?done=sent", "letters"]
     found += ["lost-factors", "lost-factors/alicereset/proof", "members", "members/bencustomer"]
+    found += ["bill-runs/", "reports/", "reports/journal", "reports/payments?to=soon"]
+    found += [f"reports/{kind}" for kind in ("receivables", "revenue", "autopay", "tax")]
     return found
 
 
