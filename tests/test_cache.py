@@ -54,6 +54,7 @@ def test_pages_about_a_person_are_never_kept_elsewhere(portal: Portal) -> None:
 
 @pytest.mark.parametrize("endpoint", KEPT)
 def test_own_device_keeps_a_page_and_asks_whether_it_is_true(portal: Portal, endpoint: str) -> None:
+    crawl.prepare(portal)
     alice = own_device(portal)
     path = crawl.addresses(portal)[endpoint]
     for headers in ({}, FRAGMENT):

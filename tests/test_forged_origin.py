@@ -42,10 +42,14 @@ DUNNED = {
     "next_on": "2026-06-29",
     "has_phone": True,
 }
+OF_ACCOUNT = {"account_number": "1001", "account": "aliceaccount00"}
 FACTS: dict[str, dict[str, Any]] = {
     "account_closed": {},
     "address_change": {"account_number": "1001", "sign_in_id": "alice", "text": "2 Mill St"},
     "already_registered": {},
+    "bill_ready": OF_ACCOUNT
+    | {"number": "2026-000005", "due_on": "2026-06-15", "invoice": "aninvoice"}
+    | {"amount_minor": 500, "open_minor": 400, "currency": "USD", "has_autopay": True},
     "bill_reminder": DUNNED,
     "caller_code": CODE,
     "closed_unpaid": DUNNED,
@@ -54,8 +58,14 @@ FACTS: dict[str, dict[str, Any]] = {
     "late_fee": DUNNED,
     "line_held": DUNNED,
     "line_open": {"account_number": "1001", "line": "ppp-alice"},
+    "method_expiring": OF_ACCOUNT | {"title": "Visa ending 4242", "expires_on": "2026-07-31"},
     "not_me": {"sign_in_id": "alice", "event": "signed_in"},
     "not_registered": {},
+    "payment_reversed": OF_ACCOUNT
+    | {"how": "refund", "amount_minor": 500, "currency": "USD", "payment": "apayment"},
+    "planned": OF_ACCOUNT
+    | {"what": "notice", "kind": "autopay", "planned": "aplan", "method": "Visa ending 4242"}
+    | {"amount_minor": 500, "currency": "USD", "due_on": "2026-07-01", "reason": ""},
     "receipt": {
         "amount_minor": 500,
         "currency": "USD",
@@ -75,7 +85,8 @@ ALWAYS_NEW = ("auth.passkey_options",)
 
 
 def has_link(kind: str) -> bool:
-    return "public_url" in (ROOT / "templates" / "email" / f"{kind}.txt").read_text()
+    folder = ROOT / "templates" / "email"
+    return any("public_url" in path.read_text() for path in folder.glob(f"*{kind}.txt"))
 
 
 # Messages --------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ FRAGMENTS = {
     "billing.invoice_list": "invoice-rows",
     "billing.payment_list": "payment-rows",
     "billing.payment_detail": "payment",
+    "billing.account_statement": "statement-rows",
+    "staff.bill_runs.run": "bill-run",
+    "staff.money.account": "statement",
     "staff.search": "results",
 }
 each_page = pytest.mark.parametrize(("endpoint", "element"), FRAGMENTS.items())
@@ -40,7 +43,8 @@ def test_list_of_fragments_is_complete() -> None:
 
 
 def reader(portal: Portal, endpoint: str) -> Visitor:
-    """Somebody who may open the page."""
+    """Somebody who may open the page, with something to see on it."""
+    crawl.prepare(portal)
     return portal.visitor("ada" if POLICY[endpoint].staff else "alice")
 
 

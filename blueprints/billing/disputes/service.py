@@ -21,6 +21,7 @@ from blueprints.billing.disputes.errors import (
     LineNotDisputable,
     WaitsForApproval,
 )
+from blueprints.billing.dunning import releasing
 from blueprints.billing.errors import CreditRefused, InvoiceNotFound
 from core import activity, clock, form_keys, ids, revisions, throttle
 from core.card_numbers import masked
@@ -242,6 +243,7 @@ def open_dispute(
     """Dispute a line, with the first post; the same form twice counts once. Returns `path` with the
     dispute's public id for `{id}`. Raises InvoiceNotFound, LineNotDisputable, DisputedBefore,
     TooManyAttempts."""
+    today = clock.today(current_isp().timezone)
 
     def work(session: Session) -> str:
         invoice_id = session.scalar(
@@ -277,6 +279,8 @@ def open_dispute(
         _count(session, secret, customer_id)
         _write(session, dispute, Writer(customer_id), text)
         _tell(session, dispute, "dispute_opened")
+        # What is disputed rests: a line may have been held for nothing else.
+        releasing.lift_unpaid(session, [account_id], today)
         return path.format(id=dispute.public_id)
 
     return form_keys.once(key, work, account_id)
