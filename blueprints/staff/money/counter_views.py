@@ -65,6 +65,7 @@ def receipt(public_id: str, payment_id: str) -> Response:
         "lang": language(),
         "back": _("Back to the account"),
         "hint": _("Booked. Print the receipt (Ctrl+P)."),
+        "leave": _("Sign out"),
     }
     with speaking(found.head.language):
         return render("staff/money/receipt.html", receipt=found, above=above)
