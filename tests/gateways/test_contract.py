@@ -287,9 +287,12 @@ def test_nobody_elses_method_is_charged(desk: Desk) -> None:
         desk.gateway.charge(replace(to_charge(method), method_reference="pm_never"))
 
 
+over_a_line = pytest.mark.parametrize("desk", ["sandbox", "stripe"], indirect=True)
+"""Nothing is lost in process."""
+
+
+@over_a_line
 def test_a_lost_answer_leaves_one_charge(desk: Desk) -> None:
-    if isinstance(desk.gateway, SandboxInProcess):
-        pytest.skip("nothing is lost in process")
     order = to_charge(saved(desk))
     desk.lose_answer()
     with pytest.raises(GatewayTimeout):
@@ -299,9 +302,8 @@ def test_a_lost_answer_leaves_one_charge(desk: Desk) -> None:
     assert desk.gateway.charge(order).reference == truth.reference
 
 
+@over_a_line
 def test_a_lost_question_leaves_none(desk: Desk) -> None:
-    if isinstance(desk.gateway, SandboxInProcess):
-        pytest.skip("nothing is lost in process")
     order = to_charge(saved(desk))
     desk.lose_question()
     with pytest.raises(GatewayTimeout):
