@@ -86,6 +86,7 @@ def without_values(page: str) -> str:
 def test_remembered_answer_is_the_applications_but_for_token_and_key(
     portal: Portal, endpoint: str, own_device: str, name: str
 ) -> None:
+    crawl.prepare(portal)
     visitor = portal.visitor(name, **({"own_device": own_device} if own_device else {}))
     path = crawl.addresses(portal)[endpoint]
     for asked in ({}, BROTLI, FRAGMENT, BROTLI | FRAGMENT):
@@ -376,6 +377,7 @@ def test_any_page_expands_to_itself_with_any_values(pieces: list[str], order: li
 
 
 def test_real_pages_can_be_compressed_around_their_values(portal: Portal) -> None:
+    crawl.prepare(portal)
     alice = portal.visitor("alice")
     for endpoint in KEPT:
         path = crawl.addresses(portal)[endpoint]

@@ -30,7 +30,9 @@ def test_pages_of_staff_are_light(portal: Portal) -> None:
     sizes = {}
     for path in [*paths, "/staff/?q=pinecrest"]:
         answer = crawl.send(ada, "GET", path, headers={"Accept-Encoding": "br"})
-        assert answer.headers["Content-Encoding"] == "br"
+        if answer.status_code == 303 or answer.mimetype != "text/html":
+            continue  # leads on, or is a file
+        assert answer.headers["Content-Encoding"] == "br", path
         sizes[path] = len(answer.data) + HEADERS
     assert len(sizes) > 8
     assert {
