@@ -6,6 +6,7 @@ A table with due work has a column that says when it is due (NULL: nothing to do
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,6 +17,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core import clock
 from core.db import unit_of_work
+
+log = logging.getLogger("lastmile.worker")
 
 LEASE = timedelta(minutes=2)
 BATCH = 20
@@ -72,13 +75,13 @@ def release(model: Any, row_ids: list[int]) -> None:
 def do(
     model: Any,
     due: InstrumentedAttribute[Any],
-    work: Callable[[int], None],
+    work: Callable[[int], object],
     which: ColumnElement[bool] | None = None,
 ) -> int:
     """Claim due rows and do `work` for each until the round's time is over; returns how many.
 
-    `work` moves or empties the row's `due` column; a row for which it raises stays claimed until
-    the claim runs out.
+    `work` moves or empties the row's `due` column. A row for which it raises is logged, stays
+    claimed until the claim runs out, and holds up no other.
     """
     end = time.monotonic() + ROUND_SECONDS
     claimed = claim(model, due, BATCH, LEASE, which)
@@ -86,5 +89,8 @@ def do(
         if done and time.monotonic() > end:
             release(model, claimed[done:])
             return done
-        work(row_id)
+        try:
+            work(row_id)
+        except Exception:
+            log.exception("due work failed", extra={"table": model.__tablename__, "row": row_id})
     return len(claimed)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -183,7 +184,7 @@ def _start(job: Job, said: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-class _Planned:
+class _Planned(ABC):
     """A duty of the worker: does a job when it is due, and looks whether it is finished."""
 
     def __init__(
@@ -216,17 +217,17 @@ class _Planned:
         self._renew_at = self._began_at + RENEW_EVERY
         return 1
 
+    @abstractmethod
     def _pause(self) -> float:
         """For how many seconds nobody looks again whether it is due."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _has_plan(self) -> bool:
         """Whether it is done at all, once its next time is planned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _plan_next(self, code: int) -> None:
         """Plan the next time, after its process has ended with this code."""
-        raise NotImplementedError
 
     def _is_due(self) -> bool:
         due_at = last_time(self._job).due_at

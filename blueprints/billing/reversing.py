@@ -587,11 +587,8 @@ def ask_due(gateway: PaymentGateway | None) -> int:
     if gateway is None:
         return 0
 
-    def ask(reversal_id: int) -> None:
-        try:
-            carry_out(reversal_id, gateway)
-        except Exception:
-            # The claim runs out by itself; one bad refund must not hold up the others.
-            log.exception("a refund could not be made", extra={"reversal_id": reversal_id})
-
-    return due_work.do(PaymentReversal, PaymentReversal.ask_at, ask)
+    return due_work.do(
+        PaymentReversal,
+        PaymentReversal.ask_at,
+        lambda reversal_id: carry_out(reversal_id, gateway),
+    )

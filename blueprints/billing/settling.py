@@ -276,11 +276,4 @@ def ask_due(gateway: PaymentGateway | None) -> int:
     if gateway is None:
         return 0
 
-    def ask(payment_id: int) -> None:
-        try:
-            settle(payment_id, gateway)
-        except Exception:
-            # The claim runs out by itself; one bad payment must not hold up the others.
-            log.exception("a payment could not be settled", extra={"payment_id": payment_id})
-
-    return due_work.do(Payment, Payment.ask_at, ask)
+    return due_work.do(Payment, Payment.ask_at, lambda payment_id: settle(payment_id, gateway))

@@ -656,17 +656,11 @@ def ask_due(gateway: PaymentGateway | None) -> int:
         return 0
 
     def ask(method_id: int) -> None:
-        try:
-            state = db.session.scalar(
-                select(PaymentMethod.state).where(PaymentMethod.id == method_id)
-            )
-            if state == MethodState.REMOVED:
-                _forget(method_id, gateway)
-            else:
-                settle(method_id, gateway)
-        except Exception:
-            # The claim runs out by itself; one bad method must not hold up the others.
-            log.exception("a method could not be settled", extra={"method_id": method_id})
+        state = db.session.scalar(select(PaymentMethod.state).where(PaymentMethod.id == method_id))
+        if state == MethodState.REMOVED:
+            _forget(method_id, gateway)
+        else:
+            settle(method_id, gateway)
 
     return due_work.do(
         PaymentMethod, PaymentMethod.ask_at, ask, PaymentMethod.gateway == gateway.name

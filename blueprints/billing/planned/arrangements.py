@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -265,7 +266,7 @@ def judge_standing() -> int:
         ).all()
         due = [each for each in account_ids if _judge(session, _standing(session, each))]
     for account_id in due:
-        unit_of_work(lambda session: judge(session, account_id), account_id)  # noqa: B023
+        unit_of_work(partial(judge, account_id=account_id), account_id)
     return len(due)
 
 

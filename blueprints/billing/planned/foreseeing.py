@@ -4,6 +4,7 @@ arrangements that are kept or broken."""
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import Select, and_, not_, or_, select
 from sqlalchemy.orm import Session
@@ -63,9 +64,9 @@ def look_after_ends() -> None:
         ended = session.execute(_ended_mandates()).all()
         lost = session.execute(_lost_methods()).all()
     for mandate_id, account_id in ended:
-        unit_of_work(lambda session: _end(session, mandate_id), account_id)  # noqa: B023
+        unit_of_work(partial(_end, mandate_id=mandate_id), account_id)
     for planned_id, account_id in lost:
-        unit_of_work(lambda session: _lose(session, planned_id), account_id)  # noqa: B023
+        unit_of_work(partial(_lose, planned_id=planned_id), account_id)
     arrangements.judge_standing()
 
 
@@ -76,7 +77,7 @@ def plan_bills(after: int = 0) -> list[int]:
     with reading() as session:
         account_ids = list(session.scalars(_unplanned(after).limit(AT_ONCE)))
     for account_id in account_ids:
-        unit_of_work(lambda session: _plan(session, account_id), account_id)  # noqa: B023
+        unit_of_work(partial(_plan, account_id=account_id), account_id)
     return account_ids
 
 

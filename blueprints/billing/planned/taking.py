@@ -7,7 +7,6 @@ from the payment, so that a worker that dies in between forgets nothing.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
@@ -39,8 +38,6 @@ from models import (
     PlannedState,
 )
 
-log = logging.getLogger("lastmile.planned")
-
 AFTER_UNDER_WAY = timedelta(minutes=10)
 """How long a payment that the customer makes just now is left alone."""
 AFTER_UNHEARD = timedelta(hours=1)
@@ -63,14 +60,9 @@ def take_due(gateway: PaymentGateway | None) -> int:
     if gateway is None:
         return 0
 
-    def work(planned_id: int) -> None:
-        try:
-            take(planned_id, gateway)
-        except Exception:
-            # The claim runs out by itself; one bad payment must not hold up the others.
-            log.exception("a planned payment failed", extra={"planned_id": planned_id})
-
-    return due_work.do(PlannedPayment, PlannedPayment.try_at, work)
+    return due_work.do(
+        PlannedPayment, PlannedPayment.try_at, lambda planned_id: take(planned_id, gateway)
+    )
 
 
 def take(planned_id: int, gateway: PaymentGateway) -> None:

@@ -507,16 +507,14 @@ class SandboxApp:
         return _see_other("/")
 
     def _set_behaviour_by_hand(self, request: Request, reference: str) -> Response:
-        work = lambda: self._store.set_behaviour(  # noqa: E731
-            reference, _member(Behaviour, request.form.get("behaviour", ""))
+        chosen = request.form.get("behaviour", "")
+        return self._by_hand(
+            lambda: self._store.set_behaviour(reference, _member(Behaviour, chosen))
         )
-        return self._by_hand(work)
 
     def _reverse_by_hand(self, request: Request, key: str) -> Response:
-        work = lambda: self._store.reverse(  # noqa: E731
-            key, _member(Reversing, request.form.get("kind", ""))
-        )
-        return self._by_hand(work)
+        chosen = request.form.get("kind", "")
+        return self._by_hand(lambda: self._store.reverse(key, _member(Reversing, chosen)))
 
     def _by_hand(self, work: Callable[[], None]) -> Response:
         try:
