@@ -46,8 +46,8 @@ from models import (
 )
 from tests import crawl, world
 
-PAYERS = 60
-"""Customers `payer01`… with one bill to pay, each for one journey."""
+PAYERS = 150
+"""Customers `payer01`… with one bill to pay, each for one journey; some journeys take two."""
 
 LONG_NAME = "Wolfeschlegelsteinhausenbergerdorff-Llanfairpwllgwyngyllgogerychwyrndrobwllllantysilio"
 STATES = (
