@@ -207,7 +207,8 @@ def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT, SIGHUP or the end of the process that started it."""
     from app import create_app
     from blueprints.billing import reconciling, reversing, settling
-    from blueprints.billing.methods import service as methods
+    from blueprints.billing.methods import expiring
+    from blueprints.billing.methods import settling as methods
     from blueprints.billing.planned import foreseeing, taking
     from blueprints.lines.syncing import Syncing
     from core import nightly, postman, search_terms, worker
@@ -242,7 +243,7 @@ def work(settings: Settings) -> None:
     nights = [nightly.Nightly(job, settings) for job in jobs]
     asked_run = nightly.Asked(nightly.ASKED_RUN, settings)
     mend_terms = search_terms.Mending()
-    asking = (ask_about_payments, ask_about_refunds, ask_about_methods, methods.ExpiryWatch())
+    asking = (ask_about_payments, ask_about_refunds, ask_about_methods, expiring.ExpiryWatch())
     planning = (take_planned_payments, foreseeing.Foreseeing())
     sync_lines = Syncing(app.extensions["network_gateway"])
     telling = (sync_lines, send_messages, reconciling.DailyLook(payment_gateway))

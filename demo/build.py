@@ -32,7 +32,8 @@ from blueprints.billing import bill_messages, bill_run, payments, settling
 from blueprints.billing.dunning import taking as dunning_steps
 from blueprints.billing.dunning.reading import read_frame
 from blueprints.billing.dunning.steps import StepKind
-from blueprints.billing.methods import service as methods
+from blueprints.billing.methods import adding
+from blueprints.billing.methods import settling as methods
 from blueprints.billing.planned import (
     autopay,
     autopay_views,
@@ -584,7 +585,7 @@ class _History:
         customer_id = payer.customer_id or 0
         key = self.arrived_key(customer_id)
         address = f"{self.settings.public_url}/methods/{{id}}/return"
-        saved = methods.add(payer.account_id, customer_id, key, "/", self.gateway, address)
+        saved = adding.add(payer.account_id, customer_id, key, "/", self.gateway, address)
         self.bank.choose_method(key.intent, saving)
         [method_id] = db.session.scalars(
             select(PaymentMethod.id).where(PaymentMethod.public_id == saved.public_id)

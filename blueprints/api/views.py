@@ -10,7 +10,7 @@ from werkzeug.exceptions import NotFound, RequestEntityTooLarge
 
 from blueprints.api import bp
 from blueprints.billing import settling
-from blueprints.billing.methods import service as methods
+from blueprints.billing.methods import settling as methods
 from blueprints.billing.views import payment_gateway
 from core import clock
 from gateways.payments.errors import NoticeRejected

@@ -21,7 +21,7 @@ from blueprints.billing.errors import (
     PaymentUnderWay,
 )
 from blueprints.billing.forms import PayForm
-from blueprints.billing.methods import service as methods
+from blueprints.billing.methods import listing as methods
 from blueprints.billing.overview import Due, InvoiceRow, Part, PaymentRow
 from blueprints.billing.planned import showing
 from blueprints.billing.planned.showing import PlannedRow

@@ -10,7 +10,7 @@ import pytest
 
 from blueprints.billing import settling
 from blueprints.billing.gateway_memory import GatewayMemory
-from blueprints.billing.methods import service
+from blueprints.billing.methods import settling as methods
 from core import clock
 from core.db import db
 from gateways.outbound import AllowedOrigin, OutboundClient
@@ -126,7 +126,7 @@ def test_removing_has_it_detached(portal: Portal, fake: FakeStripe) -> None:
     )
     alice.submit(alice.get(portal.path(f"billing/methods/{public_id}/remove")), "/remove")
     with portal.app.app_context():
-        service.ask_due(portal.app.extensions["payment_gateway"])
+        methods.ask_due(portal.app.extensions["payment_gateway"])
         db.session.remove()
     assert fake.things[reference]["customer"] is None
 

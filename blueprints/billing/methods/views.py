@@ -8,7 +8,7 @@ from flask import Response, current_app, g, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.billing.errors import NoGateway
-from blueprints.billing.methods import bp, service
+from blueprints.billing.methods import adding, bp, choosing, listing, removing, settling
 from blueprints.billing.methods.errors import SavingDenied, SavingSilent, TooManyMethods
 from blueprints.billing.methods.forms import NameForm
 from core.access import greet
@@ -47,7 +47,7 @@ def method_list() -> Response:
     gateway = _gateway()
     return render(
         "billing/methods/method_list.html",
-        methods=service.list_methods(g.account_id, signed_in().customer_id),
+        methods=listing.list_methods(g.account_id, signed_in().customer_id),
         gateway_title=gateway.title if gateway is not None else "",
         done=done if done in DONE_WORDS else None,
     )
@@ -81,7 +81,7 @@ def method_add() -> Response | BaseResponse:
         raise NoGateway
     public_url: str = current_app.config["PORTAL"].public_url
     try:
-        saving = service.add(
+        saving = adding.add(
             g.account_id,
             signed_in().customer_id,
             arrived_key(),
@@ -104,11 +104,11 @@ def method_return(method_public_id: str) -> Response | BaseResponse:
     As with payments it asks the gateway for the truth and works without a session, so it shows
     nothing but whether something is saved. Who saved it goes on to their list.
     """
-    found = service.find_for_return(method_public_id)
+    found = adding.find_for_return(method_public_id)
     gateway = _gateway()
     if current_isp().is_closed or gateway is None:
         return render("billing/methods/method_return.html", state=found.state)
-    state = service.settle(found.method_id, gateway)
+    state = settling.settle(found.method_id, gateway)
     person = find_signed_in()
     if person is not None and person.customer_id == found.customer_id:
         path = url_for("billing.methods.method_list", account_public_id=found.account_public_id)
@@ -122,7 +122,7 @@ def method_return(method_public_id: str) -> Response | BaseResponse:
 
 @bp.get("/<public_id>")
 def method_detail(public_id: str) -> Response:
-    method = service.get_method(g.account_id, signed_in().customer_id, public_id)
+    method = listing.get_method(g.account_id, signed_in().customer_id, public_id)
     return _detail_page(shown(NameForm, name=method.name), public_id)
 
 
@@ -131,7 +131,7 @@ def method_rename(public_id: str) -> Response | BaseResponse:
     form = NameForm()
     if not form.validate():
         return _detail_page(form, public_id, 422)
-    path = service.rename(
+    path = choosing.rename(
         g.account_id,
         signed_in().customer_id,
         public_id,
@@ -143,13 +143,13 @@ def method_rename(public_id: str) -> Response | BaseResponse:
 
 
 def _detail_page(form: NameForm, public_id: str, status: int = 200) -> Response:
-    method = service.get_method(g.account_id, signed_in().customer_id, public_id)
+    method = listing.get_method(g.account_id, signed_in().customer_id, public_id)
     return render("billing/methods/method_detail.html", None, status, form=form, method=method)
 
 
 @bp.post("/<public_id>/default")
 def method_prefer(public_id: str) -> BaseResponse:
-    path = service.make_default(
+    path = choosing.make_default(
         g.account_id,
         signed_in().customer_id,
         public_id,
@@ -164,15 +164,15 @@ def method_prefer(public_id: str) -> BaseResponse:
 def method_remove_page(public_id: str) -> Response:
     return render(
         "billing/methods/method_remove.html",
-        method=service.get_method(g.account_id, signed_in().customer_id, public_id),
-        used=service.find_use(g.account_id, public_id),
+        method=listing.get_method(g.account_id, signed_in().customer_id, public_id),
+        used=listing.find_use(g.account_id, public_id),
     )
 
 
 @bp.post("/<public_id>/remove")
 @recent_password
 def method_remove(public_id: str) -> BaseResponse:
-    path = service.remove(
+    path = removing.remove(
         g.account_id,
         signed_in().customer_id,
         public_id,

@@ -4,7 +4,7 @@ from flask import Blueprint
 
 bp = Blueprint("planned", __name__)
 
-from blueprints.billing.methods import service as methods
+from blueprints.billing.methods import removing
 from blueprints.billing.planned import (
     arrangement_views,
     autopay_views,
@@ -12,4 +12,4 @@ from blueprints.billing.planned import (
     views,
 )
 
-methods.on_removed.append(foreseeing.end_uses)
+removing.on_removed.append(foreseeing.end_uses)

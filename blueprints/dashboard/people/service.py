@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from blueprints.auth import reach
-from blueprints.billing.methods import service as methods
+from blueprints.billing.methods import removing as methods
 from blueprints.dashboard.people.errors import (
     AccountNotShared,
     InvitationGone,

@@ -10,7 +10,7 @@ from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import reach, recovering
-from blueprints.billing.methods import service as methods
+from blueprints.billing.methods import removing as methods
 from blueprints.dashboard.settings.errors import StaffCannotClose
 from core import (
     activity,

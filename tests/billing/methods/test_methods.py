@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from blueprints.billing.methods import service
+from blueprints.billing.methods import expiring, listing, removing, settling
 from core import clock
 from core.db import db
 from gateways.payments.base import GatewayState
@@ -45,7 +45,7 @@ def state_of(portal: Portal, public_id: str) -> str:
 
 def work(portal: Portal) -> None:
     with portal.app.app_context():
-        service.ask_due(portal.gateway)
+        settling.ask_due(portal.gateway)
         db.session.remove()
 
 
@@ -186,7 +186,7 @@ def test_another_accounts_method_is_not_believed(
 
 def test_too_many_are_not_begun(portal: Portal) -> None:
     alice = portal.visitor("alice")
-    for _ in range(service.MOST_BEGUN_AN_HOUR):
+    for _ in range(listing.MOST_BEGUN_AN_HOUR):
         begin(portal, alice)
     page = alice.get(portal.path("billing/methods/add"))
     answer = alice.submit(page, "/methods/add")
@@ -287,7 +287,7 @@ def test_what_else_follows_is_called_in_the_same_transaction(
     def follow(session, method_id, account_id):
         told.append((method_id, account_id))
 
-    monkeypatch.setattr(service, "on_removed", [follow])
+    monkeypatch.setattr(removing, "on_removed", [follow])
     alice = portal.visitor("alice")
     public_id = save(portal, alice)
     alice.submit(alice.get(portal.path(f"billing/methods/{public_id}/remove")), "/remove")
@@ -356,7 +356,7 @@ def test_a_card_that_expires_soon_is_told_once(portal: Portal, tick: Callable[..
     save(portal, alice, Saving.EXPIRING)
     assert "Expires soon" in alice.get(portal.path(LIST)).text
     with portal.app.app_context():
-        watch = service.ExpiryWatch()
+        watch = expiring.ExpiryWatch()
         assert [watch(), watch()] == [1, 0]
         db.session.remove()
     tick(hours=2)
@@ -370,7 +370,7 @@ def test_a_card_that_expires_soon_is_told_once(portal: Portal, tick: Callable[..
 def test_a_card_with_years_to_go_is_not_told_of(portal: Portal) -> None:
     save(portal, portal.visitor("alice"))
     with portal.app.app_context():
-        assert service.tell_expiring() == 0
+        assert expiring.tell_expiring() == 0
         db.session.remove()
 
 
