@@ -17,9 +17,10 @@ class BillingRules:
     `retry_days`: how many days after a failed autopay it is tried again, each time.
     `notice_days`, `debit_notice_days`: how long before autopay takes money it says so, for cards
     and, where the amount varies, for bank debits (12 CFR 1005.10(d)). `scheduled_days`: how far
-    ahead a payment may be scheduled. `promise_days`: how long a promise may last;
-    `instalments_most` and `instalments_days`: in how many parts and within how long;
-    `arrangement_from_minor`: from which debt on; `arrangements_a_year`: how often;
+    ahead a payment may be scheduled. `instalment_notice_days`: how long before an instalment that
+    is paid by hand its customer is reminded of it; 0: not at all. `promise_days`: how long a
+    promise may last; `instalments_most` and `instalments_days`: in how many parts and within how
+    long; `arrangement_from_minor`: from which debt on; `arrangements_a_year`: how often;
     `arrangement_after_days`: for accounts that are at least so old. `refund_limit_minor`,
     `adjustment_limit_minor`: above them a second member of staff approves. `expiring_days`: how
     long before a card expires that is said. `journal_codes`: the bookkeeping's code of each
@@ -30,6 +31,7 @@ class BillingRules:
     notice_days: int = 3
     debit_notice_days: int = 10
     scheduled_days: int = 60
+    instalment_notice_days: int = 3
     promise_days: int = 14
     instalments_most: int = 4
     instalments_days: int = 60

@@ -276,6 +276,7 @@ _BILLING = _Keys(
         "notice_days": _whole(1, 30),
         "debit_notice_days": _whole(10, 30),
         "scheduled_days": _whole(1, 365),
+        "instalment_notice_days": _whole(0, 30),
         "promise_days": _whole(0, 90),
         "instalments_most": _whole(2, 12),
         "instalments_days": _whole(7, 365),

@@ -92,6 +92,21 @@ def covered(session: Session, account_id: int, since: datetime) -> Covered:
     return Covered(open_minor, max(0, open_minor - processing_minor))
 
 
+def instalment_minor(session: Session, planned: PlannedPayment) -> int:
+    """What an arrangement still asks for until and with the day of this instalment."""
+    arrangement = session.get_one(Arrangement, planned.arrangement_id)
+    left_minor = covered(session, planned.account_id, arrangement.created_at).left_minor
+    later_minor = sum(
+        session.scalars(
+            select(PlannedPayment.amount_minor).where(
+                PlannedPayment.arrangement_id == arrangement.id,
+                PlannedPayment.due_on > planned.due_on,
+            )
+        )
+    )
+    return max(0, left_minor - later_minor)
+
+
 # What is planned --------------------------------------------------------------------------------
 
 

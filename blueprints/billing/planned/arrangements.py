@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from functools import partial
 
-from sqlalchemy import select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing import payments
@@ -23,7 +23,7 @@ from blueprints.billing.planned.errors import (
     ArrangementRefused,
     PlannedNotFound,
 )
-from blueprints.billing.planned.telling import tell
+from blueprints.billing.planned.telling import tell, tell_of
 from core import activity, clock, form_keys, ids
 from core.db import reading, total, unit_of_work
 from core.form_keys import ArrivedKey
@@ -179,7 +179,7 @@ def agree(wish: Wish, key: ArrivedKey, path: str) -> str:
             method_id = saved.get_usable(
                 session, wish.account_id, wish.customer_id, wish.method_public_id, last_on
             ).id
-        now = clock.now()
+        now, soon_on = clock.now(), days.today() + _notice()
         arrangement = Arrangement(
             public_id=ids.public_id(),
             account_id=wish.account_id,
@@ -202,6 +202,8 @@ def agree(wish: Wish, key: ArrivedKey, path: str) -> str:
                 due_on=part.due_on,
                 state=PlannedState.WAITING.value,
                 failure="",
+                # What comes that soon is said by the message about the arrangement.
+                told_at=now if part.due_on <= soon_on else None,
                 created_at=now,
                 try_at=None if method_id is None else days.taken_at(part.due_on),
                 try_count=0,
@@ -251,6 +253,60 @@ def give_up(account_id: int, customer_id: int, key: ArrivedKey, path: str) -> st
         return path
 
     return form_keys.once(key, work, account_id)
+
+
+# Reminding --------------------------------------------------------------------------------------
+
+
+def _notice() -> timedelta:
+    return timedelta(days=current_isp().billing_rules.instalment_notice_days)
+
+
+def remind_due() -> int:
+    """Remind of each instalment to come that its customer pays by hand, once; how many."""
+    if not _notice():
+        return 0
+    with reading() as session:
+        due = session.execute(_to_remind_of()).all()
+    return sum(
+        unit_of_work(partial(_remind, planned_id=planned_id), account_id)
+        for planned_id, account_id in due
+    )
+
+
+def _to_remind_of() -> Select[int, int]:
+    """Instalments whose reminder is due; what failed on its day was said already."""
+    today = days.today()
+    begun_on = today if clock.now() >= days.taken_at(today) else today - timedelta(days=1)
+    return (
+        select(PlannedPayment.id, PlannedPayment.account_id)
+        .join(Arrangement, Arrangement.id == PlannedPayment.arrangement_id)
+        .where(
+            Arrangement.state == ArrangementState.STANDING.value,
+            PlannedPayment.state == PlannedState.WAITING.value,
+            PlannedPayment.try_at.is_(None),
+            PlannedPayment.told_at.is_(None),
+            PlannedPayment.due_on <= begun_on + _notice(),
+            or_(
+                PlannedPayment.due_on > today,
+                (PlannedPayment.due_on == today) & (PlannedPayment.failure == ""),
+            ),
+        )
+        .order_by(PlannedPayment.due_on, PlannedPayment.id)
+    )
+
+
+def _remind(session: Session, planned_id: int) -> int:
+    """Say what is to be paid until its day; of what was paid ahead there is nothing to say."""
+    if session.scalar(_to_remind_of().where(PlannedPayment.id == planned_id)) is None:
+        return 0
+    planned = session.get_one(PlannedPayment, planned_id)
+    planned.told_at = clock.now()
+    amount_minor = amounts.instalment_minor(session, planned)
+    if not amount_minor:
+        return 0
+    tell_of(session, planned, "instalment_due", amount_minor=amount_minor)
+    return 1
 
 
 # Kept or broken ---------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Foreseeing:
 
 
 def look_after_ends() -> None:
-    """End what cannot go on, and judge arrangements."""
+    """End what cannot go on, judge arrangements, and remind of their instalments."""
     current_isp()
     with reading() as session:
         ended = session.execute(_ended_mandates()).all()
@@ -68,6 +68,7 @@ def look_after_ends() -> None:
     for planned_id, account_id in lost:
         unit_of_work(partial(_lose, planned_id=planned_id), account_id)
     arrangements.judge_standing()
+    arrangements.remind_due()
 
 
 def plan_bills(after: int = 0) -> list[int]:

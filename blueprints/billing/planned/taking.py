@@ -26,7 +26,6 @@ from core.isp import current_isp
 from gateways.payments.base import PaymentGateway
 from models import (
     UNDER_WAY,
-    Arrangement,
     AutopayMandate,
     MethodKind,
     MethodState,
@@ -179,23 +178,8 @@ def _due_minor(session: Session, planned: PlannedPayment) -> int:
     if planned.kind == PlannedKind.AUTOPAY and planned.invoice_id is not None:
         return amounts.autopay_minor(session, planned.account_id, planned.invoice_id)
     if planned.kind == PlannedKind.INSTALMENT and planned.arrangement_id is not None:
-        return instalment_minor(session, planned)
+        return amounts.instalment_minor(session, planned)
     return amounts.due_minor(session, planned.account_id)
-
-
-def instalment_minor(session: Session, planned: PlannedPayment) -> int:
-    """What an arrangement still asks for until and with the day of this instalment."""
-    arrangement = session.get_one(Arrangement, planned.arrangement_id)
-    covered = amounts.covered(session, planned.account_id, arrangement.created_at)
-    later_minor = sum(
-        session.scalars(
-            select(PlannedPayment.amount_minor).where(
-                PlannedPayment.arrangement_id == arrangement.id,
-                PlannedPayment.due_on > planned.due_on,
-            )
-        )
-    )
-    return max(0, covered.left_minor - later_minor)
 
 
 # What became of it ------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 
 from blueprints.billing import settling
 from blueprints.billing.planned import foreseeing, taking
-from core import clock, ids
+from core import clock, ids, postman
 from core.db import db, unit_of_work
 from gateways.payments.base import MethodOrder
 from gateways.payments.sandbox.methods import Behaviour, Saving
-from models import PaymentMethod
+from models import Message, PaymentMethod
 from tests import world
 from tests.billing.conftest import ShakyGateway
 from tests.conftest import Portal
@@ -135,6 +135,18 @@ class Diary:
         if what is None:
             return [each["what"] for each in facts]
         return [each for each in facts if each["what"] == what]
+
+    def compose_letters(self) -> None:
+        """Let each message so far be put into words, in every language, as mail and as text."""
+        with self.portal.app.app_context():
+            for message in db.session.query(Message).filter_by(kind="planned"):
+                for language in ("en", "es", "fr"):
+                    for channel in ("email", "text"):
+                        message.language, message.channel = language, channel
+                        made = postman.compose(message, "http://127.0.0.1:8000")
+                        assert "None" not in made.text + made.subject
+                        assert "%(" not in made.text + made.html + made.subject
+            db.session.rollback()
 
     def balance(self, name: str = "alice") -> int:
         return int(

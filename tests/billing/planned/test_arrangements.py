@@ -236,6 +236,68 @@ def test_payer_cannot_end_the_owners_arrangement(diary: Diary) -> None:
     assert states(diary) == ["standing"]
 
 
+# Reminders ------------------------------------------------------------------------------------
+
+
+def test_instalment_paid_by_hand_is_reminded_of_once_before_its_day(diary: Diary) -> None:
+    agree(diary, diary.portal.visitor("alice"), 2, TODAY + timedelta(days=5))
+    diary.live(TODAY + timedelta(days=1))
+    assert diary.told() == ["arrangement_made"]
+    with diary.on(TODAY + timedelta(days=2), 5):
+        diary.work()
+    assert diary.told() == ["arrangement_made"]
+    diary.live(TODAY + timedelta(days=4), TODAY + timedelta(days=2))
+    [said] = diary.told("instalment_due")
+    assert (said["amount_minor"], said["due_on"]) == (MONTH_MINOR, "2026-06-25")
+    with diary.on(TODAY + timedelta(days=4)):
+        pay_by_hand(diary, "105.56")
+    diary.live(TODAY + timedelta(days=12), TODAY + timedelta(days=5))
+    assert [each["due_on"] for each in diary.told("instalment_due")] == ["2026-06-25", "2026-07-02"]
+    assert states(diary) == ["standing"]
+
+
+def test_what_was_paid_ahead_is_not_reminded_of_but_what_is_left(diary: Diary) -> None:
+    agree(diary, diary.portal.visitor("alice"), 2, TODAY + timedelta(days=5))
+    pay_by_hand(diary, "150")
+    diary.live(TODAY + timedelta(days=12))
+    [said] = diary.told("instalment_due")
+    assert (said["amount_minor"], said["due_on"]) == (2 * MONTH_MINOR - 15_000, "2026-07-02")
+
+
+@pytest.mark.parametrize(
+    ("rules", "first_day"), [({"instalment_notice_days": 1}, 5), ({"instalment_notice_days": 0}, 0)]
+)
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+def test_reminder_comes_as_many_days_before_as_the_isp_says(
+    diary: Diary, rules: dict[str, int], first_day: int
+) -> None:
+    set_rules(diary, **rules)
+    agree(diary, diary.portal.visitor("alice"), 1, TODAY + timedelta(days=6))
+    for number in range(7):
+        diary.live(TODAY + timedelta(days=number), TODAY + timedelta(days=number))
+        is_said = bool(first_day) and number >= first_day
+        assert len(diary.told("instalment_due")) == is_said, number
+
+
+def test_agreed_that_late_and_taken_by_itself_are_not_reminded_of(diary: Diary) -> None:
+    alice, method = diary.portal.visitor("alice"), diary.save()
+    agree(diary, alice, 1, TODAY + timedelta(days=3))
+    diary.live(TODAY + timedelta(days=2))
+    alice.submit(diary.visit(alice, "arrangement"), "/end")
+    agree(diary, alice, 1, TODAY + timedelta(days=9), method=method)
+    diary.live(TODAY + timedelta(days=9))
+    assert diary.told("instalment_due") == []
+
+
+def test_instalment_whose_method_is_gone_is_reminded_of(diary: Diary) -> None:
+    alice, method = diary.portal.visitor("alice"), diary.save()
+    agree(diary, alice, 1, TODAY + timedelta(days=9), method=method)
+    alice.submit(diary.visit(alice, f"methods/{method}/remove"), "/remove")
+    diary.live(TODAY + timedelta(days=8))
+    assert diary.told() == ["arrangement_made", "failed", "instalment_due"]
+    diary.compose_letters()
+
+
 # Taken by themselves --------------------------------------------------------------------------
 
 
