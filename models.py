@@ -1332,7 +1332,8 @@ class AutopayMandate(Base):
     Above `ceiling_minor` they are asked first. Of a bank account, `range_from_minor` to
     `range_to_minor` is the range within which no notice of ten days is needed (12 CFR 1005.10(d)).
     The consent is kept as it was shown, with time and address. It stands while `ended_at` is empty;
-    `ended_because` is a word: off, method_removed, account_closed, failed.
+    `ended_because` is a word: off, changed, method_removed, method_expired, method_moved,
+    account_closed, failed.
     """
 
     __tablename__ = "autopay_mandates"

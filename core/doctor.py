@@ -42,7 +42,17 @@ from core.isp import current_isp
 from core.restore import words_of_age
 from core.settings import LOOPBACK_HOSTS, Settings
 from gateways.messages.base import MessagesUnreachable
-from models import Channel, Isp, JournalEntry, Line, Message, MessageState
+from models import (
+    UNDER_WAY,
+    Channel,
+    Isp,
+    JournalEntry,
+    Line,
+    Message,
+    MessageState,
+    Payment,
+    PlannedPayment,
+)
 
 BACKUP_MAX_AGE = timedelta(hours=26)
 MAIL_WAITS_TOO_LONG = timedelta(hours=1)
@@ -561,11 +571,30 @@ def _waiting(channel: Channel) -> tuple[str, str]:
 
 
 def _payments(settings: Settings) -> _Said:
+    """Whether what was begun or planned can go on with the gateway there is."""
     gateway = current_app.extensions["payment_gateway"]
     if gateway is None:
-        return _note(
-            "There is no payment gateway: paying online is absent, and the pages say how to pay.",
-            "set LASTMILE_PAYMENT_GATEWAY when there is one",
+        words = (
+            "There is no payment gateway: paying online is absent, and the pages say how to pay."
+        )
+        remedy = "set LASTMILE_PAYMENT_GATEWAY when there is one"
+        waiting = db.session.execute(
+            select(func.count()).where(PlannedPayment.try_at.is_not(None))
+        ).scalar_one()
+        if waiting:
+            planned = "planned payment waits" if waiting == 1 else "planned payments wait"
+            return _wrong(f"{words} {waiting} {planned}, and nothing is taken.", remedy)
+        return _note(words, remedy)
+    left = db.session.execute(
+        select(func.count(), func.max(Payment.gateway)).where(
+            Payment.state.in_(UNDER_WAY), Payment.gateway != gateway.name
+        )
+    ).one()
+    if left[0]:
+        are = "payment is" if left[0] == 1 else "payments are"
+        return _wrong(
+            f"{left[0]} {are} under way at {left[1]}, which nobody asks any more.",
+            "set LASTMILE_PAYMENT_GATEWAY as it was until they have ended, or look them up there",
         )
     demo = ", which moves no money" if settings.is_demo else ""
     return _ok(f"{gateway.title} at {gateway.origin}{demo}.")

@@ -46,6 +46,7 @@ def charge(payment_id: int, gateway: PaymentGateway) -> PaymentState:
             Account.number,
             Account.language,
             PaymentMethod.gateway_reference,
+            Payment.gateway,
             GatewayCustomer.reference.label("gateway_customer"),
         )
         .join(Account, Account.id == Payment.account_id)
@@ -61,7 +62,8 @@ def charge(payment_id: int, gateway: PaymentGateway) -> PaymentState:
         .where(Payment.id == payment_id)
     ).one()
     state = PaymentState(row.state)
-    if state not in (PaymentState.CREATED, PaymentState.UNKNOWN):
+    is_ours = row.gateway == gateway.name  # else only the one it was begun with knows
+    if not is_ours or state not in (PaymentState.CREATED, PaymentState.UNKNOWN):
         return state
     is_fresh = clock.now() - row.created_at < _SEND_WITHIN
     if state is PaymentState.UNKNOWN or not is_fresh or row.gateway_reference is None:

@@ -58,7 +58,7 @@ from models import (
 PER_PAGE = 12
 LATEST = 5
 PLANNED = (PlannedState.WAITING, PlannedState.ASKING, PlannedState.TAKING)
-ENDED_FOR_THEM = ("method_removed", "method_expired", "failed")
+ENDED_FOR_THEM = ("method_removed", "method_expired", "method_moved", "failed")
 """Why autopay ended without the customer: a page says so until it is on again."""
 
 

@@ -44,9 +44,9 @@ _ENDS = {
     GatewayState.CANCELLED: PaymentState.CANCELLED,
 }
 
-_FIND_TO_SETTLE = select(Payment.key, Payment.account_id, Payment.state, Payment.ask_at).where(
-    Payment.id == bindparam("payment")
-)
+_FIND_TO_SETTLE = select(
+    Payment.key, Payment.account_id, Payment.state, Payment.ask_at, Payment.gateway
+).where(Payment.id == bindparam("payment"))
 _FIND_TO_APPLY = (
     select(Payment, Account.public_id)
     .join(Account, Account.id == Payment.account_id)
@@ -61,6 +61,8 @@ def settle(payment_id: int, gateway: PaymentGateway, notice_id: str | None = Non
     the payment becomes or stays unknown and is asked about later. Returns the state afterwards.
     """
     row = db.session.execute(_FIND_TO_SETTLE, {"payment": payment_id}).one()
+    if row.gateway != gateway.name:
+        return PaymentState(row.state)  # only the one that it was begun with knows
     if row.state == PaymentState.SUCCEEDED:
         # What there is to ask is whether its bank has taken something back.
         if notice_id is not None or row.ask_at is not None:
@@ -88,11 +90,12 @@ def cancel(account_id: int, public_id: str, gateway: PaymentGateway) -> PaymentS
             Payment.hosted_url,
             Payment.method_id,
             Payment.created_at,
+            Payment.gateway,
         ).where(Payment.account_id == account_id, Payment.public_id == public_id)
     ).one_or_none()
     if row is None:
         raise PaymentNotFound
-    if row.state not in UNDER_WAY:
+    if row.state not in UNDER_WAY or row.gateway != gateway.name:
         return PaymentState(row.state)
     try:
         truth = gateway.cancel(row.key)
@@ -276,4 +279,9 @@ def ask_due(gateway: PaymentGateway | None) -> int:
     if gateway is None:
         return 0
 
-    return due_work.do(Payment, Payment.ask_at, lambda payment_id: settle(payment_id, gateway))
+    return due_work.do(
+        Payment,
+        Payment.ask_at,
+        lambda payment_id: settle(payment_id, gateway),
+        Payment.gateway == gateway.name,
+    )

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from blueprints.billing import telling
-from blueprints.billing.methods import noting
+from blueprints.billing.methods import keeping, noting
 from core import clock
 from core.db import db, unit_of_work
 from core.isp import current_isp
@@ -41,6 +41,7 @@ def tell_expiring() -> int:
         PaymentMethod.state == MethodState.USABLE.value,
         PaymentMethod.told_on.is_(None),
         PaymentMethod.expires_on <= soon_on,
+        keeping.is_kept(),
     )
     rows = db.session.execute(
         select(PaymentMethod.id, PaymentMethod.account_id).where(*which)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select
+from sqlalchemy import Row, func, not_, or_, select
 
+from blueprints.billing.methods import keeping
 from blueprints.billing.methods.errors import MethodNotFound
 from core import clock
 from core.db import db
@@ -23,7 +24,7 @@ MOST_BEGUN_AN_HOUR = 6
 @dataclass(frozen=True, slots=True)
 class MethodRow:
     """A method as its customer sees it. `title` is the gateway's ("Visa ending 4242"), `name`
-    their own."""
+    their own. `is_moved`: another gateway keeps it, which the ISP has left."""
 
     public_id: str
     kind: str
@@ -34,6 +35,7 @@ class MethodRow:
     state: str
     failure: str
     created_at: datetime
+    is_moved: bool
     is_expired: bool
     expires_soon: bool
 
@@ -52,6 +54,7 @@ _COLUMNS = (
     PaymentMethod.state,
     PaymentMethod.failure,
     PaymentMethod.created_at,
+    PaymentMethod.gateway,
 )
 
 
@@ -71,6 +74,7 @@ def list_methods(account_id: int, customer_id: int) -> list[MethodRow]:
         )
         .order_by(
             PaymentMethod.state != MethodState.USABLE.value,
+            not_(keeping.is_kept()),
             PaymentMethod.is_default.desc(),
             PaymentMethod.id.desc(),
         )
@@ -111,6 +115,7 @@ def get_method(account_id: int, customer_id: int, public_id: str) -> MethodRow:
 
 def _row(row: Row[*tuple[Any, ...]]) -> MethodRow:
     values = dict(row._mapping)
+    is_moved = keeping.is_moved(values.pop("gateway"))
     isp = current_isp()
     today = clock.today(isp.timezone)
     expires_on = values["expires_on"]
@@ -118,6 +123,7 @@ def _row(row: Row[*tuple[Any, ...]]) -> MethodRow:
     is_expired = expires_on is not None and expires_on < today
     return MethodRow(
         **values,
+        is_moved=is_moved,
         is_expired=is_expired,
         expires_soon=expires_on is not None and not is_expired and expires_on <= soon_on,
     )

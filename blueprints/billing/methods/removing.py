@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import not_, select
 from sqlalchemy.orm import Session
 
-from blueprints.billing.methods import noting
+from blueprints.billing.methods import keeping, noting
 from blueprints.billing.methods.choosing import get_own
 from core import clock, form_keys
 from core.db import db, unit_of_work
@@ -70,7 +70,7 @@ def take_away(session: Session, method: PaymentMethod, *, is_told: bool = True) 
             PaymentMethod.customer_id == method.customer_id,
             PaymentMethod.state == MethodState.USABLE.value,
         )
-        .order_by(PaymentMethod.id.desc())
+        .order_by(not_(keeping.is_kept()), PaymentMethod.id.desc())
         .limit(1)
     )
     if was_default and heir is not None:
@@ -79,6 +79,8 @@ def take_away(session: Session, method: PaymentMethod, *, is_told: bool = True) 
         follow(session, method.id, method.account_id)
     if is_told:
         noting.note(session, method, "method_removed")
+    if keeping.is_moved(method.gateway):
+        method.title = ""  # else it stays until that gateway says that it has forgotten
     noting.touch(session, method)
 
 

@@ -38,12 +38,15 @@ def settle(method_id: int, gateway: PaymentGateway, notice_id: str | None = None
     """
     current_isp()  # read now: asking within the unit would take a second connection meanwhile
     row = db.session.execute(
-        select(PaymentMethod.key, PaymentMethod.account_id, PaymentMethod.state).where(
-            PaymentMethod.id == method_id
-        )
+        select(
+            PaymentMethod.key,
+            PaymentMethod.account_id,
+            PaymentMethod.state,
+            PaymentMethod.gateway,
+        ).where(PaymentMethod.id == method_id)
     ).one()
-    if row.state == MethodState.REMOVED and notice_id is None:
-        return MethodState.REMOVED
+    if row.gateway != gateway.name or (row.state == MethodState.REMOVED and notice_id is None):
+        return MethodState(row.state)  # what another gateway keeps, this one does not know
     truth: MethodTruth | None = None
     is_denied = False
     try:
@@ -126,22 +129,27 @@ def _keep(session: Session, method: PaymentMethod, truth: MethodTruth) -> None:
         method.state = MethodState.USABLE.value
         method.failure = ""
         session.flush()
-        if not _has_default(session, method):
-            method.is_default = True
+        _become_default(session, method)
         _keep_customer(session, method, truth)
         noting.note(session, method, "method_added")
     noting.touch(session, method)
 
 
-def _has_default(session: Session, method: PaymentMethod) -> bool:
-    found = session.scalar(
-        select(PaymentMethod.id).where(
+def _become_default(session: Session, method: PaymentMethod) -> None:
+    """Offer it first where nothing else is, or only what the ISP's former gateway keeps."""
+    before = session.scalar(
+        select(PaymentMethod).where(
             PaymentMethod.account_id == method.account_id,
             PaymentMethod.customer_id == method.customer_id,
             PaymentMethod.is_default,
         )
     )
-    return found is not None
+    if before is not None and before.gateway == method.gateway:
+        return
+    if before is not None:
+        before.is_default = False
+        session.flush()
+    method.is_default = True
 
 
 def _keep_customer(session: Session, method: PaymentMethod, truth: MethodTruth) -> None:

@@ -8,6 +8,7 @@ from datetime import date
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
+from blueprints.billing.methods import keeping
 from blueprints.billing.planned.errors import MethodUnusable
 from models import Membership, MethodKind, MethodState, PaymentMethod, Role
 
@@ -38,6 +39,7 @@ def is_usable_on(day: date) -> ColumnElement[bool]:
     """Whether a method can be used on `day`, as far as is known today, by whoever saved it."""
     return and_(
         PaymentMethod.state == MethodState.USABLE.value,
+        keeping.is_kept(),
         or_(PaymentMethod.expires_on.is_(None), PaymentMethod.expires_on >= day),
         select(Membership.customer_id)
         .where(

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.billing import charging, payments
 from blueprints.billing.errors import NothingToPay, PaymentUnderWay
+from blueprints.billing.methods import keeping
 from blueprints.billing.planned import amounts, autopay, days, ending, saved
 from blueprints.billing.planned.errors import MethodUnusable, NotChangeable, PlannedNotFound
 from blueprints.billing.planned.telling import tell_of
@@ -256,7 +257,8 @@ def why_unusable(session: Session, method_id: int | None) -> str:
     is_expired = method.expires_on is not None and method.expires_on < days.today()
     if method.state == MethodState.USABLE and is_expired:
         return ending.METHOD_EXPIRED
-    return ending.METHOD_REMOVED
+    is_moved = method.state == MethodState.USABLE and keeping.is_moved(method.gateway)
+    return ending.METHOD_MOVED if is_moved else ending.METHOD_REMOVED
 
 
 def lose_method(session: Session, planned: PlannedPayment) -> None:
