@@ -1,8 +1,10 @@
 """A year of 200 accounts with every way of paying, compared with a table written by hand.
 
 `tests/data/dunning_year.csv` has for each behaviour the steps of one account: the day, the step,
-and the month of the bill it is about. Bills of 65.00 are issued on the first of each month, due on
-the fifteenth, and a late fee is 7.00.
+and the month of the bill it is about; of arrangements, what is said, and the month of the bill that
+was arranged. Bills of 65.00 are issued on the first of each month, due on the fifteenth, and a late
+fee is 7.00. On 20 January some promise to pay on 10 February, or in parts of a third each on
+3 February, 17 February and 3 March.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from blueprints.billing import bill_run, payments, settling
-from blueprints.billing.dunning import resting, taking
+from blueprints.billing.dunning import taking
 from blueprints.billing.dunning.reading import read_frame
+from blueprints.billing.planned import arrangements, foreseeing
 from core import clock, form_keys, ids, isp
 from core.db import db, unit_of_work
 from core.settings import ROOT
@@ -38,6 +41,8 @@ from models import (
     InvoiceBalance,
     Isp,
     Line,
+    Membership,
+    Message,
     PaymentMethod,
     Subscription,
 )
@@ -45,12 +50,16 @@ from tests.conftest import Portal
 
 TABLE = ROOT / "tests" / "data" / "dunning_year.csv"
 EACH = 10
+ARRANGE = ("keeps_promise", "breaks_promise", "keeps_instalments", "breaks_instalments")
+EACH_THAT_ARRANGES = 5
 ZONE = ZoneInfo("America/Los_Angeles")
 RULES = {
+    "promise_days": 21,
+    "arrangement_after_days": 14,
     "dunning": {
         "fee_minor": 700,
         "holidays": ["2027-11-25", "2027-11-26", "2027-12-24", "2027-12-25"],
-    }
+    },
 }
 GROUPS: Mapping[str, Mapping[str, object]] = {
     "gentle": {
@@ -127,8 +136,22 @@ BEHAVIOURS: Mapping[str, Pays] = {
     "after_the_close": on({day(5, 10): Wish()}),
     "half_in_time": half_in_time,
     "below_the_floor": monthly(3, Wish(leaves_minor=400)),
-    "keeps_promise": on({day(2, 10): Wish()}, monthly(3, since=day(3, 1))),
+    "keeps_promise": on(
+        {day(2, 10): Wish(minor=6500), day(2, 17): Wish()}, monthly(3, since=day(3, 1))
+    ),
     "breaks_promise": on({day(2, 16): Wish()}, monthly(3, since=day(3, 1))),
+    "keeps_instalments": on(
+        {
+            day(2, 3): Wish(minor=2167),
+            day(2, 17): Wish(minor=2167),
+            day(3, 3): Wish(minor=2166),
+            day(3, 9): Wish(),
+        },
+        monthly(3, since=day(4, 1)),
+    ),
+    "breaks_instalments": on(
+        {day(2, 3): Wish(minor=2167), day(2, 24): Wish()}, monthly(3, since=day(3, 1))
+    ),
     "disputes": disputes,
     "autopay": monthly(15),
     "bank_debit": monthly(15, Wish(is_debit=True)),
@@ -161,7 +184,7 @@ class Town:
                 session.add(CustomerGroup(code=code, name=code, dunning=dict(changes)))
             session.flush()
             for name in BEHAVIOURS:
-                for number in range(EACH):
+                for number in range(EACH_THAT_ARRANGES if name in ARRANGE else EACH):
                     account_id = self.add_account(session, name, number)
                     self.behaviour[account_id] = name
 
@@ -198,6 +221,7 @@ class Town:
 
     def add_mandate(self, session: Session, account_id: int) -> None:
         customer_id = self.portal.world.customers["rich"]
+        session.add(Membership(customer_id=customer_id, account_id=account_id, role="owner"))
         method = PaymentMethod(
             public_id=ids.public_id(),
             account_id=account_id,
@@ -230,12 +254,14 @@ class Town:
     def live(self, today: date) -> None:
         with clock.set_to(self.instant(today, time(0, 5))):
             self.bill(today)
+            foreseeing.look_after_ends()
         with clock.set_to(self.instant(today, time(7))):
             self.receive_debits(today)
             taking.run(read_frame(db.session()))
         with clock.set_to(self.instant(today, time(12))):
             self.agree(today)
             self.pay(today)
+            foreseeing.look_after_ends()
 
     def bill(self, today: date) -> None:
         with Session(db.engine) as session:
@@ -251,16 +277,9 @@ class Town:
     def agree(self, today: date) -> None:
         """What staff and customers agree on."""
         if today == day(1, 20):
-            for account_id in self.named("keeps_promise") + self.named("breaks_promise"):
-                key = form_keys.check(
-                    self.portal.settings.secret,
-                    "tests",
-                    form_keys.mint(self.portal.settings.secret, "tests"),
-                    f"/{account_id}",
-                    {},
-                )
-                staff_id = self.portal.world.customers["ben"]
-                resting.rest(account_id, day(2, 10), "on the phone", staff_id, key, "/")
+            for name in ARRANGE:
+                for account_id in self.named(name):
+                    self.arrange(account_id, name)
         if today == day(1, 14):
             unit_of_work(self.dispute, *self.named("disputes"))
         if today == day(3, 1):
@@ -269,6 +288,22 @@ class Town:
                     update(Dispute).values(state=DisputeState.REFUSED.value)
                 )
             )
+
+    def arrange(self, account_id: int, name: str) -> None:
+        is_promise = name.endswith("promise")
+        secret = self.portal.settings.secret
+        wish = arrangements.Wish(
+            account_id=account_id,
+            customer_id=self.portal.world.customers["rich"],
+            count=1 if is_promise else 3,
+            first_on=day(2, 10) if is_promise else day(2, 3),
+            every=arrangements.Every.TWO_WEEKS,
+            method_public_id=None,
+            shown_minor=6_500,
+        )
+        token = form_keys.mint(secret, "tests")
+        key = form_keys.check(secret, "tests", token, f"/{account_id}", {})
+        arrangements.agree(wish, key, "/")
 
     def dispute(self, session: Session) -> None:
         for account_id in self.named("disputes"):
@@ -364,6 +399,12 @@ class Town:
             found[row.account_id].append(
                 (row.taken_on.isoformat(), row.step, f"{row.issued_on:%Y-%m}")
             )
+        said = select(Message.account_id, Message.created_at, Message.facts).where(
+            Message.kind == "planned", Message.account_id.in_(self.behaviour)
+        )
+        for row in db.session.execute(said):
+            on_day = clock.day_of(row.created_at, ZONE.key)
+            found[row.account_id].append((on_day.isoformat(), row.facts["what"], "2027-01"))
         return {account_id: sorted(steps) for account_id, steps in found.items()}
 
 
