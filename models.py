@@ -1106,8 +1106,8 @@ class BillRun(Base):
     `asked`: staff asked for it, and the worker does it. What it wants to bill is added up first
     (`planned_…`, and what else was found by the names of `bill_run.Plan`); what it has issued
     follows (`issued_…`, for `done_count` of `account_count` accounts). `accepted_minor` is the
-    total an operator accepted though it stands out; `stopped_because` is a sentence of the circuit
-    breaker. `revision` rises with whatever its page shows.
+    total an operator accepted though it stands out; `stopped_because` is a
+    `blueprints.billing.run_reasons.Stop`. `revision` rises with whatever its page shows.
     """
 
     __tablename__ = "bill_runs"

@@ -80,6 +80,9 @@ def digest_of(salt: bytes, facts: Mapping[str, Any]) -> bytes:
     return hashlib.sha256(salt + payload.encode()).digest()
 
 
+_INSERT = insert(Activity)
+
+
 def record(session: Session, events: Sequence[Event]) -> None:
     """Write `events` within the running unit of work."""
     rows = []
@@ -97,7 +100,7 @@ def record(session: Session, events: Sequence[Event]) -> None:
             }
         )
     if rows:
-        session.execute(insert(Activity), rows)
+        session.connection().execute(_INSERT, rows)
 
 
 def erase(session: Session, activity_ids: Sequence[int]) -> None:

@@ -78,6 +78,9 @@ def _secret() -> bytes:
     return secret
 
 
+_INSERT = insert(Message)
+
+
 def queue(session: Session, letters: Sequence[Letter]) -> None:
     """Put `letters` into the outbox within the running unit of work."""
     now = clock.now()
@@ -101,4 +104,4 @@ def queue(session: Session, letters: Sequence[Letter]) -> None:
         for letter in letters
     ]
     if rows:
-        session.execute(insert(Message), rows)
+        session.connection().execute(_INSERT, rows)

@@ -21,6 +21,7 @@ from blueprints.billing.errors import (
     BillRunStopped,
     BillRunUnderWay,
 )
+from blueprints.billing.run_reasons import Reason, Stop, words_of_stop
 from core import activity, clock, ids, nightly
 from core.db import db
 from core.errors import NotFound
@@ -173,7 +174,7 @@ def stop(session: Session, public_id: str, by_id: int) -> None:
         .values(
             state=BillRunState.STOPPED.value,
             ended_at=now,
-            stopped_because="staff stopped it",
+            stopped_because=Stop.BY_STAFF.value,
             **noted,
         )
     )
@@ -264,7 +265,7 @@ def _row_values(row: Row[Any]) -> dict[str, Any]:
 
 def _detail(row: Row[Any], public_ids: dict[int, str]) -> RunDetail:
     values, found, currency = _row_values(row), row.found or {}, current_isp().currency
-    reasons = tuple(found.get("reasons", ()))
+    reasons = tuple(Reason.read(kept).words(currency) for kept in found.get("reasons", ()))
     has_ended = values["state"] not in _OPEN
     *_, today = latest_day()
     is_seen = row.is_preview and row.state == BillRunState.DONE
@@ -289,7 +290,7 @@ def _detail(row: Row[Any], public_ids: dict[int, str]) -> RunDetail:
             if each["account_id"] in public_ids
         ),
         account_ids=tuple(public_ids),
-        stopped_because=row.stopped_because,
+        stopped_because=words_of_stop(row.stopped_because) if row.stopped_because else "",
         stopped_by=row.stopped_by,
         is_stopping=not has_ended and row.stop_asked_at is not None,
         revision=row.revision,

@@ -6,7 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, func, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    bindparam,
+    func,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from blueprints.billing.errors import InvoiceNotFound
@@ -109,9 +118,10 @@ def _oldest(kind: ContactKind, whose: ColumnElement[bool]) -> ScalarSelect[str]:
     )
 
 
-def _list_addressees(session: Session, invoice_ids: Sequence[int]) -> list[Row[Any]]:
-    """A row for each invoice and person who is told of it; one without a customer is the holder of
-    an account that nobody uses online."""
+def _addressees_query() -> Select[*tuple[Any, ...]]:
+    wanted: BindParameter[list[int]] = bindparam("invoices", expanding=True)
+    # Named here too, else SQLite would make a list of everybody's members first.
+    billed = select(Invoice.account_id).where(Invoice.id.in_(wanted))
     members = (
         select(
             Membership.account_id,
@@ -121,7 +131,11 @@ def _list_addressees(session: Session, invoice_ids: Sequence[int]) -> list[Row[A
             Customer.email_key,
         )
         .join(Customer, Customer.id == Membership.customer_id)
-        .where(Membership.role.in_(_TOLD_ROLES), Customer.is_disabled.is_(False))
+        .where(
+            Membership.account_id.in_(billed),
+            Membership.role.in_(_TOLD_ROLES),
+            Customer.is_disabled.is_(False),
+        )
         .subquery()
     )
     has_autopay = (
@@ -139,7 +153,7 @@ def _list_addressees(session: Session, invoice_ids: Sequence[int]) -> list[Row[A
             own.label(f"own_{channel.value}"),
             is_wanted.label(f"by_{channel.value}"),
         ]
-    chosen = (
+    return (
         select(
             Invoice.id.label("invoice_id"),
             Invoice.public_id,
@@ -161,7 +175,16 @@ def _list_addressees(session: Session, invoice_ids: Sequence[int]) -> list[Row[A
         .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
         .join(Account, Account.id == Invoice.account_id)
         .outerjoin(members, members.c.account_id == Account.id)
-        .where(Invoice.id.in_(invoice_ids), Invoice.kind == InvoiceKind.INVOICE.value)
+        .where(Invoice.id.in_(wanted), Invoice.kind == InvoiceKind.INVOICE.value)
         .order_by(Invoice.id, members.c.customer_id)
     )
-    return list(session.execute(chosen))
+
+
+_LIST_ADDRESSEES = _addressees_query()
+
+
+def _list_addressees(session: Session, invoice_ids: Sequence[int]) -> list[Row[Any]]:
+    """A row for each invoice and person who is told of it; one without a customer is the holder of
+    an account that nobody uses online."""
+    rows = session.connection().execute(_LIST_ADDRESSEES, {"invoices": invoice_ids})
+    return list(rows.all())

@@ -19,16 +19,16 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from blueprints.billing import bill_messages, drafting, invoicing
 from blueprints.billing.drafting import Draft
 from blueprints.billing.errors import BillRunHalted, BillRunStopped, BillRunUnderWay
+from blueprints.billing.run_reasons import Reason, Standout, Stop
 from core import activity, clock, ids
 from core.db import db, unit_of_work
-from core.money import Money, format_money
 from models import (
     Account,
     AccountStatus,
@@ -81,7 +81,7 @@ class Plan:
     subscriptions: int = 0
     last_total_minor: int = 0
     last_subscriptions: int = 0
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
 
     def as_facts(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Plan:
             "subscriptions": self.subscriptions,
             "last_total_minor": self.last_total_minor,
             "last_subscriptions": self.last_subscriptions,
-            "reasons": self.reasons,
+            "reasons": [reason.as_facts() for reason in self.reasons],
             "differences": [asdict(difference) for difference in self.differences],
         }
 
@@ -220,10 +220,11 @@ def _add(
     found.last_subscriptions += last.subscriptions
     items = sum(line.kind != InvoiceLineKind.TAX for draft in written for line in draft.lines)
     if items > MOST_ITEMS:
-        found.reasons.append(f"account {last.number} would get {items} items in one day")
+        facts = {"number": last.number, "count": items}
+        found.reasons.append(Reason(Standout.MANY_ITEMS, facts))
     twice = _billed_twice(written)
     if twice:
-        found.reasons.append(f"account {last.number} would pay for {twice} twice")
+        found.reasons.append(Reason(Standout.BILLED_TWICE, {"number": last.number, "what": twice}))
     next_minor = sum(_signed(draft) for draft in written)
     by = abs(next_minor - last.total_minor)
     if last.subscriptions and by:
@@ -256,14 +257,8 @@ def _judge_total(found: Plan) -> None:
     each = found.total_minor / found.subscriptions
     last = found.last_total_minor / found.last_subscriptions
     if last > 0 and each > MOST_TIMES_LAST * last:
-        found.reasons.append(
-            f"a subscription would cost {_words(each, found)} on average, "
-            f"and cost {_words(last, found)} in the last period"
-        )
-
-
-def _words(minor: float, found: Plan) -> str:
-    return format_money(Money(round(minor), found.currency), "en")
+        facts = {"next_minor": round(each), "last_minor": round(last)}
+        found.reasons.append(Reason(Standout.COSTS_MORE, facts))
 
 
 # Running -------------------------------------------------------------------------------------
@@ -283,9 +278,11 @@ def run(
     *,
     accepted_minor: int | None = None,
     asked_id: int | None = None,
+    on_added: Progress = lambda _done, _all: None,
     on_progress: Progress = lambda _done, _all: None,
 ) -> Outcome:
-    """Bill everything that is due; `asked_id` is the run that staff asked for.
+    """Bill everything that is due; `asked_id` is the run that staff asked for. `on_added` is told
+    how far adding up is, then `on_progress` how far issuing is.
 
     Raises BillRunUnderWay while another run goes on, BillRunStopped, with its plan, when what it
     would bill stands out and `accepted_minor` is not its total (nothing was issued then), and
@@ -293,7 +290,7 @@ def run(
     """
     run_id = _begin(frame, accepted_minor) if asked_id is None else _take_up(asked_id)
     with _ended_well(run_id):
-        planned = plan(frame, _beating(run_id))
+        planned = plan(frame, _beating(run_id, on_added))
         _note_plan(run_id, planned)
         if planned.reasons and accepted_minor != planned.total_minor:
             raise BillRunStopped(planned)
@@ -301,13 +298,6 @@ def run(
         for done, of_all, count, minor in _issue_due(frame, run_id):
             on_progress(done, of_all)
             invoices, total_minor = invoices + count, total_minor + minor
-            _note(
-                run_id,
-                issued_count=invoices,
-                issued_minor=total_minor,
-                done_count=done,
-                account_count=of_all,
-            )
     return Outcome(run_id, invoices, total_minor)
 
 
@@ -326,24 +316,25 @@ def _ended_well(run_id: int) -> Iterator[None]:
     """Note how the run ends: done, or stopped and why."""
     try:
         yield
-    except BillRunStopped as stopped:
-        _end(run_id, BillRunState.STOPPED, "; ".join(stopped.plan.reasons))
+    except BillRunStopped:
+        _end(run_id, BillRunState.STOPPED, Stop.STANDS_OUT)
         raise
     except BillRunHalted:
-        _end(run_id, BillRunState.STOPPED, "staff stopped it")
+        _end(run_id, BillRunState.STOPPED, Stop.BY_STAFF)
         raise
     except Exception as error:
-        _end(run_id, BillRunState.STOPPED, f"it broke off: {type(error).__name__}")
+        _end(run_id, BillRunState.STOPPED, f"{Stop.BROKE_OFF.value}:{type(error).__name__}")
         raise
     _end(run_id, BillRunState.DONE)
 
 
-def _beating(run_id: int) -> Progress:
+def _beating(run_id: int, on_added: Progress = lambda _done, _all: None) -> Progress:
     """Notes how far adding up is, every second at most: it takes long for many accounts."""
     noted_at = time.monotonic()
 
     def note(done: int, of_all: int) -> None:
         nonlocal noted_at
+        on_added(done, of_all)
         if time.monotonic() - noted_at >= BEAT_SECONDS:
             _note(run_id, done_count=done, account_count=of_all)
             noted_at = time.monotonic()
@@ -410,7 +401,7 @@ def end_lost(session: Session) -> None:
         .values(
             state=BillRunState.STOPPED.value,
             ended_at=now,
-            stopped_because="it was killed; the next run goes on where it ended",
+            stopped_because=Stop.KILLED.value,
             revision=BillRun.revision + 1,
         )
     )
@@ -470,10 +461,11 @@ def _issue_due(frame: Frame, run_id: int) -> Iterator[tuple[int, int, int, int]]
     size, done = FIRST_BATCH, 0
     while done < len(due):
         batch = due[done : done + size]
-        issued = unit_of_work(
-            partial(_issue_and_tell, batch=batch, frame=frame, run_id=run_id), *batch
-        )
         done += len(batch)
+        issued = unit_of_work(
+            partial(_issue_and_tell, batch=batch, frame=frame, run_id=run_id, at=(done, len(due))),
+            *batch,
+        )
         wanted = int(len(batch) * UNIT_SECONDS / max(issued.seconds, 0.001))
         size = max(SMALLEST_BATCH, min(LARGEST_BATCH, wanted, size * 2))
         minor = sum(_signed(draft) for draft in issued.drafts)
@@ -500,11 +492,44 @@ def issue_batch(
     return Issued(drafts, invoice_ids, time.monotonic() - started)
 
 
-def _issue_and_tell(session: Session, batch: Sequence[int], frame: Frame, run_id: int) -> Issued:
-    """The same, and whose bills they are hears that they are ready."""
+_IS_TO_STOP = select(BillRun.stop_asked_at).where(BillRun.id == bindparam("this_run"))
+_NOTE_ISSUED = (
+    update(BillRun)
+    .where(BillRun.id == bindparam("this_run"))
+    .values(
+        beat_at=bindparam("now"),
+        done_count=bindparam("done"),
+        account_count=bindparam("of_all"),
+        issued_count=BillRun.issued_count + bindparam("count"),
+        issued_minor=BillRun.issued_minor + bindparam("minor"),
+        revision=BillRun.revision + 1,
+    )
+)
+
+
+def _issue_and_tell(
+    session: Session, batch: Sequence[int], frame: Frame, run_id: int, at: tuple[int, int]
+) -> Issued:
+    """The same; whose bills they are hears that they are ready, and the run's row says in the same
+    transaction how far it is: `at` so many of so many accounts.
+
+    Raises BillRunHalted, before anything is issued, when staff have asked that it stops.
+    """
     started = time.monotonic()
+    connection = session.connection()
+    if connection.scalar(_IS_TO_STOP, {"this_run": run_id}) is not None:
+        raise BillRunHalted
     issued = issue_batch(session, batch, frame, run_id)
     bill_messages.tell(session, issued.invoice_ids)
+    noted = {
+        "this_run": run_id,
+        "now": clock.now(),
+        "done": at[0],
+        "of_all": at[1],
+        "count": len(issued.invoice_ids),
+        "minor": sum(_signed(draft) for draft in issued.drafts),
+    }
+    connection.execute(_NOTE_ISSUED, noted)
     return replace(issued, seconds=time.monotonic() - started)
 
 

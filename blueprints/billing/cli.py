@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from itertools import chain
 from typing import TextIO
@@ -28,7 +28,7 @@ from blueprints.billing.reconciling import (
     reconcile,
 )
 from blueprints.billing.verify import find_faults
-from core import activity, clock, nightly
+from core import activity, clock, nightly, words
 from core.commands import Commands, Day, beginning
 from core.db import DatabaseBusy, db, reading, unit_of_work
 from core.downloads import csv_lines
@@ -240,8 +240,13 @@ def run_command(
         except AmountUnreadable:
             raise click.ClickException("--accept-total takes an amount like 20431.50.") from None
     try:
-        with _bar("Issuing") as tell:
-            outcome = bill_run.run(frame, accepted_minor=accepted_minor, on_progress=tell)
+        with ExitStack() as bars:
+            outcome = bill_run.run(
+                frame,
+                accepted_minor=accepted_minor,
+                on_added=_mover(bars, "Adding up"),
+                on_progress=_mover(bars, "Issuing"),
+            )
     except BillRunUnderWay:
         raise click.ClickException(_UNDER_WAY) from None
     except BillRunHalted:
@@ -319,32 +324,44 @@ _STEP_WORDS = {
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(label: str) -> Iterator[bill_run.Progress]:
     """A bar on the screen, and how to move it: so many of so many accounts are done."""
-    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
+    with ExitStack() as bars:
+        yield _mover(bars, label)
 
-        def tell(done: int, wanted: int) -> None:
-            bar.length = max(wanted, 1)
-            bar.update(done - bar.pos)
 
-        yield tell
+def _mover(bars: ExitStack, label: str) -> bill_run.Progress:
+    """How to move a bar that appears when it first moves; of several on `bars` the one before it
+    has come to its end then."""
+    bar = None
+
+    def tell(done: int, wanted: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bars.close()
+            bar = bars.enter_context(click.progressbar(length=1, label=label, file=sys.stderr))
+        bar.length = max(wanted, 1)
+        bar.update(done - bar.pos)
+
+    return tell
 
 
 def _show(planned: bill_run.Plan) -> None:
-    def words(minor: int) -> str:
+    def amount(minor: int) -> str:
         return format_money(Money(minor, planned.currency), "en")
 
     click.echo(
         f"{planned.invoices} invoices for {planned.subscriptions} subscriptions, "
-        f"{words(planned.total_minor)} in all."
+        f"{amount(planned.total_minor)} in all."
     )
     click.echo(
         f"The same accounts' last period: {planned.last_subscriptions} subscriptions, "
-        f"{words(planned.last_total_minor)}."
+        f"{amount(planned.last_total_minor)}."
     )
     if planned.differences:
         click.echo("The largest differences:")
     for each in planned.differences:
-        click.echo(f"  {each.number}  {words(each.last_minor)} -> {words(each.next_minor)}")
-    for reason in planned.reasons:
-        click.echo(f"Stands out: {reason}.", err=True)
+        click.echo(f"  {each.number}  {amount(each.last_minor)} -> {amount(each.next_minor)}")
+    with words.speaking("en"):
+        for reason in planned.reasons:
+            click.echo(f"Stands out: {reason.words(planned.currency)}.", err=True)

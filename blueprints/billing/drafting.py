@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from sqlalchemy import or_, select
+from sqlalchemy import BindParameter, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing.periods import Span, cost_of, cut, period_of
@@ -307,6 +307,22 @@ def _tax_lines(
 # Reading -------------------------------------------------------------------------------------
 
 
+# Statements are built once: a bill run executes each a thousand times, on few accounts each time,
+# and building one costs more than running it.
+_ACCOUNTS: BindParameter[list[int]] = bindparam("accounts", expanding=True)
+
+_LIST_TAXES = select(
+    Tax.code,
+    Tax.name,
+    Tax.rate_bp,
+    Tax.flat_minor,
+    Tax.applies_to,
+    Tax.from_on,
+    Tax.to_on,
+    Tax.areas,
+).order_by(Tax.code)
+
+
 def list_taxes(session: Session) -> list[TaxRule]:
     """Every tax of the catalog, in the order of its code."""
     return [
@@ -320,7 +336,7 @@ def list_taxes(session: Session) -> list[TaxRule]:
             tax.to_on,
             tuple(tax.areas or ()),
         )
-        for tax in session.scalars(select(Tax).order_by(Tax.code))
+        for tax in session.connection().execute(_LIST_TAXES)
     ]
 
 
@@ -331,32 +347,74 @@ IS_NOT_BILLED_OUT = or_(
 )
 """Subscriptions of which something may still be charged or given back."""
 
+_LIST_SUBSCRIPTIONS = (
+    select(
+        Subscription.account_id,
+        Subscription.id,
+        Plan.name,
+        Plan.kind,
+        Plan.price_minor,
+        Plan.intro_price_minor,
+        Plan.intro_months,
+        Subscription.started_on,
+        Subscription.ended_on,
+        Subscription.billed_until_on,
+        Subscription.billed_price_minor,
+        Subscription.intro_from_on,
+    )
+    .join(Plan, Plan.id == Subscription.plan_id)
+    .where(Subscription.account_id.in_(_ACCOUNTS), IS_NOT_BILLED_OUT)
+    .order_by(Subscription.account_id, Subscription.id)
+)
+_LIST_ONE_OFFS = (
+    select(
+        Charge.account_id,
+        Charge.id,
+        Charge.kind,
+        Charge.description,
+        Charge.amount_minor,
+        Charge.is_credit,
+    )
+    .where(
+        Charge.account_id.in_(_ACCOUNTS),
+        Charge.invoice_id.is_(None),
+        Charge.cancelled_at.is_(None),
+    )
+    .order_by(Charge.id)
+)
+_LIST_EXEMPTIONS = select(TaxExemption.account_id, TaxExemption.tax_code).where(
+    TaxExemption.account_id.in_(_ACCOUNTS),
+    TaxExemption.from_on <= bindparam("day"),
+    or_(TaxExemption.to_on.is_(None), TaxExemption.to_on >= bindparam("day")),
+)
+_LIST_ADDRESSES = (
+    select(Contact.account_id, Contact.address)
+    .where(
+        Contact.account_id.in_(_ACCOUNTS),
+        Contact.kind == ContactKind.POSTAL.value,
+        Contact.ended_on.is_(None),
+    )
+    .order_by(Contact.since_on, Contact.id)
+)
+_LIST_ACCOUNTS = (
+    select(
+        Account.id,
+        Account.name,
+        Account.status,
+        Account.area_code,
+        Account.bill_day,
+        Account.billed_through_on,
+        Account.opened_on,
+    )
+    .where(Account.id.in_(_ACCOUNTS))
+    .order_by(Account.id)
+)
+
 
 def _subscriptions(
     session: Session, account_ids: Sequence[int]
 ) -> dict[int, list[BilledSubscription]]:
-    rows = session.execute(
-        select(
-            Subscription.account_id,
-            Subscription.id,
-            Plan.name,
-            Plan.kind,
-            Plan.price_minor,
-            Plan.intro_price_minor,
-            Plan.intro_months,
-            Subscription.started_on,
-            Subscription.ended_on,
-            Subscription.billed_until_on,
-            Subscription.billed_price_minor,
-            Subscription.intro_from_on,
-        )
-        .join(Plan, Plan.id == Subscription.plan_id)
-        .where(
-            Subscription.account_id.in_(account_ids),
-            IS_NOT_BILLED_OUT,
-        )
-        .order_by(Subscription.account_id, Subscription.id)
-    )
+    rows = session.connection().execute(_LIST_SUBSCRIPTIONS, {"accounts": account_ids})
     found: dict[int, list[BilledSubscription]] = {}
     for account_id, *values in rows:
         found.setdefault(account_id, []).append(BilledSubscription(*values))
@@ -364,20 +422,12 @@ def _subscriptions(
 
 
 def _one_offs(session: Session, account_ids: Sequence[int]) -> dict[int, list[OneOff]]:
-    rows = session.execute(
-        select(Charge)
-        .where(
-            Charge.account_id.in_(account_ids),
-            Charge.invoice_id.is_(None),
-            Charge.cancelled_at.is_(None),
-        )
-        .order_by(Charge.id)
-    ).scalars()
+    rows = session.connection().execute(_LIST_ONE_OFFS, {"accounts": account_ids})
     found: dict[int, list[OneOff]] = {}
-    for charge in rows:
-        amount_minor = -charge.amount_minor if charge.is_credit else charge.amount_minor
-        found.setdefault(charge.account_id, []).append(
-            OneOff(charge.id, charge.kind, charge.description, amount_minor)
+    for row in rows:
+        amount_minor = -row.amount_minor if row.is_credit else row.amount_minor
+        found.setdefault(row.account_id, []).append(
+            OneOff(row.id, row.kind, row.description, amount_minor)
         )
     return found
 
@@ -385,13 +435,7 @@ def _one_offs(session: Session, account_ids: Sequence[int]) -> dict[int, list[On
 def _exemptions(
     session: Session, account_ids: Sequence[int], day: date
 ) -> dict[int, tuple[str, ...]]:
-    rows = session.execute(
-        select(TaxExemption.account_id, TaxExemption.tax_code).where(
-            TaxExemption.account_id.in_(account_ids),
-            TaxExemption.from_on <= day,
-            or_(TaxExemption.to_on.is_(None), TaxExemption.to_on >= day),
-        )
-    )
+    rows = session.connection().execute(_LIST_EXEMPTIONS, {"accounts": account_ids, "day": day})
     found: dict[int, tuple[str, ...]] = {}
     for account_id, code in rows:
         found[account_id] = (*found.get(account_id, ()), code)
@@ -399,15 +443,7 @@ def _exemptions(
 
 
 def _addresses(session: Session, account_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    rows = session.execute(
-        select(Contact.account_id, Contact.address)
-        .where(
-            Contact.account_id.in_(account_ids),
-            Contact.kind == ContactKind.POSTAL,
-            Contact.ended_on.is_(None),
-        )
-        .order_by(Contact.since_on, Contact.id)
-    )
+    rows = session.connection().execute(_LIST_ADDRESSES, {"accounts": account_ids})
     return {row.account_id or 0: address_lines(row.address or {}) for row in rows}
 
 
@@ -437,19 +473,8 @@ def draft_next(
     gets a draft for each. Of a closed account there is one for what is left, if anything is. What
     credits exceed charges by becomes a credit note.
     """
-    rows = session.execute(
-        select(
-            Account.id,
-            Account.name,
-            Account.status,
-            Account.area_code,
-            Account.bill_day,
-            Account.billed_through_on,
-            Account.opened_on,
-        )
-        .where(Account.id.in_(account_ids))
-        .order_by(Account.id)
-    ).all()
+    accounts = session.connection().execute(_LIST_ACCOUNTS, {"accounts": account_ids})
+    rows = accounts.all()
     starts = {
         row.id: row.billed_through_on + timedelta(days=1)
         if row.billed_through_on

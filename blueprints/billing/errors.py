@@ -127,7 +127,7 @@ class BillRunStopped(Refusal):
     """What the run would bill stands out; `plan` says why, and its total can be accepted."""
 
     def __init__(self, plan: Plan) -> None:
-        super().__init__("; ".join(plan.reasons))
+        super().__init__("; ".join(str(reason.as_facts()) for reason in plan.reasons))
         self.plan = plan
 
     @property

@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from core import clock
@@ -100,6 +101,38 @@ _SETTLE = (
 )
 
 
+def _unused_query() -> Select[*tuple[Any, ...]]:
+    # Correlated, so that only these accounts' allocations are looked at and not everybody's.
+    used_minor = (
+        select(total(Allocation.amount_minor))
+        .where(Allocation.entry_id == JournalLine.entry_id)
+        .correlate(JournalLine)
+        .scalar_subquery()
+    )
+    left = -total(JournalLine.amount_minor) - used_minor
+    is_of_invoice = (
+        select(Invoice.id)
+        .where(
+            Invoice.entry_id == JournalLine.entry_id,
+            Invoice.kind != InvoiceKind.CREDIT_NOTE.value,
+        )
+        .exists()
+    )
+    return (
+        select(JournalLine.account_id, JournalLine.entry_id, left.label("left_minor"))
+        .where(
+            JournalLine.account_id.in_(bindparam("accounts", expanding=True)),
+            ~is_of_invoice,
+        )
+        .group_by(JournalLine.account_id, JournalLine.entry_id)
+        .having(left != 0)
+        .order_by(JournalLine.entry_id)
+    )
+
+
+_LIST_UNUSED = _unused_query()
+
+
 def post(session: Session, postings: Sequence[Posting], currency: str) -> list[int]:
     """Write the postings and move the accounts' balances; returns the entry ids in order.
 
@@ -174,29 +207,7 @@ def list_unused_credits(session: Session, account_ids: Iterable[int]) -> list[Cr
 
     What was taken back and could be covered by such credit uses it up, the oldest first.
     """
-    used = (
-        select(Allocation.entry_id, total(Allocation.amount_minor).label("used_minor"))
-        .group_by(Allocation.entry_id)
-        .subquery()
-    )
-    amount = -total(JournalLine.amount_minor)
-    left = amount - func.coalesce(func.max(used.c.used_minor), 0)
-    is_of_invoice = (
-        select(Invoice.id)
-        .where(
-            Invoice.entry_id == JournalLine.entry_id,
-            Invoice.kind != InvoiceKind.CREDIT_NOTE.value,
-        )
-        .exists()
-    )
-    rows = session.execute(
-        select(JournalLine.account_id, JournalLine.entry_id, left.label("left_minor"))
-        .outerjoin(used, used.c.entry_id == JournalLine.entry_id)
-        .where(JournalLine.account_id.in_(list(account_ids)), ~is_of_invoice)
-        .group_by(JournalLine.account_id, JournalLine.entry_id)
-        .having(left != 0)
-        .order_by(JournalLine.entry_id)
-    ).all()
+    rows = session.connection().execute(_LIST_UNUSED, {"accounts": list(account_ids)}).all()
     taken: defaultdict[int, int] = defaultdict(int)
     for row in rows:
         taken[row.account_id or 0] += max(-row.left_minor, 0)

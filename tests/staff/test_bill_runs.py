@@ -122,6 +122,7 @@ def test_total_that_stands_out_is_accepted_from_its_page(portal: Portal, july: N
     ben = portal.visitor("ben")
     page = ben.get(preview(portal, ben))
     assert "This stands out" in page.text
+    assert "a subscription would cost $" in page.text
     assert len(page.select("a[href*='/staff/accounts/']")) == bill_run.DIFFERENCES_SHOWN
     assert "Accept $" in page.text
     # What was seen is not what is billed: the price moves once more, and the run stops.
@@ -130,7 +131,12 @@ def test_total_that_stands_out_is_accepted_from_its_page(portal: Portal, july: N
     work(portal)
     assert issued(portal) == before
     stopped = ben.get(path)
-    assert "It stopped:" in stopped.text
+    assert "It stopped: What it would bill stands out." in stopped.text
+    portal.execute("UPDATE customers SET language = 'fr' WHERE name LIKE 'Ben%'")
+    en_francais = ben.get(path).text
+    assert "Ce qu’elle allait facturer sort de l’ordinaire." in en_francais
+    assert "un abonnement coûterait en moyenne" in en_francais
+    portal.execute("UPDATE customers SET language = 'en' WHERE name LIKE 'Ben%'")
     work_on = start(portal, ben, path)
     work(portal)
     assert "Done" in ben.get(work_on).text
