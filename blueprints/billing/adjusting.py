@@ -91,12 +91,15 @@ def ask_credit(session: Session, wish: Wish, dispute: Dispute | None = None) -> 
 
 
 def approve(public_id: str, staff_id: int) -> None:
-    """Give a credit that waits. Raises NotFound, SamePerson, DecidedBefore, and CreditRefused when
-    so much is not left of the invoice any more."""
+    """Give a credit that waits; by the same person again it stays given. Raises NotFound,
+    SamePerson, DecidedBefore, and CreditRefused when so much is not left of the invoice any more.
+    """
     current_isp()  # read now: asking within the unit would take a second connection meanwhile
 
     def work(session: Session) -> None:
-        adjustment = _take_waiting(session, public_id)
+        adjustment = _take_waiting(session, public_id, (AdjustmentState.BOOKED, staff_id))
+        if adjustment.state != AdjustmentState.ASKED:
+            return
         if adjustment.asked_by_id == staff_id:
             raise SamePerson
         adjustment.approved_by_id = staff_id
@@ -110,7 +113,9 @@ def refuse(public_id: str, staff_id: int) -> None:
     was for is open again. Raises NotFound, DecidedBefore."""
 
     def work(session: Session) -> None:
-        adjustment = _take_waiting(session, public_id)
+        adjustment = _take_waiting(session, public_id, (AdjustmentState.REFUSED, staff_id))
+        if adjustment.state != AdjustmentState.ASKED:
+            return
         adjustment.state = AdjustmentState.REFUSED.value
         adjustment.ended_at = clock.now()
         if adjustment.asked_by_id != staff_id:
@@ -131,11 +136,15 @@ def _account_of(public_id: str) -> int:
     return found
 
 
-def _take_waiting(session: Session, public_id: str) -> Adjustment:
+def _take_waiting(
+    session: Session, public_id: str, decision: tuple[AdjustmentState, int]
+) -> Adjustment:
+    """The credit that waits, or one about which the same person has made the same `decision`."""
     adjustment = session.scalars(
         select(Adjustment).where(Adjustment.public_id == public_id).with_for_update()
     ).one()
-    if adjustment.state != AdjustmentState.ASKED:
+    decided = (adjustment.state, adjustment.approved_by_id or adjustment.asked_by_id)
+    if adjustment.state != AdjustmentState.ASKED and decided != decision:
         raise DecidedBefore
     return adjustment
 

@@ -77,7 +77,7 @@ def book_arrival(session: Session, arrival: Arrival, arrived_at: datetime | None
     return payment
 
 
-def _ledger_of(payment: Payment) -> str:
+def ledger_of(payment: Payment) -> str:
     """The account of the books that the money went to."""
     if payment.gateway == COUNTER:
         return payment.method
@@ -107,7 +107,7 @@ def book(
                 booked_on=clock.day_of(arrived_at[payment.id], isp.timezone),
                 description="Payment",
                 lines=(
-                    (_ledger_of(payment), payment.amount_minor),
+                    (ledger_of(payment), payment.amount_minor),
                     (ledger.RECEIVABLE, -payment.amount_minor),
                 ),
             )

@@ -164,11 +164,13 @@ class ReversalNotFound(NotFound):
 
 
 class RefundRefused(Refusal):
-    """The payment did not come through the gateway, or has not arrived."""
+    """The payment has not arrived, or came by a way on which nothing goes back."""
 
     @property
     def customer_message(self) -> str:
-        return _("Only a payment that arrived through the payment service can be given back by it.")
+        return _(
+            "Only money that has arrived goes back, by the way it came. Give a credit instead."
+        )
 
 
 class TooMuchBack(Refusal):

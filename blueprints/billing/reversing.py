@@ -1,8 +1,9 @@
 """Money of a payment that goes back: refunds by staff, chargebacks, returned debits.
 
-A refund is committed under its own key before the gateway hears of it, like a payment. What a bank
-takes back by itself is learnt from the gateway and booked once for each reference of it. Either way
-the customer owes again what the payment had settled.
+A refund is committed under its own key before the gateway hears of it, like a payment. What came
+without a gateway staff hand back themselves, and it is booked at once. What a bank takes back by
+itself is learnt from the gateway and booked once for each reference of it. Either way the customer
+owes again what the payment had settled.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import case, select
+from sqlalchemy import ColumnElement, case, select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import ledger, payments, telling
+from blueprints.billing import booking, ledger, payments, telling
 from blueprints.billing.errors import (
     NoGateway,
     PaymentNotFound,
@@ -52,8 +53,10 @@ log = logging.getLogger("lastmile.payments")
 # Gateways keep idempotency keys for a day; after that a refund is reconciled, not sent again.
 _RESEND_WITHIN = timedelta(hours=23)
 _NEVER_ARRIVED = "The payment service never received it."
+BY_HAND = frozenset({booking.COUNTER, booking.BANK})
+"""What stands in the place of a gateway's name where staff hand the money back."""
 _UNDER_WAY = (ReversalState.CREATED, ReversalState.UNKNOWN, ReversalState.PROCESSING)
-_GONE = (ReversalState.DECLINED.value, ReversalState.REFUSED.value)
+_CAME_TO_NOTHING = (ReversalState.DECLINED.value, ReversalState.REFUSED.value)
 _ENTRY_KINDS = {
     ReversalKind.REFUND: EntryKind.REFUND,
     ReversalKind.CHARGEBACK: EntryKind.CHARGEBACK,
@@ -74,22 +77,33 @@ EVENTS = {
 }
 
 
+_IS_WON = PaymentReversal.kind == ReversalKind.CHARGEBACK_WON.value
+_GONE_MINOR = case((_IS_WON, -PaymentReversal.amount_minor), else_=PaymentReversal.amount_minor)
+LEFT_MINOR: ColumnElement[int] = Payment.amount_minor - (
+    select(total(_GONE_MINOR))
+    .where(
+        PaymentReversal.payment_id == Payment.id,
+        PaymentReversal.state.not_in(_CAME_TO_NOTHING),
+    )
+    .scalar_subquery()
+)
+"""What of a payment has not gone back and is not about to, in minor units."""
+
+
 def left_minor(session: Session, payment_id: int) -> int:
-    """What of a payment has not gone back and is not about to, in minor units."""
-    amount_minor = session.execute(
-        select(Payment.amount_minor).where(Payment.id == payment_id)
-    ).scalar_one()
-    won = PaymentReversal.kind == ReversalKind.CHARGEBACK_WON.value
-    signed = case((won, -PaymentReversal.amount_minor), else_=PaymentReversal.amount_minor)
-    gone = session.execute(
-        select(total(signed)).where(
-            PaymentReversal.payment_id == payment_id, PaymentReversal.state.not_in(_GONE)
-        )
-    ).scalar_one()
-    return int(amount_minor - gone)
+    """The same of one payment."""
+    return int(session.execute(select(LEFT_MINOR).where(Payment.id == payment_id)).scalar_one())
 
 
 # Refunds --------------------------------------------------------------------------------------
+
+
+def can_go_back(state: str, came_by: str) -> bool:
+    """Whether a payment in `state` that came by this gateway, or without one, can be given back:
+    by the gateway of today, or by hand. A voucher cannot; it was never money of the customer's."""
+    gateway = _gateway()
+    ways = BY_HAND if gateway is None else BY_HAND | {gateway.name}
+    return state == PaymentState.SUCCEEDED and came_by in ways
 
 
 def ask_refund(
@@ -101,6 +115,7 @@ def ask_refund(
     `key` is that of the form (`ArrivedKey.intent`): the same again finds the same refund. Raises
     PaymentNotFound, NoGateway, RefundRefused, TooMuchBack, KeyReused before anything is stored.
     """
+    reason = reason[:300]
     gateway = _gateway()
 
     def work(session: Session) -> tuple[int, str]:
@@ -113,12 +128,13 @@ def ask_refund(
             raise PaymentNotFound
         known = session.scalar(select(PaymentReversal).where(PaymentReversal.key == key))
         if known is not None:
-            if (known.payment_id, known.amount_minor) != (payment.id, amount_minor):
+            asked = (known.payment_id, known.amount_minor, known.reason)
+            if asked != (payment.id, amount_minor, reason):
                 raise KeyReused
             return known.id, known.public_id
-        if gateway is None:
+        if gateway is None and payment.gateway not in booking.WITHOUT_GATEWAY:
             raise NoGateway
-        if payment.state != PaymentState.SUCCEEDED or payment.gateway != gateway.name:
+        if not can_go_back(payment.state, payment.gateway):
             raise RefundRefused
         left = left_minor(session, payment.id)
         if not 0 < amount_minor <= left:
@@ -135,13 +151,14 @@ def ask_refund(
             amount_minor=amount_minor,
             currency=payment.currency,
             state=(ReversalState.ASKED if needs_two else ReversalState.CREATED).value,
-            reason=reason[:300],
+            reason=reason,
             asked_by_id=staff_id,
             created_at=clock.now(),
-            ask_at=None if needs_two else clock.now(),
         )
         session.add(reversal)
         session.flush()
+        if not needs_two:
+            _begin(session, reversal, payment)
         revisions.raise_account(session, account_id)
         return reversal.id, reversal.public_id
 
@@ -149,6 +166,16 @@ def ask_refund(
     reversal_id, public_id = unit_of_work(work, account_id)
     _carry_out_now(reversal_id)
     return public_id
+
+
+def _begin(session: Session, reversal: PaymentReversal, payment: Payment) -> None:
+    """Nothing stands in the way of a refund any more: staff hand the money over now, or the
+    gateway is asked next."""
+    reversal.state = ReversalState.CREATED.value
+    if payment.gateway in BY_HAND:
+        book(session, [reversal])
+    else:
+        reversal.ask_at = clock.now()
 
 
 def approve(public_id: str, staff_id: int) -> None:
@@ -181,12 +208,15 @@ def _decide(public_id: str, staff_id: int, wanted: ReversalState) -> None:
             if reversal.asked_by_id == staff_id:
                 raise SamePerson
             reversal.approved_by_id = staff_id
-            reversal.ask_at = clock.now()
+            _begin(session, reversal, session.get_one(Payment, reversal.payment_id))
         else:
+            if reversal.asked_by_id != staff_id:
+                reversal.approved_by_id = staff_id
             reversal.ended_at = clock.now()
-        reversal.state = wanted.value
+            reversal.state = wanted.value
         revisions.raise_account(session, row.account_id)
 
+    current_isp()
     unit_of_work(work, row.account_id)
     _carry_out_now(row.id)
 
@@ -523,7 +553,7 @@ def book(session: Session, reversals: Sequence[PaymentReversal]) -> None:
                     booked_on=clock.day_of(now, isp.timezone),
                     description=_WORDS[kind],
                     lines=(
-                        (f"gateway:{paid.payment.gateway}", sign * reversal.amount_minor),
+                        (booking.ledger_of(paid.payment), sign * reversal.amount_minor),
                         (ledger.RECEIVABLE, -sign * reversal.amount_minor),
                     ),
                 )
@@ -569,13 +599,15 @@ def _tell(session: Session, paid: _Paid, now: datetime) -> None:
             )
         ],
     )
-    if paid.payment.customer_id is not None:
+    customer_id = paid.payment.customer_id or telling.find_owner(session, reversal.account_id)
+    if customer_id is not None:
+        by = booking.ledger_of(paid.payment) if paid.payment.gateway in BY_HAND else ""
         telling.tell(
             session,
             "payment_reversed",
             reversal.account_id,
-            paid.payment.customer_id,
-            {**facts, "how": reversal.kind},
+            customer_id,
+            {**facts, "how": reversal.kind, "by": by},
         )
 
 

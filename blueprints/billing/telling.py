@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core import outbox, topics
 from core.topics import Topic
-from models import Account, Channel, Contact, ContactKind, Customer
+from models import Account, Channel, Contact, ContactKind, Customer, Membership, Role
 
 _KINDS = {Channel.EMAIL: ContactKind.EMAIL, Channel.TEXT: ContactKind.PHONE}
 
@@ -57,6 +57,15 @@ def tell(
     ]
     outbox.queue(session, letters)
     return len(letters)
+
+
+def find_owner(session: Session, account_id: int) -> int | None:
+    """The customer who is told of what nobody did while signed in; None where nobody signs in."""
+    return session.scalar(
+        select(func.min(Membership.customer_id)).where(
+            Membership.account_id == account_id, Membership.role == Role.OWNER.value
+        )
+    )
 
 
 def _recipient(

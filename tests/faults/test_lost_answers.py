@@ -314,6 +314,7 @@ def test_every_form_of_staff_pressed_again_counts_once(street: Street) -> None:
     typed = {
         "staff.unpaid": reason | {"until": f"{NOW.date() + timedelta(days=7)}"},
         "staff.money.take": {"amount": "5.00", "kind": "cash"},
+        "staff.money.payment": reason | {"amount": "5.00"},
         "staff.money.credit": reason | {"amount": "5.00"},
         "staff.money.charge": reason | {"amount": "5.00", "description": "Visit"},
         "staff.money.invoice": reason | {"what": "all"},

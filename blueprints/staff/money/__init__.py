@@ -12,5 +12,6 @@ from blueprints.staff.money import (
     counter_views,
     dispute_views,
     giving_views,
+    refund_views,
     voucher_views,
 )

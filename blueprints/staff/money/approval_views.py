@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import Response
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.billing import adjusting
 from blueprints.staff.money import approvals as service
 from blueprints.staff.money import bp
 from blueprints.staff.money.forms import DecisionForm
@@ -36,11 +35,9 @@ def approval_post(public_id: str) -> Response | BaseResponse:
     form = DecisionForm()
     if not form.validate():
         return _page(public_id, form, 422)
-    if form.is_yes:
-        adjusting.approve(public_id, signed_in().customer_id)
-        return go_to(f"{_LIST}?done=approved")
-    adjusting.refuse(public_id, signed_in().customer_id)
-    return go_to(f"{_LIST}?done=refused")
+    payment = service.decide(public_id, signed_in().customer_id, is_yes=form.is_yes)
+    done = "approved" if form.is_yes else "refused"
+    return go_to(payment or f"{_LIST}?done={done}")
 
 
 def _page(public_id: str, form: DecisionForm, status: int = 200) -> Response:

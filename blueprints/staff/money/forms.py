@@ -50,6 +50,11 @@ class CreditForm(PortalForm):
     reason = reason_field()
 
 
+class RefundForm(PortalForm):
+    amount = AmountField(_l("Amount"))
+    reason = reason_field()
+
+
 class ChargeForm(PortalForm):
     amount = AmountField(_l("Amount before tax"))
     description = StringField(

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import func, select
+from sqlalchemy import func, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from blueprints.billing.overview import (
@@ -37,7 +37,9 @@ from models import (
     JournalEntry,
     JournalLine,
     Payment,
+    PaymentReversal,
     PaymentState,
+    ReversalState,
 )
 
 PER_PAGE = 20
@@ -64,7 +66,8 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One entry: what it charges or credits, and the balance after it."""
+    """One entry: what it charges or credits, and the balance after it. Its payment is also the one
+    that a refund has given back."""
 
     booked_on: date
     what: str
@@ -88,7 +91,7 @@ class ChargeRow:
 
 @dataclass(frozen=True, slots=True)
 class WaitingRow:
-    """A credit of the account that a second member of staff has to approve."""
+    """A credit or refund of the account that a second member of staff has to approve."""
 
     amount: Money
     reason: str
@@ -186,6 +189,7 @@ def _rows(session: Session, head: Head, page: int) -> tuple[list[Row], int]:
         .where(JournalLine.account_id == head.account_id)
         .subquery()
     )
+    gave_back = aliased(Payment)
     rows = session.execute(
         select(
             JournalEntry.booked_on,
@@ -200,12 +204,15 @@ def _rows(session: Session, head: Head, page: int) -> tuple[list[Row], int]:
             Payment.gateway,
             Payment.method,
             Payment.note,
-            Adjustment.reason,
+            func.coalesce(Adjustment.reason, PaymentReversal.reason).label("reason"),
+            gave_back.public_id.label("gave_back_public_id"),
         )
         .join(after, after.c.entry_id == JournalEntry.id)
         .outerjoin(Invoice, Invoice.entry_id == JournalEntry.id)
         .outerjoin(Payment, Payment.entry_id == JournalEntry.id)
         .outerjoin(Adjustment, Adjustment.entry_id == JournalEntry.id)
+        .outerjoin(PaymentReversal, PaymentReversal.entry_id == JournalEntry.id)
+        .outerjoin(gave_back, gave_back.id == PaymentReversal.payment_id)
         .order_by(after.c.entry_id.desc())
         .limit(PER_PAGE)
         .offset((page - 1) * PER_PAGE)
@@ -219,7 +226,7 @@ def _rows(session: Session, head: Head, page: int) -> tuple[list[Row], int]:
             Money(-row.amount_minor, head.currency) if row.amount_minor < 0 else None,
             Money(int(row.after_minor), head.currency),
             row.invoice_public_id,
-            row.payment_public_id,
+            row.payment_public_id or row.gave_back_public_id,
         )
         for row in rows
     ]
@@ -285,14 +292,26 @@ def _charges(session: Session, head: Head) -> list[ChargeRow]:
 
 
 def _waiting(session: Session, head: Head) -> list[WaitingRow]:
+    credited = select(
+        Adjustment.created_at, Adjustment.amount_minor, Adjustment.reason, Adjustment.asked_by_id
+    ).where(
+        Adjustment.account_id == head.account_id,
+        Adjustment.state == AdjustmentState.ASKED.value,
+    )
+    refunded = select(
+        PaymentReversal.created_at,
+        PaymentReversal.amount_minor,
+        PaymentReversal.reason,
+        PaymentReversal.asked_by_id,
+    ).where(
+        PaymentReversal.account_id == head.account_id,
+        PaymentReversal.state == ReversalState.ASKED.value,
+    )
+    asked = union_all(credited, refunded).subquery()
     rows = session.execute(
-        select(Adjustment.amount_minor, Adjustment.reason, Customer.name)
-        .outerjoin(Customer, Customer.id == Adjustment.asked_by_id)
-        .where(
-            Adjustment.account_id == head.account_id,
-            Adjustment.state == AdjustmentState.ASKED.value,
-        )
-        .order_by(Adjustment.id)
+        select(asked.c.amount_minor, asked.c.reason, Customer.name)
+        .outerjoin(Customer, Customer.id == asked.c.asked_by_id)
+        .order_by(asked.c.created_at)
     )
     return [
         WaitingRow(Money(row.amount_minor, head.currency), row.reason, row.name or "")
