@@ -396,6 +396,7 @@ POLICY: dict[str, Rule] = {
     "staff.money.charge_cancel": _staff(BILLERS),
     "staff.money.invoice": _staff(BILLERS, _NOTED),
     "staff.money.invoice_credit": _staff(BILLERS, keeps_form="staff.money.invoice"),
+    "staff.money.invoice_send": _staff(BILLERS),
     "staff.money.approvals": _staff(BILLERS, _NOTED),
     "staff.money.approval": _staff(BILLERS, _NOTED),
     "staff.money.approval_post": _staff(BILLERS, keeps_form="staff.money.approval"),

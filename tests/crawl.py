@@ -288,6 +288,7 @@ _PATHS = {
     "staff.money.charge_cancel": "/staff/accounts/{account}/charges/{charge}/cancel",
     "staff.money.invoice": "/staff/accounts/{account}/invoices/{invoice}",
     "staff.money.invoice_credit": "/staff/accounts/{account}/invoices/{invoice}",
+    "staff.money.invoice_send": "/staff/accounts/{account}/invoices/{invoice}/send",
     "staff.money.approvals": "/staff/approvals",
     "staff.money.approval": "/staff/approvals/{adjustment}",
     "staff.money.approval_post": "/staff/approvals/{adjustment}",

@@ -54,6 +54,9 @@ FACTS: dict[str, dict[str, Any]] = {
     "caller_code": CODE,
     "closed_unpaid": DUNNED,
     "contact_code": CODE,
+    "dispute": OF_ACCOUNT
+    | {"what": "answered", "dispute": "adispute", "number": "2026-000005", "line": "Local TV"}
+    | {"amount_minor": 500, "currency": "USD"},
     "invitation": {"name": "Alice", "token": "atoken", "days": 7},
     "late_fee": DUNNED,
     "line_held": DUNNED,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from blueprints.billing import invoicing, ledger
+from blueprints.billing import invoicing, ledger, telling
 from blueprints.billing.crediting import draft_credit_note
 from blueprints.billing.dunning import releasing
 from blueprints.billing.errors import (
@@ -206,6 +206,7 @@ def _issue_credit_note(session: Session, adjustment: Adjustment, currency: str) 
         session.flush()
         event = activity.Event("dispute_granted", clock.now(), adjustment.account_id)
         activity.record(session, [event])
+        telling.tell_of_dispute(session, dispute, "granted")
     entry_id = session.scalar(select(Invoice.entry_id).where(Invoice.id == credit_note_id))
     if entry_id is None:
         raise CreditRefused

@@ -3,7 +3,7 @@ the channels they want for bills."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -46,16 +46,25 @@ def tell(session: Session, invoice_ids: Sequence[int]) -> int:
 
     Of a credit note nothing is told: it asks for nothing.
     """
+    return _queue(session, invoice_ids)
+
+
+def list_recipients(session: Session, invoice_id: int) -> list[tuple[Channel, str]]:
+    """Where the message of an invoice goes."""
+    return [(channel, recipient) for _row, channel, recipient in _addressed(session, [invoice_id])]
+
+
+def _addressed(
+    session: Session, invoice_ids: Sequence[int]
+) -> Iterator[tuple[Row[Any], Channel, str]]:
+    """Each channel and address once for an invoice, with the person it is for."""
     told: set[tuple[int, str, str]] = set()
-    letters = []
     for row in _list_addressees(session, invoice_ids):
         for channel in topics.CHANNELS:
             recipient = _find_recipient(row, channel)
             if recipient and (row.invoice_id, channel, recipient) not in told:
                 told.add((row.invoice_id, channel, recipient))
-                letters.append(_letter(row, channel, recipient))
-    outbox.queue(session, letters)
-    return len(letters)
+                yield row, channel, recipient
 
 
 def resend(session: Session, invoice_id: int) -> int:
@@ -66,7 +75,13 @@ def resend(session: Session, invoice_id: int) -> int:
     kind = session.scalar(select(Invoice.kind).where(Invoice.id == invoice_id))
     if kind != InvoiceKind.INVOICE:
         raise InvoiceNotFound
-    return tell(session, [invoice_id])
+    return _queue(session, [invoice_id], is_again=True)
+
+
+def _queue(session: Session, invoice_ids: Sequence[int], *, is_again: bool = False) -> int:
+    letters = [_letter(*each, is_again=is_again) for each in _addressed(session, invoice_ids)]
+    outbox.queue(session, letters)
+    return len(letters)
 
 
 def _find_recipient(row: Row[Any], channel: Channel) -> str | None:
@@ -86,7 +101,7 @@ def _find_recipient(row: Row[Any], channel: Channel) -> str | None:
     return of_account or own
 
 
-def _letter(row: Row[Any], channel: Channel, recipient: str) -> Letter:
+def _letter(row: Row[Any], channel: Channel, recipient: str, *, is_again: bool) -> Letter:
     return Letter(
         KIND,
         recipient,
@@ -104,6 +119,7 @@ def _letter(row: Row[Any], channel: Channel, recipient: str) -> Letter:
             "account": row.account_public_id,
             "invoice": row.public_id,
             "has_autopay": row.has_autopay,
+            "is_again": is_again,
         },
     )
 

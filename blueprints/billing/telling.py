@@ -10,7 +10,18 @@ from sqlalchemy.orm import Session
 
 from core import outbox, topics
 from core.topics import Topic
-from models import Account, Channel, Contact, ContactKind, Customer, Membership, Role
+from models import (
+    Account,
+    Channel,
+    Contact,
+    ContactKind,
+    Customer,
+    Dispute,
+    Invoice,
+    InvoiceLine,
+    Membership,
+    Role,
+)
 
 _KINDS = {Channel.EMAIL: ContactKind.EMAIL, Channel.TEXT: ContactKind.PHONE}
 
@@ -57,6 +68,38 @@ def tell(
     ]
     outbox.queue(session, letters)
     return len(letters)
+
+
+def tell_of_dispute(session: Session, dispute: Dispute, what: str) -> None:
+    """Queue the message to whoever opened `dispute` that staff have `answered`, `granted` or
+    `refused` it, unless they have left the account. It leads to the thread; what was written
+    stands there alone."""
+    row = session.execute(
+        select(Account.public_id, Invoice.number, Invoice.currency, InvoiceLine.description)
+        .join(Invoice, Invoice.account_id == Account.id)
+        .join(InvoiceLine, InvoiceLine.invoice_id == Invoice.id)
+        .where(Invoice.id == dispute.invoice_id, InvoiceLine.position == dispute.position)
+    ).one()
+    given_minor = session.scalar(
+        select(Invoice.total_minor).where(Invoice.id == dispute.credit_note_id)
+    )
+    facts = {
+        "what": what,
+        "dispute": dispute.public_id,
+        "account": row.public_id,
+        "number": row.number,
+        "line": row.description,
+        "amount_minor": given_minor or dispute.amount_minor,
+        "currency": row.currency,
+    }
+    is_still_of_it = session.scalar(
+        select(Membership.role).where(
+            Membership.account_id == dispute.account_id,
+            Membership.customer_id == dispute.customer_id,
+        )
+    )
+    if dispute.customer_id is not None and is_still_of_it:
+        tell(session, "dispute", dispute.account_id, dispute.customer_id, facts, Topic.BILLS)
 
 
 def find_owner(session: Session, account_id: int) -> int | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 import pytest
+from sqlalchemy import select
 
 from blueprints.billing import bill_messages, bill_run
 from blueprints.billing.errors import InvoiceNotFound
 from core import clock, postman
-from core.db import db, unit_of_work
+from core.db import db, reading, unit_of_work
 from models import Message
 from tests.conftest import Portal, Queries
 
@@ -132,3 +133,29 @@ def test_staff_send_it_again(ctx: Portal) -> None:
     assert queued(ctx).count(("email", "alice@example.net")) == 2
     with pytest.raises(InvoiceNotFound):
         unit_of_work(lambda session: bill_messages.resend(session, 999_999))
+
+
+def test_bill_sent_again_says_how_it_stands_now(ctx: Portal) -> None:
+    paid, open_ = (
+        ctx.one(
+            "SELECT i.id FROM invoices i JOIN invoice_balances b ON b.invoice_id = i.id"
+            f" WHERE i.account_id = :id AND b.open_minor {how} 0 ORDER BY i.id LIMIT 1",
+            id=ctx.world.accounts["alice"],
+        )
+        for how in ("=", ">")
+    )
+    for invoice_id in (paid, open_):
+        with reading() as session:
+            assert ("email", "alice@example.net") in bill_messages.list_recipients(
+                session, invoice_id
+            )
+        unit_of_work(lambda session, one=invoice_id: bill_messages.resend(session, one))  # type: ignore[misc]
+    found = db.session.scalars(
+        select(Message)
+        .where(Message.kind == "bill_ready", Message.recipient == "alice@example.net")
+        .order_by(Message.id)
+    )
+    texts = [postman.compose(each, "https://portal.example").text for each in found]
+    assert "It is paid" in texts[0]
+    assert "It is paid" not in texts[1]
+    assert "credit has paid" not in " ".join(texts)

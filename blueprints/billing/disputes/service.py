@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session, aliased
 
-from blueprints.billing import adjusting
+from blueprints.billing import adjusting, telling
 from blueprints.billing.crediting import draft_credit_note, list_creditable
 from blueprints.billing.disputes.errors import (
     DisputedBefore,
@@ -323,6 +323,7 @@ def write(
         _write(session, dispute, writer, text)
         if writer.is_staff:
             _tell(session, dispute, "dispute_answered")
+            telling.tell_of_dispute(session, dispute, "answered")
         revisions.raise_account(session, account_id)
         return path
 
@@ -389,6 +390,7 @@ def refuse(public_id: str, text: str, staff_id: int, key: ArrivedKey, path: str)
         dispute.decided_by_id = staff_id
         dispute.ended_at = clock.now()
         _tell(session, dispute, "dispute_refused")
+        telling.tell_of_dispute(session, dispute, "refused")
         return path
 
     return form_keys.once(key, work, account_id)
@@ -424,7 +426,7 @@ def _write(session: Session, dispute: Dispute, writer: Writer, text: str) -> Non
 
 
 def _tell(session: Session, dispute: Dispute, kind: str) -> None:
-    """Let the account's people read that something happened."""
+    """Let the account's people read in their activity that something happened."""
     session.flush()
     activity.record(session, [activity.Event(kind, clock.now(), dispute.account_id)])
     revisions.raise_account(session, dispute.account_id)

@@ -1,4 +1,5 @@
-"""Credits as the pages of staff give them, and the lines of an invoice that can be credited."""
+"""Credits as the pages of staff give them, the lines of an invoice that can be credited, and to
+whom an invoice is sent again."""
 
 from __future__ import annotations
 
@@ -8,18 +9,20 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import adjusting
+from blueprints.billing import adjusting, bill_messages
 from blueprints.billing.crediting import list_creditable
 from blueprints.billing.errors import InvoiceNotFound
 from blueprints.billing.overview import InvoiceDetail, get_invoice
 from blueprints.staff.money import statement
+from blueprints.staff.roles import SIGHT, masked_email, masked_phone
 from core import form_keys
 from core.data_access import Reader
 from core.db import db
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.money import Money
-from models import AdjustmentState, Invoice, InvoiceKind, InvoiceLineKind
+from core.phones import format_phone
+from models import AdjustmentState, Channel, Invoice, InvoiceKind, InvoiceLineKind, StaffRole
 
 _CREDITABLE = (InvoiceLineKind.CHARGE, InvoiceLineKind.OPENING)
 
@@ -40,11 +43,20 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Addressee:
+    """Where the message of a bill goes; the address as this member of staff may see it."""
+
+    channel: Channel
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
 class InvoicePage:
     head: statement.Head
     invoice: InvoiceDetail
     lines: list[Line]
     limit: Money
+    addressees: list[Addressee]
 
 
 def path_of(public_id: str, done: str) -> str:
@@ -95,12 +107,39 @@ def list_lines(account_id: int, invoice_public_id: str) -> tuple[int, list[Line]
     ]
 
 
-def find_invoice(public_id: str, invoice_public_id: str, reader: Reader) -> InvoicePage:
+def find_invoice(
+    public_id: str, invoice_public_id: str, reader: Reader, role: StaffRole
+) -> InvoicePage:
     """An invoice with what is left of its lines; the look is noted. Raises NotFound."""
-    head = statement.open_account(public_id, reader)
+    sees_all = SIGHT[role].contacts
+    head = statement.open_account(public_id, reader, "contacts" if sees_all else "contacts masked")
     invoice = get_invoice(head.account_id, invoice_public_id)
-    _row_id, lines = list_lines(head.account_id, invoice_public_id)
-    return InvoicePage(head, invoice, lines, limit())
+    row_id, lines = list_lines(head.account_id, invoice_public_id)
+    recipients = bill_messages.list_recipients(db.session(), row_id)
+    addressees = [
+        Addressee(channel, _shown(channel, recipient, is_whole=sees_all))
+        for channel, recipient in recipients
+    ]
+    return InvoicePage(head, invoice, lines, limit(), addressees)
+
+
+def _shown(channel: Channel, recipient: str, *, is_whole: bool) -> str:
+    if channel is Channel.EMAIL:
+        return recipient if is_whole else masked_email(recipient)
+    return format_phone(recipient) if is_whole else masked_phone(recipient)
+
+
+def send_again(public_id: str, invoice_public_id: str, key: ArrivedKey) -> str:
+    """Let the message of an invoice go out once more; the same form twice counts once. Returns
+    where it stands. Raises InvoiceNotFound."""
+    account_id = statement.find_id(public_id)
+    row_id, _lines = list_lines(account_id, invoice_public_id)
+
+    def work(session: Session) -> str:
+        done = "sent" if bill_messages.resend(session, row_id) else "nobody"
+        return f"/staff/accounts/{public_id}/invoices/{invoice_public_id}?done={done}"
+
+    return form_keys.once(key, work, account_id)
 
 
 def amounts_of(

@@ -1,4 +1,4 @@
-"""What staff give and charge: a credit, a one-off charge, a credit note."""
+"""What staff give and charge: a credit, a one-off charge, a credit note; a bill sent again."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from core.words import language
 _CREDIT = "/accounts/<public_id>/credit"
 _CHARGE = "/accounts/<public_id>/charge"
 _INVOICE = "/accounts/<public_id>/invoices/<invoice_id>"
+SENT = ("sent", "nobody")
 
 
 # A credit at once -----------------------------------------------------------------------------
@@ -159,6 +160,15 @@ def _choices(lines: list[giving.Line]) -> list[tuple[str, str]]:
 def _invoice_page(
     public_id: str, invoice_id: str, form: CreditNoteForm, status: int = 200
 ) -> Response:
-    page = giving.find_invoice(public_id, invoice_id, asking.reader())
+    page = giving.find_invoice(public_id, invoice_id, asking.reader(), asking.role())
     form.offer(_choices(page.lines))
-    return render("staff/money/invoice.html", None, status, page=page, form=form)
+    done = asking.done(SENT)
+    return render("staff/money/invoice.html", None, status, page=page, form=form, done=done)
+
+
+# Sending a bill again -------------------------------------------------------------------------
+
+
+@bp.post(f"{_INVOICE}/send")
+def invoice_send(public_id: str, invoice_id: str) -> BaseResponse:
+    return go_to(giving.send_again(public_id, invoice_id, form_guard.arrived_key()))

@@ -113,10 +113,11 @@ class Statement:
     waiting: list[WaitingRow]
 
 
-def open_account(public_id: str, reader: Reader) -> Head:
+def open_account(public_id: str, reader: Reader, *more_fields: str) -> Head:
     """The account, whose look is noted before it is read. Raises NotFound."""
+    fields = (*FIELDS, *more_fields)
     account_id = unit_of_work(
-        lambda session: data_access.note_page(session, reader, FIELDS, public_id)
+        lambda session: data_access.note_page(session, reader, fields, public_id)
     )
     return _head(db.session(), account_id)
 

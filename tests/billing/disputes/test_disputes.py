@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from blueprints.billing import adjusting
 from blueprints.billing.disputes import service
@@ -19,9 +20,10 @@ from blueprints.billing.disputes.errors import (
 from blueprints.billing.disputes.service import Writer
 from blueprints.billing.dunning.reading import disputed_minor
 from blueprints.billing.errors import InvoiceNotFound
-from core import isp
-from core.db import reading
+from core import isp, postman
+from core.db import db, reading
 from core.throttle import TooManyAttempts
+from models import Message
 from tests.billing.conftest import Till
 from tests.conftest import Portal, together
 
@@ -252,3 +254,62 @@ def test_only_who_pays_and_who_decides_sees_it(portal: Portal, ctx: Portal, till
     for name, status in (("bob", 200), ("vera", 403), ("theo", 403), ("mallory", 404)):
         assert portal.visitor(name).get(path).status == status
     assert portal.visitor("sue").get(f"/staff/disputes/{public_id}").status == 403
+
+
+# Messages -------------------------------------------------------------------------------------
+
+
+def letters(ctx: Portal) -> list[postman.OutgoingMessage]:
+    found = db.session.scalars(
+        select(Message).where(Message.kind == "dispute").order_by(Message.id)
+    )
+    return [postman.compose(each, "https://portal.example") for each in found]
+
+
+def test_answer_and_decision_are_told_in_the_customers_language(ctx: Portal, till: Till) -> None:
+    ctx.execute("UPDATE customers SET language = 'es' WHERE sign_in_id = 'alice'")
+    public_id = begin(ctx, till)
+    alice, staff = ctx.world.accounts["alice"], ctx.world.customers["ben"]
+    for writer in (service.Writer(staff, is_staff=True), service.Writer(1)):
+        service.write(
+            *(alice, public_id, "4111 1111 1111 1111", writer),
+            *(till.key("x", f"/{writer.is_staff}"), "/there", ctx.settings.secret),
+        )
+    decide(ctx, till, public_id, service.refuse)
+    answered, refused = letters(ctx)
+    assert answered.recipient == "alice@example.net"
+    assert "ha respondido" in answered.subject
+    assert f"/a/{ctx.world.public_ids['alice']}/billing/disputes/{public_id}" in answered.text
+    assert "4111" not in answered.text
+    assert "sigue como está" in refused.text
+
+
+def test_granted_dispute_is_told_with_what_it_gives_back(ctx: Portal, till: Till) -> None:
+    decide(ctx, till, begin(ctx, till))
+    [letter] = letters(ctx)
+    assert "You were right" in letter.text
+    assert "$20.19" in letter.subject
+
+
+def test_one_that_a_second_member_approves_is_told_then(ctx: Portal, till: Till) -> None:
+    _set_rules(ctx, {"adjustment_limit_minor": 100})
+    decide(ctx, till, begin(ctx, till))
+    assert letters(ctx) == []
+    adjusting.approve(str(ctx.one("SELECT public_id FROM adjustments")), ctx.world.customers["ada"])
+    assert len(letters(ctx)) == 1
+
+
+def test_who_has_left_the_account_or_wants_no_mail_is_not_told(ctx: Portal, till: Till) -> None:
+    first, second = begin(ctx, till), begin(ctx, till, "revenue:phone")
+    ctx.execute(
+        "INSERT INTO message_choices (customer_id, topic, channel, is_on)"
+        " VALUES (:id, 'bills', 'email', :no)",
+        id=ctx.world.customers["alice"],
+        no=False,
+    )
+    decide(ctx, till, first, service.refuse)
+    ctx.execute("DELETE FROM message_choices")
+    ctx.execute("DELETE FROM memberships WHERE customer_id = :id", id=ctx.world.customers["alice"])
+    staff_id = ctx.world.customers["ben"]
+    service.refuse(second, "We looked.", staff_id, till.key("ben", "/other"), "/there")
+    assert letters(ctx) == []

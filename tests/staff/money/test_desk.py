@@ -234,6 +234,49 @@ def test_invoice_or_a_line_of_it_is_credited(portal: Portal) -> None:
     assert ben.get(path(portal, f"invoices/{mine}")).status == 404
 
 
+def newest_invoice(portal: Portal, name: str = "alice") -> str:
+    return str(
+        portal.one(
+            "SELECT public_id FROM invoices WHERE account_id = :id ORDER BY id DESC LIMIT 1",
+            id=portal.world.accounts[name],
+        )
+    )
+
+
+def test_bill_is_sent_again_once_for_each_press(portal: Portal) -> None:
+    ben = portal.visitor("ben")
+    at = path(portal, f"invoices/{newest_invoice(portal)}")
+    page = ben.get(at)
+    assert "a•••@example.net" in page.text
+    assert "alice@example.net" not in page.response.text
+    assert "alice@example.net" in portal.visitor("ada").get(at).text
+    for _ in range(2):
+        out = ben.submit(page, "/send")
+        assert (out.status, out.location) == (303, f"{at}?done=sent")
+    assert "goes out again" in ben.get(out.location).text
+    queued = portal.rows("SELECT channel, recipient FROM messages WHERE kind = 'bill_ready'")
+    assert ("email", "alice@example.net") in queued
+    assert len(queued) == len(page.select("aside li, .cols ul.rows li"))
+    ben.submit(ben.get(at), "/send")
+    again = portal.rows("SELECT channel FROM messages WHERE kind = 'bill_ready'")
+    assert len(again) == 2 * len(queued)
+
+
+def test_bill_of_an_account_without_addresses_goes_nowhere(portal: Portal) -> None:
+    account = portal.world.accounts["alice"]
+    ben, at = portal.visitor("ben"), path(portal, f"invoices/{newest_invoice(portal)}")
+    page = ben.get(at)
+    portal.execute("DELETE FROM memberships WHERE account_id = :id", id=account)
+    portal.execute("DELETE FROM contacts WHERE account_id = :id", id=account)
+    out = ben.submit(page, "/send")
+    shown = ben.get(out.location)
+    assert "there is no address any more" in shown.text
+    assert "no address is on file" in shown.text
+    assert not shown.select("form[action$='/send']")
+    theirs = path(portal, f"invoices/{newest_invoice(portal, 'mallory')}/send")
+    assert ben.post(theirs, page.form("/send")[1]).status == 404
+
+
 # Vouchers -------------------------------------------------------------------------------------
 
 
