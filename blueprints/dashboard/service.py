@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import BindParameter, Boolean, Select, and_, bindparam, func, or_, select
+from sqlalchemy import BindParameter, Boolean, Date, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
 from blueprints.billing.drafting import BilledSubscription
@@ -30,7 +30,9 @@ from models import (
     LineHold,
     LineState,
     Membership,
+    MethodState,
     Payment,
+    PaymentMethod,
     PaymentState,
     Plan,
     PlanKind,
@@ -68,6 +70,14 @@ class LastPayment:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedMethod:
+    """The saved card or bank account that can be paid with at once."""
+
+    public_id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionView:
     name: str
     kind: str
@@ -102,6 +112,7 @@ class ActivityRow:
 class HomePage(Due):
     account: AccountView
     can_pay: bool
+    method: SavedMethod | None
     can_see_money: bool
     outlook: Outlook | None
     holds: list[str]
@@ -112,19 +123,27 @@ class HomePage(Due):
 
 
 def find_home(
-    account_id: int, customer_id: int, *, can_see_money: bool, can_pay: bool, is_owner: bool
+    account_id: int, customer_id: int, *, can_see_money: bool, pays_by: str | None, is_owner: bool
 ) -> HomePage:
     """Everything the account's first page shows, in five queries while nothing is overdue.
 
     Without `can_see_money` there is no activity that names an amount, and the template shows none.
+    `pays_by` is the gateway's name for whoever can pay.
     """
     due = find_due(account_id)
-    account, last_payment = _account_and_last_payment(account_id, due.balance.currency)
+    row = _ACCOUNT.one(
+        account_id=account_id,
+        customer_id=customer_id,
+        gateway=pays_by or "",
+        today=clock.today(current_isp().timezone),
+    )
+    account, last_payment = _account_and_last_payment(row, due.balance.currency)
     line = next(iter(list_lines(account_id, account.status)), None)
     return HomePage(
         **due.as_fields(),
         account=account,
-        can_pay=can_pay,
+        can_pay=pays_by is not None,
+        method=_saved_method(row),
         can_see_money=can_see_money,
         outlook=find_outlook(account_id) if due.is_overdue else None,
         holds=line.hold_reasons if line is not None else [],
@@ -148,6 +167,20 @@ def _account_query() -> Select[*tuple[Any, ...]]:
         .scalar_subquery()
     )
     has_invoice = select(Invoice.id).where(Invoice.account_id == account_id).exists()
+    saved = aliased(PaymentMethod)
+    first_saved = (
+        select(saved.id)
+        .where(
+            saved.account_id == account_id,
+            saved.customer_id == bindparam("customer_id"),
+            saved.gateway == bindparam("gateway"),
+            saved.state == MethodState.USABLE.value,
+            or_(saved.expires_on.is_(None), saved.expires_on >= bindparam("today", type_=Date)),
+        )
+        .order_by(saved.is_default.desc(), saved.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     return (
         select(
             Account.public_id,
@@ -159,8 +192,13 @@ def _account_query() -> Select[*tuple[Any, ...]]:
             Payment.public_id.label("payment_public_id"),
             Payment.amount_minor,
             Payment.ended_at,
+            PaymentMethod.public_id.label("method_public_id"),
+            PaymentMethod.title.label("method_title"),
+            PaymentMethod.name.label("method_name"),
         )
+        .select_from(Account)
         .outerjoin(Payment, Payment.id == last)
+        .outerjoin(PaymentMethod, PaymentMethod.id == first_saved)
         .where(Account.id == account_id)
     )
 
@@ -168,10 +206,13 @@ def _account_query() -> Select[*tuple[Any, ...]]:
 _ACCOUNT = Prepared(_account_query())
 
 
-def _account_and_last_payment(
-    account_id: int, currency: str
-) -> tuple[AccountView, LastPayment | None]:
-    row = _ACCOUNT.one(account_id=account_id)
+def _saved_method(row: Any) -> SavedMethod | None:
+    if row.method_public_id is None:
+        return None
+    return SavedMethod(row.method_public_id, row.method_name or row.method_title)
+
+
+def _account_and_last_payment(row: Any, currency: str) -> tuple[AccountView, LastPayment | None]:
     age_days = (clock.today(current_isp().timezone) - row.opened_on).days
     account = AccountView(
         row.public_id,

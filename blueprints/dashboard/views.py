@@ -6,7 +6,7 @@ from flask import Response, g
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.auth.service import home_of
-from blueprints.billing.views import can_pay
+from blueprints.billing.views import can_pay, payment_gateway
 from blueprints.dashboard import bp, service
 from core.htmx import go_to, render
 from core.policy import SEES_MONEY
@@ -30,11 +30,12 @@ def choose_account() -> Response:
 def home() -> Response:
     person = signed_in()
     role = Role(person.account.role) if person.account is not None else Role.TECHNICAL
+    gateway = payment_gateway() if can_pay() else None
     page = service.find_home(
         g.account_id,
         person.customer_id,
         can_see_money=role in SEES_MONEY,
-        can_pay=can_pay(),
+        pays_by=gateway.name if gateway is not None else None,
         is_owner=role is Role.OWNER,
     )
     return render("dashboard/home.html", page=page)

@@ -13,6 +13,7 @@ from core import clock
 from core.db import unit_of_work
 from models import Activity, HoldReason, Line
 from tests import crawl
+from tests.billing.methods.test_methods import save
 from tests.conftest import Portal
 
 AMOUNT = re.compile(r"[$€£]\s?\d|\d[.,]\d\d\b")
@@ -47,6 +48,36 @@ def test_owner_sees_what_is_due_and_the_button_first(portal: Portal) -> None:
     assert "$211.12" in first
     assert "Overdue" in first
     assert home.select("main .card form button")[0].text_content() == "Pay $211.12"
+
+
+def saved_button(portal: Portal, name: str = "alice") -> list[str]:
+    page = portal.visitor(name).get(portal.path())
+    return [button.text_content() for button in page.select("main button[form=pay]")]
+
+
+def test_saved_method_is_the_second_choice_and_pays_at_once(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    assert saved_button(portal) == []
+    saved = save(portal, alice)
+    home = alice.get(portal.path())
+    [button] = home.select("main button[form=pay]")
+    assert (button.get("name"), button.get("value")) == ("method", saved)
+    assert button.text_content() == "Pay it with Visa ending 4242"
+    form = home.select("form#pay")[0]
+    assert not [name for name in form.attrib if name.startswith("hx-") and name != "hx-ignore"]
+    out = alice.submit(home, "/pay", method=saved)
+    assert "Paid. Thank you." in alice.get(out.location).text
+    assert "$211.12" in alice.get(out.location).text
+    assert "Nothing to pay" in alice.get(portal.path()).text
+
+
+def test_only_ones_own_method_that_has_not_expired_is_offered(portal: Portal) -> None:
+    save(portal, portal.visitor("alice"))
+    assert [saved_button(portal, name) for name in ("bob", "vera", "theo")] == [[], [], []]
+    portal.execute("UPDATE payment_methods SET expires_on = '2026-06-01'")
+    assert saved_button(portal) == []
+    portal.execute("UPDATE payment_methods SET expires_on = NULL, gateway = 'another'")
+    assert saved_button(portal) == []
 
 
 def test_home_names_account_plans_line_and_last_payment(portal: Portal) -> None:

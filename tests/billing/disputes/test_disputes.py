@@ -23,6 +23,7 @@ from blueprints.billing.errors import InvoiceNotFound
 from core import isp, postman
 from core.db import db, reading
 from core.throttle import TooManyAttempts
+from gateways.messages.base import OutgoingMessage
 from models import Message
 from tests.billing.conftest import Till
 from tests.conftest import Portal, together
@@ -259,7 +260,7 @@ def test_only_who_pays_and_who_decides_sees_it(portal: Portal, ctx: Portal, till
 # Messages -------------------------------------------------------------------------------------
 
 
-def letters(ctx: Portal) -> list[postman.OutgoingMessage]:
+def letters(ctx: Portal) -> list[OutgoingMessage]:
     found = db.session.scalars(
         select(Message).where(Message.kind == "dispute").order_by(Message.id)
     )
