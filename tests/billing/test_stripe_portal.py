@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blueprints.billing import settling
+from blueprints.billing import settling, verify
 from blueprints.billing.gateway_memory import GatewayMemory
 from blueprints.billing.methods import settling as methods
 from core import clock
@@ -107,6 +107,30 @@ def test_a_disputed_payment_is_found_by_stripes_reference(portal: Portal, fake: 
         assert tell(portal, "evt_dispute", dict(dispute)) == "ok"
     after = portal.one("SELECT balance_minor FROM accounts WHERE number = '1001'")
     assert after == before + 1_234
+
+
+def test_a_dispute_that_is_won_and_appealed_is_booked_each_time(
+    portal: Portal, fake: FakeStripe
+) -> None:
+    alice = portal.visitor("alice")
+    save(portal, fake, alice)
+    _, key = pay(portal, alice)
+    balance = "SELECT balance_minor FROM accounts WHERE number = '1001'"
+    before = portal.one(balance)
+    happens: tuple[tuple[Callable[[str], None], int], ...] = (
+        (fake.dispute, 1_234),
+        (fake.win, 0),
+        (fake.appeal, 1_234),
+        (fake.win, 0),
+    )
+    for number, (happen, owed) in enumerate(happens):
+        happen(key)
+        for _ in range(2):
+            assert tell(portal, f"evt_{number}", dict(fake.dispute_of(key))) == "ok"
+        assert portal.one(balance) == before + owed
+    with portal.app.app_context():
+        assert list(verify.find_faults(db.session())) == []
+        db.session.remove()
 
 
 def test_a_card_that_was_detached_is_removed(portal: Portal, fake: FakeStripe) -> None:

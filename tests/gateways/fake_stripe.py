@@ -401,23 +401,42 @@ class FakeStripe:
                 currency=charge["currency"],
                 status="needs_response",
                 reason="fraudulent",
-                balance_transactions=[{"created": int(time.time())}],
+                balance_transactions=[],
                 metadata={},
             )
+            self._moved(dispute, -1)
             self._event("charge.dispute.created", dispute)
 
     def win(self, key: str) -> None:
         """The bank decides for us."""
         with self.lock:
-            intent = self.by_key("pi", key)
-            dispute = next(
-                thing
-                for thing in self.things.values()
-                if thing["object"] == "dispute" and thing["payment_intent"] == intent["id"]
-            )
+            dispute = self.dispute_of(key)
             dispute["status"] = "won"
-            dispute["balance_transactions"].append({"created": int(time.time())})
+            self._moved(dispute, 1)
             self._event("charge.dispute.closed", dispute)
+
+    def appeal(self, key: str) -> None:
+        """The bank does not leave it at a dispute that was won."""
+        with self.lock:
+            dispute = self.dispute_of(key)
+            dispute["status"] = "appeal_needs_response"
+            self._moved(dispute, -1)
+            self._event("charge.dispute.funds_withdrawn", dispute)
+
+    def _moved(self, dispute: Thing, sign: int) -> None:
+        at = int(time.time()) + len(dispute["balance_transactions"])
+        move = {"amount": sign * dispute["amount"], "currency": dispute["currency"], "created": at}
+        # The newest is listed first.
+        dispute["balance_transactions"].insert(0, move)
+
+    def dispute_of(self, key: str) -> Thing:
+        """The dispute about the payment with our key."""
+        intent = self.by_key("pi", key)
+        return next(
+            thing
+            for thing in self.things.values()
+            if thing["object"] == "dispute" and thing["payment_intent"] == intent["id"]
+        )
 
 
 def _only(fields: Thing, known: set[str]) -> None:

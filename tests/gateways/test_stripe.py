@@ -273,10 +273,70 @@ def test_list_is_read_page_by_page(fake: FakeStripe, desk: StripeDesk) -> None:
 def test_inquiries_move_no_money(fake: FakeStripe, desk: StripeDesk) -> None:
     order = paid(desk)
     fake.dispute(order.key)
-    next(thing for thing in fake.things.values() if thing["object"] == "dispute")["status"] = (
-        "warning_needs_response"
-    )
-    assert desk.gateway.list_reversals(order.key) == []
+    for status in ("warning_needs_response", "warning_closed", "prevented"):
+        fake.dispute_of(order.key).update(status=status, balance_transactions=[])
+        assert desk.gateway.list_reversals(order.key) == []
+
+
+def test_money_that_a_dispute_moves_is_read_from_stripes_books(
+    fake: FakeStripe, desk: StripeDesk
+) -> None:
+    order = paid(desk)
+    fake.dispute(order.key)
+    dispute = fake.dispute_of(order.key)
+
+    def moved() -> list[tuple[str, str, int]]:
+        return [
+            (each.kind, each.reference, each.amount_minor)
+            for each in desk.gateway.list_reversals(order.key)
+        ]
+
+    taken = ("chargeback", dispute["id"], order.amount_minor)
+    won = ("chargeback_won", f"{dispute['id']}/won", order.amount_minor)
+    again = ("chargeback", f"{dispute['id']}/2", order.amount_minor)
+    # It was settled before it became a dispute, and the money is gone all the same.
+    dispute["status"] = "prevented"
+    assert moved() == [taken]
+    for status in ("needs_response", "under_review", "lost"):
+        dispute["status"] = status
+        assert moved() == [taken]
+    # The state may be there before the books show the move, and is the same move.
+    shown = dispute["balance_transactions"]
+    dispute["balance_transactions"] = []
+    assert moved() == [taken]
+    dispute.update(status="won", balance_transactions=shown)
+    assert moved() == [taken, won]
+    fake.win(order.key)
+    assert moved() == [taken, won]
+    fake.appeal(order.key)
+    assert moved() == [taken, won, again]
+    dispute["status"] = "won"
+    fake.win(order.key)
+    assert moved()[2:] == [again, ("chargeback_won", f"{dispute['id']}/won/2", order.amount_minor)]
+
+
+def test_part_of_a_dispute_that_comes_back_is_that_part(fake: FakeStripe, desk: StripeDesk) -> None:
+    order = paid(desk)
+    fake.dispute(order.key)
+    fake.win(order.key)
+    moves = fake.dispute_of(order.key)["balance_transactions"]
+    moves[0]["amount"] = 300
+    assert [each.amount_minor for each in desk.gateway.list_reversals(order.key)][1] == 300
+    moves[0]["currency"] = "eur"
+    whole = [each.amount_minor for each in desk.gateway.list_reversals(order.key)]
+    assert whole == [order.amount_minor] * 2
+
+
+def test_debit_that_failed_later_is_listed_as_changed(fake: FakeStripe, desk: StripeDesk) -> None:
+    order = paid(desk)
+    intent = fake.by_key("pi", order.key)
+    for thing in fake.things.values():
+        thing["created"] -= 10_000
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    for type_ in ("payment_intent.payment_failed", "refund.failed"):
+        fake._event(type_, intent)
+        assert [each.key for each in desk.gateway.list_since(since)] == [order.key]
+        fake.things = {name: it for name, it in fake.things.items() if it["object"] != "event"}
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ _LANGUAGES = frozenset(
 _EXPAND = ["latest_charge.balance_transaction", "payment_method"]
 _TOLD = (
     *("payment_intent.succeeded", "payment_intent.processing", "payment_intent.canceled"),
-    *("charge.refunded", "charge.refund.updated", "refund.updated"),
+    *("payment_intent.payment_failed", "charge.refunded", "charge.refund.updated"),
+    *("refund.created", "refund.updated", "refund.failed"),
     *("charge.dispute.created", "charge.dispute.closed", "charge.dispute.funds_withdrawn"),
     *("charge.dispute.funds_reinstated",),
 )

@@ -56,7 +56,7 @@ _REASONS = {
 }
 _DECLINED = "The bank declined the payment."
 NEEDS_CONFIRMING = ("authentication_required", "authentication_not_handled")
-# Inquiries of a bank, which move no money.
+# Inquiries of a bank, and what was settled before a dispute: they move money only by exception.
 _ONLY_ASKED = ("warning_needs_response", "warning_under_review", "warning_closed", "prevented")
 _DEBITS = ("us_bank_account", "sepa_debit", "acss_debit", "bacs_debit", "au_becs_debit")
 
@@ -197,30 +197,42 @@ def refund_truth(refund: stripe.Refund) -> RefundTruth:
 
 
 def reversals_of(dispute: stripe.Dispute, *, is_debit: bool) -> list[ReversalTruth]:
-    """What a dispute has moved: the money away, and back when it was won."""
-    if dispute.status in _ONLY_ASKED:
-        return []
+    """What a dispute has moved, in order: the money away, back when it was won, and away again when
+    the bank did not leave it at that."""
     currency = dispute.currency.upper()
-    amount_minor = from_stripe(dispute.amount, currency)
-    moves = [move["created"] for move in dispute.balance_transactions or []]
-    taken = ReversalTruth(
-        reference=dispute.id,
-        kind="return" if is_debit else "chargeback",
-        amount_minor=amount_minor,
-        currency=currency,
-        state=GatewayState.SUCCEEDED,
-        reason=str(dispute.reason).replace("_", " "),
-        happened_at=instant(dispute.created),
-    )
-    if dispute.status != "won":
-        return [taken]
-    won = ReversalTruth(
-        reference=f"{dispute.id}/won",
-        kind="chargeback_won",
-        amount_minor=amount_minor,
-        currency=currency,
-        state=GatewayState.SUCCEEDED,
-        reason="The bank decided for the merchant.",
-        happened_at=instant(max(moves, default=dispute.created)),
-    )
-    return [taken, won]
+    found: list[ReversalTruth] = []
+    for sign, amount, moved_at in _moves_of(dispute):
+        is_won = sign > 0
+        number = 1 + sum((each.kind == "chargeback_won") is is_won for each in found)
+        name = f"{dispute.id}/won" if is_won else dispute.id
+        taken = "return" if is_debit else "chargeback"
+        found.append(
+            ReversalTruth(
+                reference=name if number == 1 else f"{name}/{number}",
+                kind="chargeback_won" if is_won else taken,
+                amount_minor=from_stripe(amount, currency),
+                currency=currency,
+                state=GatewayState.SUCCEEDED,
+                reason="The bank decided for the merchant."
+                if is_won
+                else str(dispute.reason).replace("_", " "),
+                happened_at=instant(moved_at),
+            )
+        )
+    return found
+
+
+def _moves_of(dispute: stripe.Dispute) -> list[tuple[int, int, int]]:
+    """Sign, amount and time of each move of money, as Stripe's books have them; what its state says
+    has moved and its books do not show yet comes at the end."""
+    moves = []
+    for move in sorted(dispute.balance_transactions or [], key=lambda each: each["created"]):
+        # In another currency it is what the bank's rate made of the amount in dispute.
+        is_same = move["currency"] == dispute.currency
+        amount = abs(move["amount"]) if is_same else dispute.amount
+        moves.append((-1 if move["amount"] < 0 else 1, amount, move["created"]))
+    if not moves and dispute.status not in _ONLY_ASKED:
+        moves.append((-1, dispute.amount, dispute.created))
+    if dispute.status == "won" and moves[-1][0] < 0:
+        moves.append((1, moves[-1][1], moves[-1][2]))
+    return moves
