@@ -79,6 +79,11 @@ def import_bank(file: Path, columns: dict[str, str], day_order: str) -> None:
         f"{counts[Finding.UNMATCHED]} unmatched, {counts[Finding.KNOWN]} known before, "
         f"{read.passed_over} passed over."
     )
+    if counts[Finding.USED_BEFORE]:
+        click.echo(
+            f"The bank's reference was used for other money before: {counts[Finding.USED_BEFORE]}. "
+            "Staff look at these on Unmatched payments."
+        )
     if counts[Finding.OTHER_CURRENCY]:
         click.echo(f"In another currency, left out: {counts[Finding.OTHER_CURRENCY]}.", err=True)
         sys.exit(1)

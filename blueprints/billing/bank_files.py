@@ -1,8 +1,10 @@
 """Reading what a bank says arrived on the ISP's account: CSV with a column map, or ISO 20022
 camt.053.
 
-Pure: nothing here knows the database. Money that left the account, and what is only announced, is
-passed over. XML is read without a document type, so that nothing in it is expanded or fetched.
+Pure: nothing here knows the database. Banks do not keep their references unique, so what a line
+says decides with them whether it is a new one. Money that left the account, and what is only
+announced, is passed over. XML is read without a document type, so that nothing in it is expanded or
+fetched.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import csv
 import hashlib
 import io
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -24,8 +26,12 @@ from defusedxml.ElementTree import fromstring
 from core.money import AmountUnreadable, parse_money
 
 MAX_BYTES = 50_000_000
-COLUMNS = ("date", "amount", "payer", "reference", "key", "currency")
+COLUMNS = ("date", "amount", "payer", "reference", "key", "currency", "account")
 NEEDED = ("date", "amount")
+AGAIN = "again:"
+_NO_REFERENCES = ("", "NONREF", "NOREF", "NOTPROVIDED", "NOTAVAILABLE")
+"""What banks write where they have none."""
+_LONGEST_ACCOUNT, _LONGEST_OWN = 40, 66
 _ORDERS = {"dmy": "%d.%m.%Y", "mdy": "%m.%d.%Y", "ymd": "%Y.%m.%d"}
 
 
@@ -36,7 +42,12 @@ class FileUnreadable(Exception):
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """Money that arrived. `key` is the bank's own reference of it, or else what makes it one of a
-    kind: its content, and how many of the same came before it in the file."""
+    kind: its content, and how many of the same came before it in the file.
+
+    `other_key` is its name where the reference was used for other money before; empty where there
+    is no reference. `is_shared`: the file itself uses the reference for different lines.
+    `is_copy`: a line before it in the file has the same reference and content.
+    """
 
     key: str
     booked_on: date
@@ -44,6 +55,13 @@ class Incoming:
     currency: str
     payer: str
     reference: str
+    other_key: str = ""
+    is_shared: bool = False
+    is_copy: bool = False
+
+
+_Read = tuple[str, str, Incoming] | None
+"""The bank account, the bank's reference and the line without its names; None was passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +80,62 @@ def read(
     if len(content) > MAX_BYTES:
         raise FileUnreadable("it is larger than 50 MB: this is no statement of a bank")
     if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return _numbered(_camt(content))
-    return _numbered(_csv(content, currency, columns, day_order))
+        return _named(_camt(content))
+    return _named(_csv(content, currency, columns, day_order))
 
 
-def _numbered(lines: Iterator[Incoming | None]) -> BankFile:
-    """Lines without a key of the bank get one from their content; equal ones are counted."""
-    seen: Counter[str] = Counter()
+def _named(lines: Iterator[_Read]) -> BankFile:
+    """Give the lines their names."""
+    read_lines = list(lines)
+    found = [line for line in read_lines if line is not None]
+    contents: defaultdict[str, set[str]] = defaultdict(set)
+    for account, own, line in found:
+        contents[_reference_key(account, own)].add(_content(account, line))
+    seen: Counter[tuple[str, str]] = Counter()
     incoming: list[Incoming] = []
-    passed_over = 0
-    for line in lines:
-        if line is None:
-            passed_over += 1
+    for account, own, line in found:
+        key, content = _reference_key(account, own), _content(account, line)
+        seen[key, content] += 1
+        number = seen[key, content]
+        if not key:
+            incoming.append(replace(line, key=f"content:{content}:{number}"))
             continue
-        if line.key:
-            incoming.append(line)
-            continue
-        content = (line.booked_on, line.amount_minor, line.currency, line.payer, line.reference)
-        digest = hashlib.sha256(repr(content).encode()).hexdigest()[:40]
-        seen[digest] += 1
-        incoming.append(replace(line, key=f"content:{digest}:{seen[digest]}"))
-    return BankFile(incoming, passed_over)
+        other_key = f"{AGAIN}{_digest((key, content))}:{number}"
+        is_copy = number > 1
+        incoming.append(
+            replace(
+                line,
+                key=other_key if is_copy else key,
+                other_key=other_key,
+                is_shared=len(contents[key]) > 1,
+                is_copy=is_copy,
+            )
+        )
+    return BankFile(incoming, len(read_lines) - len(found))
+
+
+def _reference_key(account: str, own: str) -> str:
+    """The bank's own name for a line, within the account; empty where it gives none."""
+    if not own:
+        return ""
+    return f"bank:{account}:{own}" if account else f"bank:{own}"
+
+
+def _own(text: str) -> str:
+    """The reference that a bank writes; empty where it says that there is none."""
+    bare = re.sub(r"[\W_]", "", text).upper()
+    is_one = bare not in _NO_REFERENCES and bare.strip("0")
+    return _tidy(text, _LONGEST_OWN) if is_one else ""
+
+
+def _content(account: str, line: Incoming) -> str:
+    return _digest(
+        (account, line.booked_on, line.amount_minor, line.currency, line.payer, line.reference)
+    )
+
+
+def _digest(facts: tuple[object, ...]) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:40]
 
 
 def _tidy(text: str, longest: int) -> str:
@@ -94,7 +147,7 @@ def _tidy(text: str, longest: int) -> str:
 
 def _csv(
     content: bytes, currency: str, columns: Mapping[str, str], day_order: str
-) -> Iterator[Incoming | None]:
+) -> Iterator[_Read]:
     text = _decoded(content)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     try:
@@ -135,7 +188,7 @@ def _place_of(header: list[str], column: str, name: str) -> int | None:
 
 def _csv_line(
     row: list[str], place: Mapping[str, int | None], currency: str, day_order: str, number: int
-) -> Incoming | None:
+) -> _Read:
     def cell(name: str) -> str:
         at = place[name]
         return row[at].strip() if at is not None and at < len(row) else ""
@@ -150,15 +203,9 @@ def _csv_line(
         raise FileUnreadable(f"line {number}: {cell('date')!r} is no day; see --days")
     if amount_minor <= 0:
         return None
-    key = cell("key")
-    return Incoming(
-        f"bank:{_tidy(key, 100)}" if key else "",
-        booked_on,
-        amount_minor,
-        in_currency,
-        _tidy(cell("payer"), 200),
-        _tidy(cell("reference"), 400),
-    )
+    payer, reference = _tidy(cell("payer"), 200), _tidy(cell("reference"), 400)
+    line = Incoming("", booked_on, amount_minor, in_currency, payer, reference)
+    return _tidy(cell("account"), _LONGEST_ACCOUNT), _own(cell("key")), line
 
 
 def _day(text: str, order: str) -> date | None:
@@ -175,7 +222,7 @@ def _day(text: str, order: str) -> date | None:
 # camt.053 -----------------------------------------------------------------------------------------
 
 
-def _camt(content: bytes) -> Iterator[Incoming | None]:
+def _camt(content: bytes) -> Iterator[_Read]:
     try:
         root = fromstring(content, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError) as error:
@@ -187,11 +234,12 @@ def _camt(content: bytes) -> Iterator[Incoming | None]:
         account = _text(statement, "Acct", "Id", "IBAN") or _text(
             statement, "Acct", "Id", "Othr", "Id"
         )
+        account = _tidy(account, _LONGEST_ACCOUNT)
         for entry in _children(statement, "Ntry"):
             yield from _entry(entry, account)
 
 
-def _entry(entry: Any, account: str) -> Iterator[Incoming | None]:
+def _entry(entry: Any, account: str) -> Iterator[_Read]:
     """What arrived with one entry: each of its transactions, or the entry as a whole where they do
     not say their amounts."""
     state = _text(entry, "Sts", "Cd") or _text(entry, "Sts")
@@ -206,7 +254,7 @@ def _entry(entry: Any, account: str) -> Iterator[Incoming | None]:
     booked_on = _day(day, "ymd")
     if booked_on is None:
         raise FileUnreadable(f"{day!r} is no day of booking")
-    reference = _text(entry, "AcctSvcrRef") or _text(entry, "NtryRef")
+    reference = _own(_text(entry, "AcctSvcrRef"))
     details = [
         transaction
         for group in _children(entry, "NtryDtls")
@@ -218,21 +266,10 @@ def _entry(entry: Any, account: str) -> Iterator[Incoming | None]:
         details, amounts = details[:1] or [entry], [whole]
     for number, (transaction, amount) in enumerate(zip(details, amounts, strict=True), start=1):
         if amount is not None:
-            yield Incoming(
-                _key(account, reference, transaction, number if len(details) > 1 else 0),
-                booked_on,
-                *amount,
-                _tidy(_payer(transaction), 200),
-                _tidy(_words(entry, transaction), 400),
-            )
-
-
-def _key(account: str, reference: str, transaction: Any, number: int) -> str:
-    """The bank's own name for it, within the account; empty where it gives none."""
-    own = _text(transaction, "Refs", "AcctSvcrRef") or reference
-    if not own:
-        return ""
-    return f"bank:{account}:{own}"[:110] + (f":{number}" if number else "")
+            payer, words = _tidy(_payer(transaction), 200), _tidy(_words(entry, transaction), 400)
+            own = _own(_text(transaction, "Refs", "AcctSvcrRef")) or reference
+            own += f":{number}" if own and len(details) > 1 else ""
+            yield account, own, Incoming("", booked_on, *amount, payer, words)
 
 
 def _payer(transaction: Any) -> str:

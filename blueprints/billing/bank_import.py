@@ -3,6 +3,7 @@
 A line whose reference names an account, or a bill of one, is booked at once, whatever its amount.
 Where the name or the amount fits one account alone, that is proposed to staff. A line is known by
 the bank's own reference of it, so a file read again, or one that overlaps, changes nothing.
+Other money under a reference that was used before is never dropped: staff look at it.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Finding(StrEnum):
     MATCHED = "matched"
     PROPOSED = "proposed"
     UNMATCHED = "unmatched"
+    USED_BEFORE = "reference used before"
     KNOWN = "known"
     OTHER_CURRENCY = "other currency"
 
@@ -189,9 +191,9 @@ def import_file(
             on_line(Imported(line, Finding.OTHER_CURRENCY, ""))
             continue
         finding, account_id = known.find(line, of_invoice)
-        is_new = _keep(import_id, line, finding, account_id)
-        number = known.numbers.get(account_id, "") if account_id is not None else ""
-        on_line(Imported(line, finding if is_new else Finding.KNOWN, number if is_new else ""))
+        became = _keep(import_id, line, finding, account_id)
+        is_shown = account_id is not None and became is not Finding.KNOWN
+        on_line(Imported(line, became, known.numbers.get(account_id or 0, "") if is_shown else ""))
 
 
 def _note_file(
@@ -214,32 +216,54 @@ def _note_file(
     return row.id
 
 
-def _keep(import_id: int, line: Incoming, finding: Finding, account_id: int | None) -> bool:
-    """Keep a line, and book it where it was matched; False when it was there before."""
+def _keep(import_id: int, line: Incoming, finding: Finding, account_id: int | None) -> Finding:
+    """Keep a line, and book it where it was matched; what became of it."""
     is_matched = finding is Finding.MATCHED and account_id is not None
 
-    def work(session: Session) -> bool:
-        if session.scalar(select(BankLine.id).where(BankLine.key == line.key)) is not None:
-            return False
+    def work(session: Session) -> Finding:
+        named = _name(session, line)
+        if named is None:
+            return Finding.KNOWN
+        is_sure = (named == line.key and not line.is_copy) or line.is_shared
+        state = BankLineState.UNMATCHED
+        if account_id is not None and not (is_matched and is_sure):
+            state = BankLineState.PROPOSED
         row = BankLine(
             public_id=ids.public_id(),
             import_id=import_id,
-            key=line.key,
+            key=named,
             booked_on=line.booked_on,
             amount_minor=line.amount_minor,
             currency=line.currency,
             payer=line.payer,
             reference=line.reference,
-            state=(BankLineState.UNMATCHED if is_matched else BankLineState(finding.value)).value,
+            state=state.value,
             account_id=account_id,
         )
         session.add(row)
         session.flush()
-        if is_matched and account_id is not None:
+        if is_matched and is_sure and account_id is not None:
             _book(session, row, account_id, None)
-        return True
+        return finding if is_sure else Finding.USED_BEFORE
 
     return unit_of_work(work, *([account_id] if is_matched and account_id is not None else []))
+
+
+def _name(session: Session, line: Incoming) -> str | None:
+    """The key under which a line is kept; None when it is there already."""
+    held = session.scalar(select(BankLine).where(BankLine.key == line.key))
+    if held is None:
+        return line.key
+    if not line.other_key or line.is_copy or _is_same(held, line):
+        return None
+    known = session.scalar(select(BankLine.id).where(BankLine.key == line.other_key))
+    return None if known is not None else line.other_key
+
+
+def _is_same(held: BankLine, line: Incoming) -> bool:
+    """Whether a line of the same reference is the same money."""
+    names = ("booked_on", "amount_minor", "currency", "payer", "reference")
+    return all(getattr(held, name) == getattr(line, name) for name in names)
 
 
 def _book(session: Session, row: BankLine, account_id: int, staff_id: int | None) -> None:

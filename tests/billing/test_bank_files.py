@@ -67,6 +67,42 @@ def test_csv_of_an_old_program_and_with_its_own_names() -> None:
     assert (found.key, found.amount_minor, found.reference) == ("bank:T-1", 120_400, "café")
 
 
+ENTRY = (
+    "<Ntry><Amt Ccy='USD'>{amount}</Amt><CdtDbtInd>CRDT</CdtDbtInd><BookgDt><Dt>2026-06-18</Dt>"
+    "</BookgDt><AcctSvcrRef>{own}</AcctSvcrRef></Ntry>"
+)
+
+
+def statement(*entries: tuple[str, str], iban: str = "DE1") -> bytes:
+    inside = "".join(ENTRY.format(amount=amount, own=own) for amount, own in entries)
+    account = f"<Acct><Id><IBAN>{iban}</IBAN></Id></Acct>"
+    return f"<D><Stmt>{account}{inside}</Stmt></D>".encode()
+
+
+@pytest.mark.parametrize("own", ["NONREF", "NOTPROVIDED", "nonref", "Not provided", "0000", "-"])
+def test_what_says_that_there_is_no_reference_is_none(own: str) -> None:
+    entries = [("79.56", own), ("54.94", own), ("54.94", own)]
+    found = read(statement(*entries), "USD", {}).incoming
+    assert len({each.key for each in found}) == 3
+    assert all(each.key.startswith("content:") and not each.other_key for each in found)
+    assert read(statement(*entries), "USD", {}).incoming == found
+    elsewhere = read(statement(*entries, iban="DE2"), "USD", {}).incoming
+    assert not {each.key for each in found} & {each.key for each in elsewhere}
+
+
+def test_csv_of_two_bank_accounts_that_number_alike() -> None:
+    rows = b"date,amount,key,account\n2026-06-18,5,1,A\n2026-06-18,5,1,B\n"
+    first, second = read(rows, "USD", {}).incoming
+    assert (first.key, second.key) == ("bank:A:1", "bank:B:1")
+    assert not first.is_shared
+
+
+def test_longest_names_fit_into_a_key() -> None:
+    rows = f"date,amount,key,account\n2026-06-18,5,{'k' * 300},{'a' * 300}\n".encode()
+    [found] = read(rows, "USD", {}).incoming
+    assert len(found.key) <= 120
+
+
 BOMB = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;">]>
 <Document><BkToCstmrStmt><Stmt><Id>&b;</Id></Stmt></BkToCstmrStmt></Document>"""
 REACHES_OUT = b"""<?xml version="1.0"?><!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]>

@@ -195,6 +195,52 @@ def test_import_that_broke_off_goes_on(ctx: Portal) -> None:
     ]
 
 
+def read_csv(*rows: str) -> list[tuple[Finding, str]]:
+    content = "\n".join(("date,amount,key,reference", *rows)).encode()
+    return take(*bank_files.read(content, "USD", {}).incoming, content=content)
+
+
+def test_reference_that_one_file_uses_twice_loses_no_money(ctx: Portal) -> None:
+    owed = balance(ctx)
+    rows = ("2026-06-18,10,T1,1001", "2026-06-18,20,T1,1001")
+    assert read_csv(*rows) == [(Finding.MATCHED, "1001")] * 2
+    assert balance(ctx) == owed - 3_000
+    assert read_csv(*rows) == [(Finding.KNOWN, "")] * 2
+    assert read_csv(rows[1]) == [(Finding.KNOWN, "")]
+    assert read_csv(*reversed(rows)) == [(Finding.KNOWN, "")] * 2
+    assert balance(ctx) == owed - 3_000
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "2026-06-19,10,T1,1001",
+        "2026-06-18,11,T1,1001",
+        "2026-06-18,10,T1,account 1001",
+    ],
+)
+def test_reference_used_before_for_other_money_is_left_to_staff(
+    portal: Portal, ctx: Portal, row: str
+) -> None:
+    owed = balance(ctx)
+    read_csv("2026-06-18,10,T1,1001")
+    assert read_csv(row) == [(Finding.USED_BEFORE, "1001")]
+    assert balance(ctx) == owed - 1_000
+    assert read_csv(row) == [(Finding.KNOWN, "")]
+    ben = portal.visitor("ben")
+    [link] = ben.get("/staff/bank-lines").select("main .rows a")
+    assert "same money" in ben.get(link.get("href")).text
+    assert "Booked on the account" in decide(portal, link.get("href"), what="confirm").text
+    assert balance(ctx) < owed - 1_900
+
+
+def test_line_that_stands_twice_in_a_file_is_left_to_staff(ctx: Portal) -> None:
+    owed, row = balance(ctx), "2026-06-18,10,T1,1001"
+    assert read_csv(row, row) == [(Finding.MATCHED, "1001"), (Finding.USED_BEFORE, "1001")]
+    assert balance(ctx) == owed - 1_000
+    assert read_csv(row, row) == [(Finding.KNOWN, "")] * 2
+
+
 def test_owner_gets_a_receipt(ctx: Portal) -> None:
     take(line("1001"))
     assert ctx.one("SELECT recipient FROM messages ORDER BY id DESC LIMIT 1") == "alice@example.net"
@@ -287,6 +333,14 @@ def test_command_books_and_says_so(portal: Portal) -> None:
     euro = runner.invoke(args=["payments", "import-bank", str(DATA / "june.camt053.xml")])
     assert euro.exit_code == 1
     assert "In another currency, left out: 1." in euro.output
+
+
+def test_command_says_which_references_were_used_before(portal: Portal, tmp_path: Path) -> None:
+    file = tmp_path / "twice.csv"
+    file.write_text("date,amount,key\n" + "2026-06-18,10,T1\n" * 2)
+    done = portal.app.test_cli_runner().invoke(args=["payments", "import-bank", str(file)])
+    assert done.exit_code == 0, done.output
+    assert "used for other money before: 1." in done.output
 
 
 @pytest.mark.parametrize(

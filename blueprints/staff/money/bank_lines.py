@@ -7,6 +7,7 @@ from datetime import date
 
 from sqlalchemy import ColumnElement, select
 
+from blueprints.billing.bank_files import AGAIN
 from core import data_access
 from core.data_access import Reader
 from core.db import db
@@ -20,7 +21,8 @@ _OPEN = BankLine.state.in_((BankLineState.PROPOSED.value, BankLineState.UNMATCHE
 
 @dataclass(frozen=True, slots=True)
 class LineView:
-    """A line that waits; `account_…` is the account that is proposed for it."""
+    """A line that waits; `account_…` is the account that is proposed for it. `is_used_before`:
+    the bank's reference of it was used for other money."""
 
     public_id: str
     booked_on: date
@@ -31,6 +33,7 @@ class LineView:
     account_public_id: str | None
     account_number: str | None
     account_name: str | None
+    is_used_before: bool
 
 
 def list_open(reader: Reader) -> list[LineView]:
@@ -50,6 +53,7 @@ def _read(reader: Reader, which: ColumnElement[bool]) -> list[LineView]:
     rows = db.session.execute(
         select(
             BankLine.public_id,
+            BankLine.key,
             BankLine.booked_on,
             BankLine.amount_minor,
             BankLine.currency,
@@ -78,6 +82,7 @@ def _read(reader: Reader, which: ColumnElement[bool]) -> list[LineView]:
             row.account_public_id,
             row.number,
             row.name,
+            row.key.startswith(AGAIN),
         )
         for row in rows
     ]
