@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from sqlalchemy import and_, exists, func, select
@@ -104,11 +104,20 @@ def read(session: Session, account_ids: Sequence[int], frame: Frame) -> list[Kno
     found = []
     for row in rows:
         can_be_held, held_on = lines.get(row.id, (False, None))
+        for_bill = on_their_way[row.id]
+        open_now = tuple(
+            replace(
+                each,
+                on_its_way_minor=for_bill.pop(each.id, 0),
+                disputed_minor=disputed.get(each.id, 0),
+            )
+            for each in invoices[row.id]
+        )
         debtor = Debtor(
             row.id,
-            tuple(invoices[row.id]),
+            open_now,
             is_closed=row.status == AccountStatus.CLOSED,
-            resting_minor=on_their_way.get(row.id, 0) + disputed.get(row.id, 0),
+            on_its_way_minor=sum(for_bill.values()),
             rests_until=rests.get(row.id),
             is_arranged=row.id in arranged,
             held_on=held_on,
@@ -191,27 +200,30 @@ def _lines(
     }
 
 
-def _on_their_way(session: Session, account_ids: Sequence[int]) -> dict[int, int]:
+def _on_their_way(
+    session: Session, account_ids: Sequence[int]
+) -> defaultdict[int, dict[int | None, int]]:
+    """Of each account what comes from the bank, by the invoice that it is for."""
     rows = session.execute(
-        select(Payment.account_id, total(Payment.amount_minor))
+        select(Payment.account_id, Payment.invoice_id, total(Payment.amount_minor))
         .where(Payment.account_id.in_(account_ids), Payment.state == PaymentState.PROCESSING.value)
-        .group_by(Payment.account_id)
+        .group_by(Payment.account_id, Payment.invoice_id)
     )
-    return {row[0]: int(row[1]) for row in rows}
+    found: defaultdict[int, dict[int | None, int]] = defaultdict(dict)
+    for account_id, invoice_id, minor in rows:
+        found[account_id][invoice_id] = int(minor)
+    return found
 
 
 def disputed_minor(session: Session, account_ids: Sequence[int]) -> dict[int, int]:
-    """What rests because it is disputed: of an invoice at most what is open."""
+    """What rests of invoices because it is disputed, by their ids: at most what is open of each."""
     rows = session.execute(
-        select(Dispute.account_id, total(Dispute.amount_minor), InvoiceBalance.open_minor)
+        select(Dispute.invoice_id, total(Dispute.amount_minor), InvoiceBalance.open_minor)
         .join(InvoiceBalance, InvoiceBalance.invoice_id == Dispute.invoice_id)
         .where(Dispute.account_id.in_(account_ids), Dispute.state == DisputeState.OPEN.value)
-        .group_by(Dispute.account_id, Dispute.invoice_id, InvoiceBalance.open_minor)
+        .group_by(Dispute.invoice_id, InvoiceBalance.open_minor)
     )
-    found: defaultdict[int, int] = defaultdict(int)
-    for account_id, minor, open_minor in rows:
-        found[account_id] += min(int(minor), open_minor)
-    return found
+    return {invoice_id: min(int(minor), open_minor) for invoice_id, minor, open_minor in rows}
 
 
 def list_arranged(session: Session, account_ids: Sequence[int], today: date) -> set[int]:

@@ -34,13 +34,18 @@ HARDNESS = tuple(StepKind)
 
 @dataclass(frozen=True, slots=True)
 class OpenInvoice:
-    """An invoice of which something is open, and the steps taken for it, by name, with the day."""
+    """An invoice of which something is open, and the steps taken for it, by name, with the day.
+
+    `on_its_way_minor` was sent for it and has not arrived; `disputed_minor` rests until decided.
+    """
 
     id: int
     number: str
     due_on: date
     open_minor: int
     taken: Mapping[str, date] = field(default_factory=dict)
+    on_its_way_minor: int = 0
+    disputed_minor: int = 0
 
     def age(self, today: date) -> int:
         """How many days it is overdue; not overdue on the due day."""
@@ -60,7 +65,7 @@ class OpenInvoice:
 class Debtor:
     """An account with open invoices, the one that was due first before the others.
 
-    `resting_minor`: on its way from the bank or in dispute; it rests, from the oldest on.
+    `on_its_way_minor`: coming from the bank and for no bill; it counts from the oldest one on.
     `rests_until`: it is left alone until and with this day; `is_arranged`: while what was agreed
     about it is kept. `held_on`: since when its lines are
     held for it; `can_be_held`: there is a line that is not closed. `pays_by_itself`: autopay takes
@@ -70,7 +75,7 @@ class Debtor:
     account_id: int
     invoices: tuple[OpenInvoice, ...]
     is_closed: bool = False
-    resting_minor: int = 0
+    on_its_way_minor: int = 0
     rests_until: date | None = None
     is_arranged: bool = False
     held_on: date | None = None
@@ -78,13 +83,22 @@ class Debtor:
     pays_by_itself: bool = False
 
     def owed(self) -> list[OpenInvoice]:
-        """The invoices with what is open of them and does not rest."""
-        rest_minor, found = self.resting_minor, []
+        """The invoices with what is open of them and does not rest.
+
+        What comes from the bank goes as it will be settled: to the bill that it is for, and what
+        is more than that to the oldest ones. What is disputed rests on its own bill alone.
+        """
+        spare_minor = self.on_its_way_minor + sum(
+            max(0, each.on_its_way_minor - each.open_minor) for each in self.invoices
+        )
+        found = []
         for invoice in self.invoices:
-            part = min(rest_minor, invoice.open_minor)
-            rest_minor -= part
-            if invoice.open_minor > part:
-                found.append(replace(invoice, open_minor=invoice.open_minor - part))
+            left_minor = max(0, invoice.open_minor - invoice.on_its_way_minor)
+            part = min(spare_minor, left_minor)
+            spare_minor -= part
+            left_minor -= part + min(invoice.disputed_minor, left_minor - part)
+            if left_minor:
+                found.append(replace(invoice, open_minor=left_minor))
         return found
 
     def overdue_minor(self, today: date) -> int:

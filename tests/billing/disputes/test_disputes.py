@@ -24,7 +24,7 @@ from core import isp, postman
 from core.db import db, reading
 from core.throttle import TooManyAttempts
 from gateways.messages.base import OutgoingMessage
-from models import Message
+from models import Invoice, Message
 from tests.billing.conftest import Till
 from tests.conftest import Portal, together
 
@@ -70,7 +70,10 @@ def begin(ctx: Portal, till: Till, ledger: str = "revenue:tv", **more: Any) -> s
 def resting(ctx: Portal) -> dict[int, int]:
     with reading() as session:
         found = disputed_minor(session, list(ctx.world.accounts.values()))
-    return {account_id: minor for account_id, minor in found.items() if minor}
+        owners = {
+            invoice_id: session.get_one(Invoice, invoice_id).account_id for invoice_id in found
+        }
+    return {owners[invoice_id]: minor for invoice_id, minor in found.items() if minor}
 
 
 def state(ctx: Portal, public_id: str) -> str:

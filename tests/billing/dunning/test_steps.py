@@ -137,12 +137,42 @@ def test_rest_of_an_old_bill_does_not_make_a_new_one_old() -> None:
     assert taken_on(who, 21) == ["hold"]
 
 
-def test_what_is_on_its_way_or_in_dispute_rests() -> None:
-    who = debtor((0, 6500), (30, 6500), taken=REMINDED, resting_minor=6500)
+def test_what_is_on_its_way_rests() -> None:
+    who = debtor((0, 6500), (30, 6500), taken=REMINDED, on_its_way_minor=6500)
     assert who.overdue_minor(DUE + timedelta(days=29)) == 0
     assert taken_on(who, 21) == []
-    assert taken_on(replace(who, resting_minor=6100), 21) == []  # 4.00 is below the floor
-    assert taken_on(replace(who, resting_minor=6000), 21) == ["hold"]
+    assert taken_on(replace(who, on_its_way_minor=6100), 21) == []  # 4.00 is below the floor
+    assert taken_on(replace(who, on_its_way_minor=6000), 21) == ["hold"]
+
+
+def changed(who: Debtor, which: int, **more: int) -> Debtor:
+    invoices = [
+        replace(each, **more) if number == which else each
+        for number, each in enumerate(who.invoices)
+    ]
+    return replace(who, invoices=tuple(invoices))
+
+
+@pytest.mark.parametrize("what", ["disputed_minor", "on_its_way_minor"])
+def test_what_rests_of_a_bill_rests_on_that_bill_alone(what: str) -> None:
+    who = debtor((0, 6500), (30, 6500), taken=REMINDED)
+    day = DUE + timedelta(days=29)
+    newer = changed(who, 1, **{what: 6500})
+    assert newer.overdue_minor(day) == 6500
+    assert [each.id for each in newer.owed()] == [1]
+    assert taken_on(newer, 29) == ["hold"]
+    assert changed(who, 0, **{what: 6000}).overdue_minor(day) == 500
+    assert changed(who, 0, **{what: 6500}).overdue_minor(day) == 0
+
+
+def test_what_comes_is_counted_as_it_will_be_settled() -> None:
+    who = debtor((0, 6500), (30, 6500), taken=REMINDED)
+    more = changed(who, 1, on_its_way_minor=7000)  # the rest of it goes to the oldest
+    assert [(each.id, each.open_minor) for each in more.owed()] == [(1, 6000)]
+    both = changed(replace(who, on_its_way_minor=6500), 0, disputed_minor=3000)
+    assert [(each.id, each.open_minor) for each in both.owed()] == [(2, 6500)]
+    disputed_twice = changed(who, 0, disputed_minor=3000, on_its_way_minor=5000)
+    assert [each.id for each in disputed_twice.owed()] == [2]
 
 
 def test_fee_is_charged_once_or_each_month() -> None:
