@@ -9,7 +9,10 @@ from enum import StrEnum
 
 
 class NetworkState(StrEnum):
-    """What a line lets through: everything, the pages for paying alone, or nothing."""
+    """What a line lets through: everything, the pages for paying alone, or nothing.
+
+    Emergency calls of a phone line go through while it is held, as the law asks.
+    """
 
     OPEN = "open"
     HELD = "held"

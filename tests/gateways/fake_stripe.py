@@ -77,6 +77,8 @@ class FakeStripe:
     behaviours: dict[str, str] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
     calls: list[str] = field(default_factory=list)
+    unkeyed: set[str] = field(default_factory=set)
+    versions: set[str | None] = field(default_factory=set)
     busy: set[str] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
     count: int = 0
@@ -504,7 +506,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _call(self, call: str, do: Callable[[], Thing], fields: Thing, expand: list[str]) -> None:
         stripe = self.stripe
-        stripe.calls.append(call)
+        self._note(call)
         if self.headers.get("Authorization") != f"Bearer {KEY}":
             self._answer(401, {"error": {"type": "invalid_request_error", "message": "who?"}})
             return
@@ -543,6 +545,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(status, body, cut=True)
             case _:
                 self._answer(status, body)
+
+    def _note(self, call: str) -> None:
+        self.stripe.calls.append(call)
+        self.stripe.versions.add(self.headers.get("Stripe-Version"))
+        if self.command == "POST" and not self.headers.get("Idempotency-Key"):
+            self.stripe.unkeyed.add(call)
 
     def _worked(
         self, key: str, do: Callable[[], Thing], fields: Thing, expand: list[str]

@@ -66,6 +66,22 @@ def test_a_start_leads_to_checkout_and_its_answer_is_asked_for(
         desk.gateway.start(replace(order, amount_minor=1))
 
 
+def test_calls_speak_the_version_of_the_package_and_can_be_repeated(
+    fake: FakeStripe, desk: StripeDesk, make_order
+) -> None:
+    """What ends something is the same when it is done twice; all else has a key of ours."""
+    order, method = make_order(), saved(desk)
+    desk.gateway.start(order)
+    desk.gateway.cancel(order.key)
+    charge = to_charge(method)
+    desk.gateway.charge(charge)
+    desk.gateway.refund(charge.key, "back", 1)
+    desk.gateway.forget_method(str(method.reference))
+    assert {"customer", "session", "intent", "confirm", "refund"} <= set(fake.calls)
+    assert fake.unkeyed <= {"cancel", "forget"}
+    assert fake.versions == {stripe.api_version}
+
+
 def test_a_page_elsewhere_is_not_believed(fake: FakeStripe, desk: StripeDesk, make_order) -> None:
     fake.url = "https://checkout.example.net"
     with pytest.raises(GatewayTimeout, match="own origin"):

@@ -201,6 +201,7 @@ class StandingAutopay:
     range_from: Money | None
     range_to: Money | None
     consent: str
+    consent_language: str
     consented_at: datetime
 
 
@@ -224,6 +225,7 @@ def find_autopay_page(account_id: int, customer_id: int) -> AutopayPage:
             AutopayMandate.range_from_minor,
             AutopayMandate.range_to_minor,
             AutopayMandate.consent,
+            AutopayMandate.consent_language,
             AutopayMandate.consented_at,
             PaymentMethod.public_id,
             PaymentMethod.title,
@@ -252,6 +254,7 @@ def _standing(row: Any) -> StandingAutopay:
         money(row.range_from_minor),
         money(row.range_to_minor),
         row.consent,
+        row.consent_language,
         row.consented_at,
     )
 

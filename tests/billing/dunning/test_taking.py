@@ -167,6 +167,24 @@ def test_customer_who_wants_no_reminders_is_still_told_of_a_hold(dunning: Dunnin
     assert dunning.messages() == [("line_held", "email", "alice@example.net")]
 
 
+@pytest.mark.parametrize("has_phone", [True, False])
+def test_hold_says_that_emergency_calls_stay_possible_where_there_is_a_phone(
+    dunning: Dunning, has_phone: bool
+) -> None:
+    if not has_phone:
+        dunning.portal.execute(
+            "UPDATE subscriptions SET ended_on = '2026-06-01'"
+            " WHERE plan_id IN (SELECT id FROM plans WHERE kind = 'phone')"
+        )
+    dunning.run(REMINDED)
+    dunning.run(HELD)
+    message = db.session.query(Message).filter_by(
+        kind="line_held", account_id=dunning.portal.world.accounts["alice"]
+    )
+    words = postman.compose(message.one(), "http://127.0.0.1:8000").text
+    assert ("Emergency calls stay possible." in words) == has_phone
+
+
 def test_texts_go_where_the_policy_says_so(dunning: Dunning) -> None:
     dunning.portal.execute(
         "INSERT INTO contacts (account_id, kind, value, since_on) VALUES"

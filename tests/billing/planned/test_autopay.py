@@ -30,7 +30,10 @@ def test_autopay_is_switched_on_with_the_sentence_that_was_shown(diary: Diary) -
     [words] = [label.text_content() for label in page.select("label[for=agreed]")]
     on = diary.autopay(alice, method, days_before="5", ceiling="300")
     assert on.status == 303
-    assert "Autopay is on" in alice.get(on.location).text
+    shown = alice.get(on.location)
+    assert "Autopay is on" in shown.text
+    [kept] = shown.select("blockquote")
+    assert (kept.get("lang"), kept.text_content()) == ("en", words)
     [row] = diary.mandates(
         "consent, consent_language, consent_address, days_before, ceiling_minor, consented_at"
     )
@@ -170,6 +173,19 @@ def test_debit_within_the_chosen_range_is_said_three_days_before(diary: Diary) -
     method = diary.save(saving=Saving.BANK)
     diary.autopay(diary.portal.visitor("alice"), method, range_from="100", range_to="110")
     assert [a_day(day) for day in diary.planned("due_on", "autopay")] == [FIRST] * 2
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [("1", "105.55"), ("105.57", "500")])
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+def test_debit_beyond_the_chosen_range_is_said_ten_days_before(
+    diary: Diary, lowest: str, highest: str
+) -> None:
+    method = diary.save(saving=Saving.BANK)
+    alice = diary.portal.visitor("alice")
+    diary.autopay(alice, method, range_from=lowest, range_to=highest)
+    assert [a_day(day) for day in diary.planned("due_on", "autopay")] == [
+        TODAY + timedelta(days=10)
+    ] * 2
 
 
 def test_debit_as_the_one_before_is_said_three_days_before(diary: Diary) -> None:
