@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -145,7 +146,7 @@ def test_what_is_on_its_way_rests() -> None:
     assert taken_on(replace(who, on_its_way_minor=6000), 21) == ["hold"]
 
 
-def changed(who: Debtor, which: int, **more: int) -> Debtor:
+def changed(who: Debtor, which: int, **more: Any) -> Debtor:
     invoices = [
         replace(each, **more) if number == which else each
         for number, each in enumerate(who.invoices)
