@@ -1203,6 +1203,13 @@ class Payment(Base):
             sqlite_where=text("state = 'declined'"),
             postgresql_where=text("state = 'declined'"),
         ),
+        # Notices of gateways name what they are about by the gateway's reference.
+        Index(
+            "ix_payments_gateway_reference",
+            "gateway_reference",
+            sqlite_where=text("gateway_reference IS NOT NULL"),
+            postgresql_where=text("gateway_reference IS NOT NULL"),
+        ),
         Index(
             "ix_payments_due",
             "ask_at",
@@ -1295,6 +1302,12 @@ class PaymentMethod(Base):
             postgresql_where=text("is_default"),
         ),
         Index(None, "account_id"),
+        Index(
+            "ix_payment_methods_gateway_reference",
+            "gateway_reference",
+            sqlite_where=text("gateway_reference IS NOT NULL"),
+            postgresql_where=text("gateway_reference IS NOT NULL"),
+        ),
         Index(
             "ix_payment_methods_due",
             "ask_at",
@@ -1390,6 +1403,7 @@ class Arrangement(Base):
             postgresql_where=text("state = 'standing'"),
         ),
         Index(None, "account_id", "created_at"),
+        Index(None, "state"),
     )
 
     id: Mapped[int] = primary_key()
@@ -1439,6 +1453,7 @@ class PlannedPayment(Base):
             postgresql_where=text("kind = 'autopay' AND state <> 'cancelled'"),
         ),
         Index(None, "account_id", "due_on"),
+        Index(None, "state"),
         Index(
             "ix_planned_payments_due",
             "try_at",

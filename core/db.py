@@ -102,44 +102,34 @@ _idle_readers: WeakKeyDictionary[Engine, _IdleReaders] = WeakKeyDictionary()
 
 
 def reader() -> DBAPIConnection:
-    """The driver's connection on which this request reads, in autocommit; see core/prepared.py."""
-    held: tuple[DBAPIConnection, Callable[..., None]] | None = g.get("reader")
-    if held is None:
-        held = g.reader = _open_reader(db.engine)
-    return held[0]
+    """The driver's connection on which this request reads, in autocommit; see core/prepared.py.
 
-
-def _open_reader(engine: Engine) -> tuple[DBAPIConnection, Callable[..., None]]:
-    """A connection, and what gives it back (or, with `is_gone`, away)."""
+    On PostgreSQL it is that of `db.session`: a request that held one for each would keep two of the
+    pool's, and as many requests as the pool has connections would wait for each other.
+    """
+    engine = db.engine
     if engine.dialect.name != "sqlite":
-        pooled = engine.raw_connection()
-        connection = cast("DBAPIConnection", pooled.dbapi_connection)
-
-        def give_back_pooled(*, is_gone: bool) -> None:
-            if is_gone:
-                pooled.invalidate()
-            pooled.close()
-
-        return connection, give_back_pooled
-    readers = _idle_readers.get(engine)
-    if readers is None:
-        readers = _idle_readers[engine] = _IdleReaders()
-    connection = readers.take(engine)
-
-    def give_back(*, is_gone: bool) -> None:
-        if is_gone:
-            connection.close()
-        else:
-            readers.give_back(connection)
-
-    return connection, give_back
+        return cast("DBAPIConnection", db.session.connection().connection.dbapi_connection)
+    held: DBAPIConnection | None = g.get("reader")
+    if held is None:
+        readers = _idle_readers.get(engine)
+        if readers is None:
+            readers = _idle_readers[engine] = _IdleReaders()
+        held = g.reader = readers.take(engine)
+        g.readers = readers
+    return held
 
 
 def forget_reader(*, is_gone: bool = False) -> None:
     """Give the reading connection back; one that `is_gone` is not used again."""
-    held: tuple[DBAPIConnection, Callable[..., None]] | None = g.pop("reader", None)
+    held: DBAPIConnection | None = g.pop("reader", None)
     if held is not None:
-        held[1](is_gone=is_gone)
+        if is_gone:
+            held.close()
+        else:
+            g.readers.give_back(held)
+    elif is_gone and db.engine.dialect.name != "sqlite":
+        db.session().invalidate()
 
 
 ATTEMPTS = 5
@@ -396,6 +386,13 @@ def _once(
     return result
 
 
+def give_back_connections() -> None:
+    """Reads keep no transaction open; a request that held its reading connection while it waits for
+    another, as to write, would need two, and many such requests could starve each other."""
+    db.session.close()
+    forget_reader()
+
+
 def unit_of_work(
     work: Callable[[Session], T], *account_ids: int, patience_seconds: float | None = None
 ) -> T:
@@ -409,10 +406,7 @@ def unit_of_work(
     """
     engine = db.engine
     refuse_inside_unit("a unit of work")
-    # Reads keep no transaction open; a request that held its reading connection while it waits for
-    # its turn to write would need two, and many such requests could starve each other.
-    db.session.close()
-    forget_reader()
+    give_back_connections()
     conflicts = 0
     for attempt in range(ATTEMPTS):
         try:
@@ -464,7 +458,9 @@ def reading(engine: Engine | None = None) -> Iterator[Session]:
     On SQLite a read transaction of WAL mode, on PostgreSQL REPEATABLE READ; neither holds up
     writers. `engine` is the portal's own unless another is given.
     """
-    engine = engine or db.engine
+    if engine is None:
+        engine = db.engine
+        give_back_connections()
     is_sqlite = engine.dialect.name == "sqlite"
     options: dict[str, Any] = (
         {} if is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}

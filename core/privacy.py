@@ -27,6 +27,7 @@ EMPTY_MESSAGE: Mapping[str, Any] = {"recipient": "", "facts": {}}
 
 
 _AT_ONCE = 500
+_OLD_AT_ONCE = 2_000
 
 
 class Privacy(StrEnum):
@@ -401,7 +402,11 @@ def _personal(name: str) -> str:
 
 def delete_old(session: Session, now: datetime) -> None:
     """Delete messages, invitations and new contacts that are older than they are kept."""
-    session.execute(delete(Message).where(Message.created_at < now - MESSAGES_KEPT))
+    # The oldest alone are looked at: all others wait while this unit of work goes on.
+    oldest = select(Message.id).order_by(Message.id).limit(_OLD_AT_ONCE)
+    session.execute(
+        delete(Message).where(Message.id.in_(oldest), Message.created_at < now - MESSAGES_KEPT)
+    )
     session.execute(delete(ContactChange).where(ContactChange.expires_at < now - PENDING_KEPT))
     session.execute(delete(Invitation).where(Invitation.expires_at < now - PENDING_KEPT))
 

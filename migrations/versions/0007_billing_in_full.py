@@ -884,6 +884,7 @@ def upgrade() -> None:
     _say_what_lines_want()
     _let_bill_runs_be_asked_for()
     _find_by_day()
+    _find_what_is_open()
 
 
 _DECLINED = sa.text("state = 'declined'")
@@ -899,6 +900,24 @@ def _find_by_day() -> None:
         sqlite_where=_DECLINED,
         postgresql_where=_DECLINED,
     )
+
+
+_HAS_REFERENCE = sa.text("gateway_reference IS NOT NULL")
+_WITH_REFERENCE = ("payments", "payment_methods")
+_WITH_STATE = ("arrangements", "planned_payments")
+
+
+def _find_what_is_open() -> None:
+    for table in _WITH_REFERENCE:
+        op.create_index(
+            f"ix_{table}_gateway_reference",
+            table,
+            ["gateway_reference"],
+            sqlite_where=_HAS_REFERENCE,
+            postgresql_where=_HAS_REFERENCE,
+        )
+    for table in _WITH_STATE:
+        op.create_index(op.f(f"ix_{table}_state"), table, ["state"])
 
 
 _RUNNING = sa.text("state = 'running'")
@@ -989,6 +1008,10 @@ def _say_what_lines_want() -> None:
 
 
 def downgrade() -> None:
+    for table in _WITH_STATE:
+        op.drop_index(op.f(f"ix_{table}_state"), table)
+    for table in _WITH_REFERENCE:
+        op.drop_index(f"ix_{table}_gateway_reference", table)
     op.drop_index("ix_payments_declined", "payments")
     op.drop_index(op.f("ix_invoices_issued_on"), "invoices")
     op.drop_index(op.f("ix_journal_entries_booked_on"), "journal_entries")

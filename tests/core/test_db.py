@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy import create_engine, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from core import passwords
-from core.db import LocksAway, WriterQueue, db, make_file, unit_of_work
+from core.db import LocksAway, WriterQueue, db, make_file, reading, unit_of_work
 from core.htmx import render
-from models import Account, Counter
+from core.prepared import Prepared
+from models import Account, Counter, Isp
 from tests.conftest import Portal, together
 
 
@@ -160,6 +161,49 @@ def test_unit_refuses_another_inside_it_and_whatever_takes_long(
         with pytest.raises(RuntimeError, match=f"{what} inside a unit of work"):
             unit_of_work(work)
     unit_of_work(lambda _session: None)
+
+
+@pytest.mark.parametrize("engine_kind", ["postgresql"])
+def test_whoever_reads_in_two_ways_holds_one_connection(portal: Portal) -> None:
+    """As many as the pool has connections each hold the one they read their first page of, and then
+    ask in another way: were that another connection, all would wait for each other."""
+    with portal.app.app_context():
+        most = sum(db_pool_sizes())
+    revision = Prepared(select(Isp.revision))
+    all_hold_one = threading.Barrier(most)
+
+    def read(_number: int) -> int:
+        with portal.app.app_context():
+            revision.one()
+            all_hold_one.wait()
+            return int(db.session.execute(select(Isp.revision)).scalar_one())
+
+    assert together(most, read) == [1] * most
+
+
+@pytest.mark.parametrize("engine_kind", ["postgresql"])
+def test_more_threads_than_connections_read_and_write(portal: Portal) -> None:
+    with portal.app.app_context():
+        many = 2 * sum(db_pool_sizes())
+    revision = Prepared(select(Isp.revision))
+
+    def work(_number: int) -> int:
+        with portal.app.app_context():
+            revision.one()
+            db.session.execute(select(Isp.revision))
+            unit_of_work(lambda session: session.execute(select(Isp.revision)).scalar_one())
+            revision.one()
+            with reading() as session:
+                return int(session.execute(select(Isp.revision)).scalar_one())
+
+    assert together(many, work) == [1] * many
+
+
+def db_pool_sizes() -> tuple[int, int]:
+    """How many connections the pool keeps, and how many more it opens when they are in use."""
+    pool = db.engine.pool
+    assert isinstance(pool, QueuePool)
+    return pool.size(), pool._max_overflow
 
 
 def test_database_error_is_an_answer_that_says_when_to_come_again(portal: Portal) -> None:

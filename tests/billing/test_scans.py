@@ -1,0 +1,100 @@
+"""What runs by itself looks at the accounts it is about, however many others there are.
+
+SQLite knows nothing of how many rows there are unless it is told, so that it plans here what it
+plans for fifty thousand accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from blueprints.billing import bill_run, ledger, settling
+from blueprints.billing.methods import settling as methods
+from blueprints.billing.planned import foreseeing
+from blueprints.staff.reports import paid
+from core import clock
+from core.db import db, unit_of_work
+from gateways.payments.base import Notice
+from tests import crawl
+from tests.billing.test_bill_run import JULY, at, run
+from tests.conftest import Portal
+
+on_sqlite = pytest.mark.parametrize("engine_kind", ["sqlite"])
+
+GROWING = {
+    "accounts", "activity", "adjustments", "allocations", "arrangements", "charges", "contacts",
+    "customers", "dunning_steps", "invoice_balances", "invoice_lines", "invoices",
+    "journal_entries", "journal_lines", "line_holds", "lines", "memberships", "message_choices",
+    "messages", "payment_methods", "payment_reversals", "payments", "planned_payments",
+    "subscriptions",
+}  # fmt: skip
+
+
+class Plans:
+    """How SQLite goes about what ran: the tables that grow of which it read every row."""
+
+    def __init__(self) -> None:
+        self.scanned: set[str] = set()
+
+    def note(
+        self, connection: Connection, _cursor: Any, statement: str, given: Any, *_rest: Any
+    ) -> None:
+        if not statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            return
+        driver: Any = connection.connection.driver_connection
+        many = [given] if not isinstance(given, list) else given
+        steps = driver.execute(f"EXPLAIN QUERY PLAN {statement}", many[0]).fetchall()
+        for *_ids, words in steps:
+            kind, table, *how = words.split()
+            if kind == "SCAN" and table in GROWING and not how:
+                self.scanned.add(table)
+
+
+@pytest.fixture
+def plans(ctx: Portal) -> Iterator[Plans]:
+    found = Plans()
+    event.listen(db.engine, "before_cursor_execute", found.note)
+    yield found
+    event.remove(db.engine, "before_cursor_execute", found.note)
+
+
+@on_sqlite
+def test_issuing_reads_the_accounts_of_a_batch_alone(
+    ctx: Portal, plans: Plans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = bill_run.list_due(db.session(), JULY)
+    monkeypatch.setattr(bill_run, "list_due", lambda *_: due)
+    plans.scanned.clear()
+    assert run(JULY).invoices > 0
+    unit_of_work(lambda session: ledger.list_unused_credits(session, due))
+    assert plans.scanned == set()
+
+
+@on_sqlite
+def test_payment_of_a_notice_is_found_by_its_reference(portal: Portal, plans: Plans) -> None:
+    notice = Notice("event-1", "reference-1", None)
+    assert not settling.take_notice(portal.gateway, notice)
+    assert not methods.take_notice(portal.gateway, notice)
+    assert plans.scanned == set()
+
+
+@on_sqlite
+def test_what_is_planned_and_over_is_not_looked_at_each_minute(
+    portal: Portal, plans: Plans
+) -> None:
+    crawl.prepare(portal)
+    plans.scanned.clear()
+    foreseeing.look_after_ends()
+    assert plans.scanned == set()
+
+
+@on_sqlite
+def test_declined_payments_are_found_by_their_day(portal: Portal, plans: Plans) -> None:
+    with clock.set_to(at(JULY)):
+        paid.failed(JULY - timedelta(days=30), date(2026, 7, 1))
+    assert plans.scanned == set()
