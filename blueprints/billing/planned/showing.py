@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import aliased
 
+from blueprints.billing.methods import keeping
 from blueprints.billing.overview import PLANNED
 from blueprints.billing.planned import amounts, arrangements, days, saved, scheduling
 from blueprints.billing.planned.arrangements import Offer
@@ -195,6 +196,7 @@ class StandingAutopay:
     customer_id: int
     customer_name: str
     method: str
+    is_moved: bool
     method_public_id: str
     days_before: int
     ceiling: Money | None
@@ -229,6 +231,7 @@ def find_autopay_page(account_id: int, customer_id: int) -> AutopayPage:
             AutopayMandate.consented_at,
             PaymentMethod.public_id,
             PaymentMethod.title,
+            PaymentMethod.gateway,
             Customer.name.label("customer_name"),
         )
         .join(PaymentMethod, PaymentMethod.id == AutopayMandate.method_id)
@@ -248,6 +251,7 @@ def _standing(row: Any) -> StandingAutopay:
         row.customer_id,
         row.customer_name,
         row.title,
+        keeping.is_moved(row.gateway),
         row.public_id,
         row.days_before,
         money(row.ceiling_minor),

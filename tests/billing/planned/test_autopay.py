@@ -32,7 +32,7 @@ def test_autopay_is_switched_on_with_the_sentence_that_was_shown(diary: Diary) -
     assert on.status == 303
     shown = alice.get(on.location)
     assert "Autopay is on" in shown.text
-    [kept] = shown.select("blockquote")
+    [kept] = shown.select("q")
     assert (kept.get("lang"), kept.text_content()) == ("en", words)
     [row] = diary.mandates(
         "consent, consent_language, consent_address, days_before, ceiling_minor, consented_at"

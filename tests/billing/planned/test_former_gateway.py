@@ -60,6 +60,9 @@ def test_autopay_ends_with_a_message_and_a_notice_and_takes_nothing(diary: Diary
     alice, method = diary.portal.visitor("alice"), diary.save()
     diary.autopay(alice, method)
     move(diary)
+    page = diary.visit(alice, "autopay")
+    assert "No longer usable" in page.text
+    assert page.select("main a[href$='/methods/']")
     diary.live(TODAY + timedelta(days=12))
     assert diary.mandates() == ["method_moved"]
     assert diary.planned("state, failure", "autopay") == [("cancelled", "method_moved")] * 2
