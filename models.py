@@ -401,8 +401,8 @@ class Subscription(Base):
     """A plan in use on an account from `started_on` until the day before `ended_on`.
 
     It is billed until the day before `billed_until_on`, at last at `billed_price_minor` for a whole
-    period: what a credit for days not used is computed from. `intro_from_on` is when its
-    introductory months began, where that is not when it started (it rested in between).
+    period: what a credit for days not used is computed from. `intro_price_minor` is what
+    it costs until the day before `intro_until_on`, as the plan said when it began.
     """
 
     __tablename__ = "subscriptions"
@@ -427,7 +427,8 @@ class Subscription(Base):
     ended_on: Mapped[date | None]
     billed_until_on: Mapped[date | None]
     billed_price_minor: Mapped[int | None]
-    intro_from_on: Mapped[date | None]
+    intro_price_minor: Mapped[int | None]
+    intro_until_on: Mapped[date | None]
 
 
 # Customers, sessions ------------------------------------------------------------------------

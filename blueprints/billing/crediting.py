@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -31,6 +32,9 @@ class CreditableLine:
     amount_minor: int
     left_minor: int
     rate_bp: int | None
+    subscription_id: int | None
+    period_from: date | None
+    period_to: date | None
 
 
 def list_creditable(session: Session, invoice_id: int) -> list[CreditableLine]:
@@ -52,6 +56,9 @@ def list_creditable(session: Session, invoice_id: int) -> list[CreditableLine]:
             InvoiceLine.description,
             InvoiceLine.amount_minor,
             InvoiceLine.rate_bp,
+            InvoiceLine.subscription_id,
+            InvoiceLine.period_from,
+            InvoiceLine.period_to,
         )
         .where(InvoiceLine.invoice_id == invoice_id)
         .order_by(InvoiceLine.position)
@@ -65,6 +72,9 @@ def list_creditable(session: Session, invoice_id: int) -> list[CreditableLine]:
             row.amount_minor,
             row.amount_minor - given.get(row.position, 0),
             row.rate_bp,
+            row.subscription_id,
+            row.period_from,
+            row.period_to,
         )
         for row in rows
     ]
@@ -98,6 +108,9 @@ def draft_credit_note(
             line.ledger,
             line.description,
             chosen[line.position],
+            subscription_id=line.subscription_id,
+            period_from=line.period_from,
+            period_to=line.period_to,
             rate_bp=line.rate_bp,
             corrects_position=line.position,
         )

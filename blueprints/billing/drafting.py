@@ -14,7 +14,6 @@ from sqlalchemy import BindParameter, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing.periods import Span, cost_of, cut, period_of
-from core import clock
 from core.money import tax_on
 from models import (
     Account,
@@ -59,27 +58,19 @@ class TaxRule:
 
 @dataclass(frozen=True, slots=True)
 class BilledSubscription:
-    """What an invoice needs to know of a subscription. Prices in minor units, before tax."""
+    """What an invoice needs to know of a subscription. Prices in minor units, before tax;
+    `intro_until_on` is the first day at the full price, where there is an introductory one."""
 
     subscription_id: int
     name: str
     kind: str
     price_minor: int
     intro_price_minor: int | None
-    intro_months: int | None
+    intro_until_on: date | None
     started_on: date
     ended_on: date | None = None
     billed_until_on: date | None = None
     billed_price_minor: int | None = None
-    intro_from_on: date | None = None
-
-    @property
-    def intro_until_on(self) -> date | None:
-        """The first day at the full price, where there is an introductory one."""
-        if self.intro_price_minor is None or not self.intro_months:
-            return None
-        start = self.intro_from_on or self.started_on
-        return clock.month_step(start, self.intro_months, start.day)
 
     def price_on(self, day: date) -> int:
         """A whole period's price on `day`: the introductory one during its months."""
@@ -354,13 +345,12 @@ _LIST_SUBSCRIPTIONS = (
         Plan.name,
         Plan.kind,
         Plan.price_minor,
-        Plan.intro_price_minor,
-        Plan.intro_months,
+        Subscription.intro_price_minor,
+        Subscription.intro_until_on,
         Subscription.started_on,
         Subscription.ended_on,
         Subscription.billed_until_on,
         Subscription.billed_price_minor,
-        Subscription.intro_from_on,
     )
     .join(Plan, Plan.id == Subscription.plan_id)
     .where(Subscription.account_id.in_(_ACCOUNTS), IS_NOT_BILLED_OUT)

@@ -290,8 +290,8 @@ _SUBSCRIPTIONS = Prepared(
         Plan.name,
         Plan.kind,
         Plan.price_minor,
-        Plan.intro_price_minor,
-        Plan.intro_months,
+        Subscription.intro_price_minor,
+        Subscription.intro_until_on,
         Plan.down_kbps,
         Plan.up_kbps,
         Plan.channels,
@@ -332,7 +332,7 @@ def _price_today(row: Any) -> int:
         row.kind,
         row.price_minor,
         row.intro_price_minor,
-        row.intro_months,
+        row.intro_until_on,
         row.started_on,
     )
     return billed.price_on(clock.today(current_isp().timezone))

@@ -34,6 +34,15 @@ class PlanFacts:
     kind: str
     down_kbps: int | None
     up_kbps: int | None
+    intro_price_minor: int | None = None
+    intro_months: int | None = None
+
+    def intro_until(self, started_on: date) -> date | None:
+        """The first day at the full price of a subscription that begins then; None where there is
+        no introductory one."""
+        if self.intro_price_minor is None or not self.intro_months:
+            return None
+        return clock.month_step(started_on, self.intro_months, started_on.day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,8 @@ class _Writes:
                     "started_on": started_on,
                     "ended_on": ended_on,
                     "billed_until_on": billed_until_on,
+                    "intro_price_minor": plan.intro_price_minor,
+                    "intro_until_on": plan.intro_until(started_on),
                 }
             )
 
@@ -270,6 +281,28 @@ def _move_starts(connection: Connection, changes: Sequence[Change], frame: Frame
         }
         for change in moved
     ]
+    _many(
+        connection,
+        update(Subscription)
+        .where(
+            Subscription.account_id == bindparam("moved_account"),
+            Subscription.started_on == bindparam("old_on"),
+            Subscription.plan_id == bindparam("of_plan"),
+            Subscription.ended_on.is_(None),
+        )
+        .values(intro_until_on=bindparam("new_until_on")),
+        [
+            {
+                "moved_account": change.stored.id,
+                "old_on": change.stored.opened_on,
+                "of_plan": plan.id,
+                "new_until_on": plan.intro_until(change.row.activated_on),
+            }
+            for change in moved
+            for plan in frame.plans.values()
+            if plan.intro_months
+        ],
+    )
     _many(
         connection,
         update(Subscription)

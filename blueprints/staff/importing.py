@@ -71,7 +71,14 @@ def _read_frame(cut_over: date | None) -> tuple[Frame, Rules]:
         today = clock.today(isp.timezone)
         return Frame(
             {
-                plan.code: PlanFacts(plan.id, plan.kind, plan.down_kbps, plan.up_kbps)
+                plan.code: PlanFacts(
+                    plan.id,
+                    plan.kind,
+                    plan.down_kbps,
+                    plan.up_kbps,
+                    plan.intro_price_minor,
+                    plan.intro_months,
+                )
                 for plan in plans
             },
             isp.currency,

@@ -3,6 +3,7 @@
 from alembic import op
 import sqlalchemy as sa
 import models
+from core.clock import month_step
 
 
 revision = "0006"
@@ -167,13 +168,21 @@ def upgrade() -> None:
                 nullable=True,
             )
         )
-        batch_op.add_column(sa.Column("intro_from_on", sa.Date(), nullable=True))
+        batch_op.add_column(
+            sa.Column(
+                "intro_price_minor",
+                sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+                nullable=True,
+            )
+        )
+        batch_op.add_column(sa.Column("intro_until_on", sa.Date(), nullable=True))
 
     with op.batch_alter_table("taxes", schema=None) as batch_op:
         batch_op.add_column(sa.Column("areas", sa.JSON(), nullable=True))
     with op.batch_alter_table("isp", schema=None) as batch_op:
         batch_op.add_column(sa.Column("billing_hour", sa.Integer(), nullable=True))
     _say_what_is_billed()
+    _say_what_was_promised()
 
 
 def _change_kinds(table: str, *kinds: str) -> None:
@@ -202,6 +211,46 @@ def _say_what_is_billed() -> None:
     )
 
 
+def _say_what_was_promised() -> None:
+    """Until now an introductory price was looked up in the plan, which may change."""
+    connection = op.get_bind()
+    dates = sa.table(
+        "subscriptions",
+        sa.column("id", sa.Integer),
+        sa.column("plan_id", sa.Integer),
+        sa.column("started_on", sa.Date),
+        sa.column("intro_price_minor", sa.BigInteger),
+        sa.column("intro_until_on", sa.Date),
+    )
+    plans = sa.table(
+        "plans",
+        sa.column("id", sa.Integer),
+        sa.column("intro_price_minor", sa.BigInteger),
+        sa.column("intro_months", sa.Integer),
+    )
+    rows = connection.execute(
+        sa.select(dates.c.id, dates.c.started_on, plans.c.intro_price_minor, plans.c.intro_months)
+        .join(plans, plans.c.id == dates.c.plan_id)
+        .where(plans.c.intro_price_minor.is_not(None), plans.c.intro_months > 0)
+    ).all()
+    if rows:
+        connection.execute(
+            sa.update(dates)
+            .where(dates.c.id == sa.bindparam("row_id"))
+            .values(
+                intro_price_minor=sa.bindparam("price"), intro_until_on=sa.bindparam("until_on")
+            ),
+            [
+                {
+                    "row_id": row.id,
+                    "price": row.intro_price_minor,
+                    "until_on": month_step(row.started_on, row.intro_months, row.started_on.day),
+                }
+                for row in rows
+            ],
+        )
+
+
 def downgrade() -> None:
     with op.batch_alter_table("isp", schema=None) as batch_op:
         batch_op.drop_column("billing_hour")
@@ -209,7 +258,8 @@ def downgrade() -> None:
         batch_op.drop_column("areas")
 
     with op.batch_alter_table("subscriptions", schema=None) as batch_op:
-        batch_op.drop_column("intro_from_on")
+        batch_op.drop_column("intro_until_on")
+        batch_op.drop_column("intro_price_minor")
         batch_op.drop_column("billed_price_minor")
         batch_op.drop_column("billed_until_on")
 

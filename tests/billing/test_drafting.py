@@ -32,7 +32,7 @@ JANUARY_1 = date(2026, 1, 1)
 
 def of(kind: str, price: int, number: int = 1, **more: object) -> BilledSubscription:
     given_: dict[str, object] = {"started_on": JANUARY_1, "billed_until_on": FEBRUARY.from_on}
-    given_ |= {"intro_price_minor": None, "intro_months": None} | more
+    given_ |= {"intro_price_minor": None, "intro_until_on": None} | more
     return BilledSubscription(number, kind, kind, price, **given_)  # type: ignore[arg-type]
 
 
@@ -112,16 +112,37 @@ def test_credit_is_at_the_price_that_was_billed() -> None:
 )
 def test_introductory_price_runs_for_its_months(day: date, price: int) -> None:
     subscription = of(
-        "internet", 6500, intro_price_minor=4900, intro_months=6, started_on=date(2026, 1, 31)
+        "internet",
+        6500,
+        intro_price_minor=4900,
+        intro_until_on=date(2026, 7, 31),
+        started_on=date(2026, 1, 31),
     )
     assert subscription.price_on(day) == price
 
 
 def test_introductory_price_that_ends_inside_a_period_splits_it() -> None:
     subscription = of(
-        "internet", 2800, intro_price_minor=1400, intro_months=1, started_on=date(2026, 1, 15)
+        "internet",
+        2800,
+        intro_price_minor=1400,
+        intro_until_on=date(2026, 2, 15),
+        started_on=date(2026, 1, 15),
     )
     assert [line.amount_minor for line in lines_of(subscription)] == [700, 1400]
+
+
+def test_days_of_an_introductory_price_are_given_back_at_it() -> None:
+    over = of(
+        "internet",
+        6500,
+        intro_price_minor=4900,
+        intro_until_on=date(2026, 1, 15),
+        ended_on=date(2026, 1, 1),
+        billed_price_minor=6500,
+    )
+    first, second = lines_of(over)
+    assert (first.amount_minor, second.amount_minor) == (-2213, -3565)
 
 
 def test_one_offs_join_with_their_taxes() -> None:

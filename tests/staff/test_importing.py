@@ -359,6 +359,21 @@ def test_a_corrected_activation_moves_what_follows_from_it(desk: Desk) -> None:
         assert desk.portal.one(sql, id=account["id"]) == _day(desk, "2021-01-31")
 
 
+def test_introductory_terms_are_those_of_the_day_it_was_taken_in(desk: Desk) -> None:
+    terms = "SELECT intro_price_minor, intro_until_on FROM subscriptions WHERE account_id = :id"
+    account = changed(desk, plan_code="FIBER-300")
+    desk.portal.execute("UPDATE plans SET intro_price_minor = 4500, intro_months = 2")
+    [*_others, promised] = desk.portal.rows(terms + " ORDER BY id", id=account["id"])
+    assert tuple(promised) == (4900, _day(desk, "2026-12-10"))
+
+
+def test_corrected_activation_moves_the_end_of_introductory_months(desk: Desk) -> None:
+    desk.take(row(plan_code="FIBER-300", activated_on="2026-05-04"))
+    desk.take(row(plan_code="FIBER-300", activated_on="2026-04-30"))
+    until = "SELECT intro_until_on FROM subscriptions WHERE intro_price_minor IS NOT NULL"
+    assert desk.portal.one(until) == _day(desk, "2026-10-30")
+
+
 @pytest.mark.parametrize("there_and_back", [("suspended", "active"), ("active", "suspended")])
 def test_status_holds_and_frees_the_line(desk: Desk, there_and_back: tuple[str, str]) -> None:
     first, second = there_and_back

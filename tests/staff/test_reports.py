@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from blueprints.billing import invoicing
+from blueprints.billing.crediting import draft_credit_note
 from blueprints.staff.reports import owed, paid, sold
 from blueprints.staff.reports.report import Report, Spans
 from blueprints.staff.reports.views import KINDS
 from core import clock
+from core.db import unit_of_work
 from core.money import Money
 from tests import world
 from tests.conftest import Portal, Queries
@@ -96,6 +99,19 @@ def test_what_a_credit_note_gives_back_is_taken_off(ctx: Portal) -> None:
     assert minor(sold.revenue(FIRST, date(2026, 7, 1)).sums[-1]) == -booked(
         ctx, "revenue%", "2026-07-01"
     )
+
+
+def test_what_staff_give_back_is_taken_off_its_plan(ctx: Portal) -> None:
+    before = {row[0]: row[-1] for row in sold.revenue(FIRST, LAST).rows}
+    invoice_id = ctx.one("SELECT max(id) FROM invoices WHERE kind = 'invoice'")
+    with clock.set_to(datetime(2026, 6, 20, 19, tzinfo=UTC)):
+        unit_of_work(
+            lambda session: invoicing.issue(
+                session, [draft_credit_note(session, invoice_id, {1: 1000})], "USD"
+            )
+        )
+    after = {row[0]: row[-1] for row in sold.revenue(FIRST, LAST).rows}
+    assert after == before | {"Fiber 300": Money(minor(before["Fiber 300"]) - 1000, "USD")}
 
 
 def test_tax_is_that_of_the_books(ctx: Portal) -> None:
