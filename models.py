@@ -402,7 +402,8 @@ class Subscription(Base):
 
     It is billed until the day before `billed_until_on`, at last at `billed_price_minor` for a whole
     period: what a credit for days not used is computed from. `intro_price_minor` is what
-    it costs until the day before `intro_until_on`, as the plan said when it began.
+    it costs until the day before `intro_until_on`, as the plan said when it began. `billed_taxes`
+    are those it was billed with at last: rate in basis points and flat fee by the tax's code.
     """
 
     __tablename__ = "subscriptions"
@@ -429,6 +430,9 @@ class Subscription(Base):
     billed_price_minor: Mapped[int | None]
     intro_price_minor: Mapped[int | None]
     intro_until_on: Mapped[date | None]
+    billed_taxes: Mapped[dict[str, list[int | None]] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )
 
 
 # Customers, sessions ------------------------------------------------------------------------

@@ -335,7 +335,7 @@ TABLES: dict[str, Table] = {
     "subscriptions": Table(
         Kept.CONTRACT,
         "id public_id account_id plan_id line_id started_on ended_on billed_until_on "
-        "billed_price_minor intro_price_minor intro_until_on",
+        "billed_price_minor intro_price_minor intro_until_on billed_taxes",
     ),
     "tax_exemptions": Table(
         Kept.CONTRACT,

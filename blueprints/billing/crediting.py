@@ -18,7 +18,7 @@ from blueprints.billing.errors import CreditRefused, InvoiceNotFound
 from core import clock
 from core.db import total
 from core.money import tax_on
-from models import Account, Invoice, InvoiceKind, InvoiceLine, InvoiceLineKind, Isp
+from models import Invoice, InvoiceKind, InvoiceLine, InvoiceLineKind, Isp
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +88,18 @@ def draft_credit_note(
 
     Raises InvoiceNotFound, and CreditRefused when more is to be given back than is left.
     """
-    row = session.execute(
-        select(Invoice, Account.area_code)
-        .join(Account, Account.id == Invoice.account_id)
-        .where(Invoice.id == invoice_id, Invoice.kind != InvoiceKind.CREDIT_NOTE.value)
+    invoice = session.scalars(
+        select(Invoice).where(
+            Invoice.id == invoice_id, Invoice.kind != InvoiceKind.CREDIT_NOTE.value
+        )
     ).one_or_none()
-    if row is None:
+    if invoice is None:
         raise InvoiceNotFound
-    invoice, area = row
     lines = list_creditable(session, invoice_id)
     chosen = (
         {line.position: line.left_minor for line in lines}
         if amounts is None
-        else _with_taxes(session, lines, amounts, invoice, area)
+        else _with_taxes(session, lines, amounts, invoice.issued_on)
     )
     drafted = [
         DraftLine(
@@ -138,8 +137,7 @@ def _with_taxes(
     session: Session,
     lines: Sequence[CreditableLine],
     amounts: Mapping[int, int],
-    invoice: Invoice,
-    area: str | None,
+    issued_on: date,
 ) -> dict[int, int]:
     by_position = {line.position: line for line in lines}
     chosen: dict[int, int] = {}
@@ -155,14 +153,13 @@ def _with_taxes(
         rule = rules.get(line.ledger)
         if line.kind != InvoiceLineKind.TAX or line.rate_bp is None or rule is None:
             continue
-        # At the rate of the invoice, whatever the tax has become since.
-        rule = replace(rule, from_on=None, to_on=None, rate_bp=line.rate_bp)
+        # The line says that the tax was owed there and then; what it has become since, or where the
+        # account is by now, does not matter.
+        rule = replace(rule, from_on=None, to_on=None, areas=())
         base_minor = sum(
             amount_minor
             for position, amount_minor in chosen.items()
-            if rule.applies(
-                by_position[position].ledger.removeprefix("revenue:"), invoice.issued_on, area
-            )
+            if rule.applies(by_position[position].ledger.removeprefix("revenue:"), issued_on)
         )
         tax_minor = min(tax_on(base_minor, line.rate_bp), line.left_minor)
         if tax_minor > 0:

@@ -56,6 +56,10 @@ class TaxRule:
         )
 
 
+Terms = Mapping[str, Sequence[int | None]]
+"""Taxes by their code: rate in basis points and flat fee in minor units, one of them None."""
+
+
 @dataclass(frozen=True, slots=True)
 class BilledSubscription:
     """What an invoice needs to know of a subscription. Prices in minor units, before tax;
@@ -71,6 +75,7 @@ class BilledSubscription:
     ended_on: date | None = None
     billed_until_on: date | None = None
     billed_price_minor: int | None = None
+    billed_taxes: Terms | None = None
 
     def price_on(self, day: date) -> int:
         """A whole period's price on `day`: the introductory one during its months."""
@@ -126,11 +131,13 @@ class DraftLine:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far a subscription is billed once the draft is issued, and at which price at last."""
+    """How far a subscription is billed once the draft is issued, and at last at which price and
+    with which taxes."""
 
     subscription_id: int
     until_on: date
     price_minor: int | None
+    taxes: Terms | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +175,13 @@ class Draft:
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """Days of a subscription within one period, charged or (negative) given back. `units` is how
-    many flat fees come with it."""
+    many flat fees come with it; `terms` are the taxes it was billed with, where that is known."""
 
     subscription: BilledSubscription
     part: Span
     amount_minor: int
     units: int
+    terms: Terms | None = None
 
 
 def compute(
@@ -184,12 +192,13 @@ def compute(
     A charge for each part of a period in which a subscription is in use; a credit for days that
     were billed and are not used; what waited for this invoice; then a line per tax. A rate is taken
     on the sum of what it applies to and rounded once. A flat fee is owed for each subscription and
-    period in which it is in use, once where a plan follows another of its kind.
+    period in which it is in use, once where a plan follows another of its kind. Days are given back
+    with the taxes that they were billed with, whatever holds by now.
     """
     pieces: list[_Piece] = []
     marks: list[Mark] = []
     for subscription in account.subscriptions:
-        found, mark = _bill(subscription, account)
+        found, mark = _bill(subscription, account, taxes)
         pieces += found
         if mark is not None:
             marks.append(mark)
@@ -216,13 +225,12 @@ def compute(
         for one_off in account.one_offs
     ]
     for tax in taxes:
-        if tax.code not in account.exempt_from:
-            lines += _tax_lines(tax, account, pieces, issued_on)
+        lines += _tax_lines(tax, account, pieces, issued_on)
     return tuple(line for line in lines if line.amount_minor), tuple(marks)
 
 
 def _bill(
-    subscription: BilledSubscription, account: BilledAccount
+    subscription: BilledSubscription, account: BilledAccount, taxes: Sequence[TaxRule]
 ) -> tuple[list[_Piece], Mark | None]:
     """What is to be charged or given back of a subscription until the account's period ends."""
     start = subscription.billed_until_on or subscription.started_on
@@ -230,31 +238,50 @@ def _bill(
     edge = subscription.intro_until_on
     if subscription.ended_on is not None:
         stop = min(stop, subscription.ended_on)
-    if start < stop:
-        pieces = []
-        for part, period in cut(Span(start, stop), account.bill_day, edge):
-            is_first = part.from_on == period.from_on or (
+
+    def units(part: Span, period: Span) -> int:
+        return int(
+            part.from_on == period.from_on
+            or (
                 part.from_on == subscription.started_on
                 and not _follows(subscription, account.subscriptions)
             )
+        )
+
+    if start < stop:
+        pieces = []
+        for part, period in cut(Span(start, stop), account.bill_day, edge):
             price = subscription.price_on(part.from_on)
-            pieces.append(_Piece(subscription, part, cost_of(price, part, period), int(is_first)))
-        return pieces, Mark(subscription.subscription_id, stop, price)
+            amount_minor = cost_of(price, part, period)
+            pieces.append(_Piece(subscription, part, amount_minor, units(part, period)))
+        terms = {
+            tax.code: [tax.rate_bp, tax.flat_minor]
+            for tax in taxes
+            if tax.code not in account.exempt_from
+            and tax.applies(subscription.kind, part.from_on, account.area)
+        }
+        return pieces, Mark(subscription.subscription_id, stop, price, terms)
     if subscription.ended_on is not None and subscription.ended_on < start:
         if subscription.billed_price_minor is None:
             # Whoever billed these days, it was not this portal.
-            return [], Mark(subscription.subscription_id, subscription.ended_on, None)
+            return [], Mark(subscription.subscription_id, subscription.ended_on, None, None)
         pieces = [
             _Piece(
                 subscription,
                 part,
                 -cost_of(subscription.price_billed_for(part.from_on), part, period),
-                -int(part.from_on == period.from_on),
+                -units(part, period),
+                subscription.billed_taxes,
             )
             for part, period in cut(Span(subscription.ended_on, start), account.bill_day, edge)
         ]
-        price_minor = subscription.billed_price_minor
-        return pieces, Mark(subscription.subscription_id, subscription.ended_on, price_minor)
+        mark = Mark(
+            subscription.subscription_id,
+            subscription.ended_on,
+            subscription.billed_price_minor,
+            subscription.billed_taxes,
+        )
+        return pieces, mark
     return [], None
 
 
@@ -270,29 +297,35 @@ def _follows(subscription: BilledSubscription, others: Iterable[BilledSubscripti
 def _tax_lines(
     tax: TaxRule, account: BilledAccount, pieces: Sequence[_Piece], issued_on: date
 ) -> Iterator[DraftLine]:
-    taxed = [
-        piece
-        for piece in pieces
-        if tax.applies(piece.subscription.kind, piece.part.from_on, account.area)
-    ]
-    if tax.rate_bp is not None:
-        base_minor = sum(piece.amount_minor for piece in taxed) + sum(
-            one_off.amount_minor
-            for one_off in account.one_offs
-            if tax.applies(one_off.kind, issued_on, account.area)
+    """A line for what the tax is now, and one for each other rate at which it is given back."""
+    bases: dict[tuple[int | None, int | None], list[int]] = {}
+
+    def add(rate_bp: int | None, flat_minor: int | None, amount_minor: int, units: int) -> None:
+        base = bases.setdefault((rate_bp, flat_minor), [0, 0])
+        base[0] += amount_minor
+        base[1] += units
+
+    is_owed = tax.code not in account.exempt_from
+    for piece in pieces:
+        if piece.terms is not None:
+            if tax.code in piece.terms:
+                rate_bp, flat_minor = piece.terms[tax.code]
+                add(rate_bp, flat_minor, piece.amount_minor, piece.units)
+        elif is_owed and tax.applies(piece.subscription.kind, piece.part.from_on, account.area):
+            add(tax.rate_bp, tax.flat_minor, piece.amount_minor, piece.units)
+    for one_off in account.one_offs:
+        if is_owed and tax.applies(one_off.kind, issued_on, account.area):
+            add(tax.rate_bp, tax.flat_minor, one_off.amount_minor, 0)
+    for (rate_bp, flat_minor), (base_minor, units) in bases.items():
+        by_rate = rate_bp is not None
+        yield DraftLine(
+            InvoiceLineKind.TAX,
+            f"tax:{tax.code}",
+            tax.name,
+            tax_on(base_minor, rate_bp) if rate_bp is not None else (flat_minor or 0) * units,
+            quantity=1 if by_rate else abs(units),
+            rate_bp=rate_bp,
         )
-        amount_minor, quantity = tax_on(base_minor, tax.rate_bp), 1
-    else:
-        units = sum(piece.units for piece in taxed)
-        amount_minor, quantity = (tax.flat_minor or 0) * units, abs(units)
-    yield DraftLine(
-        InvoiceLineKind.TAX,
-        f"tax:{tax.code}",
-        tax.name,
-        amount_minor,
-        quantity=quantity,
-        rate_bp=tax.rate_bp,
-    )
 
 
 # Reading -------------------------------------------------------------------------------------
@@ -351,6 +384,7 @@ _LIST_SUBSCRIPTIONS = (
         Subscription.ended_on,
         Subscription.billed_until_on,
         Subscription.billed_price_minor,
+        Subscription.billed_taxes,
     )
     .join(Plan, Plan.id == Subscription.plan_id)
     .where(Subscription.account_id.in_(_ACCOUNTS), IS_NOT_BILLED_OUT)
@@ -527,7 +561,12 @@ def _after(account: BilledAccount, marks: Sequence[Mark]) -> BilledAccount:
         account,
         span=Span(start, period_of(start, account.bill_day).until_on),
         subscriptions=tuple(
-            replace(each, billed_until_on=mark.until_on, billed_price_minor=mark.price_minor)
+            replace(
+                each,
+                billed_until_on=mark.until_on,
+                billed_price_minor=mark.price_minor,
+                billed_taxes=mark.taxes,
+            )
             if (mark := billed.get(each.subscription_id))
             else each
             for each in account.subscriptions

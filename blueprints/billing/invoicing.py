@@ -56,6 +56,7 @@ _MOVE_SUBSCRIPTIONS = (
     .values(
         billed_until_on=bindparam("billed_until"),
         billed_price_minor=bindparam("billed_price"),
+        billed_taxes=bindparam("billed_with"),
     )
 )
 _TAKE_CHARGES = (
@@ -156,6 +157,7 @@ def _move_on(session: Session, drafts: Sequence[Draft]) -> None:
                     "billed_subscription": mark.subscription_id,
                     "billed_until": mark.until_on,
                     "billed_price": mark.price_minor,
+                    "billed_with": mark.taxes,
                 }
                 for mark in marks
             ],

@@ -176,6 +176,7 @@ def upgrade() -> None:
             )
         )
         batch_op.add_column(sa.Column("intro_until_on", sa.Date(), nullable=True))
+        batch_op.add_column(sa.Column("billed_taxes", sa.JSON(), nullable=True))
 
     with op.batch_alter_table("taxes", schema=None) as batch_op:
         batch_op.add_column(sa.Column("areas", sa.JSON(), nullable=True))
@@ -258,6 +259,7 @@ def downgrade() -> None:
         batch_op.drop_column("areas")
 
     with op.batch_alter_table("subscriptions", schema=None) as batch_op:
+        batch_op.drop_column("billed_taxes")
         batch_op.drop_column("intro_until_on")
         batch_op.drop_column("intro_price_minor")
         batch_op.drop_column("billed_price_minor")

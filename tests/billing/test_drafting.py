@@ -145,6 +145,53 @@ def test_days_of_an_introductory_price_are_given_back_at_it() -> None:
     assert (first.amount_minor, second.amount_minor) == (-2213, -3565)
 
 
+def test_days_are_given_back_with_the_taxes_that_they_were_billed_with() -> None:
+    """Exempt since, elsewhere since, and at another rate since: 10 % was charged, and 2.00 flat."""
+    was = {"STATE": [1000, None], "E911": [None, 200]}
+    over = of("phone", 3100, ended_on=JANUARY_1, billed_price_minor=3100, billed_taxes=was)
+    taxes = lines_of(over, exempt_from=("STATE", "E911"), area="ALDR")[1:]
+    assert [(line.ledger, line.amount_minor, line.rate_bp) for line in taxes] == [
+        ("tax:STATE", -310, 1000),
+        ("tax:E911", -200, None),
+    ]
+    untaxed = of("phone", 3100, ended_on=JANUARY_1, billed_price_minor=3100, billed_taxes={})
+    assert sums(lines_of(untaxed)) == (-3100, 0)
+
+
+def test_charge_and_credit_at_two_rates_stand_on_two_lines() -> None:
+    over = of(
+        "tv",
+        3100,
+        ended_on=JANUARY_1,
+        billed_price_minor=3100,
+        billed_taxes={"STATE": [1000, None]},
+    )
+    lines = lines_of(over, of("tv", 1000, 2))
+    assert [(line.amount_minor, line.rate_bp) for line in lines if line.rate_bp] == [
+        (63, 625),
+        (-310, 1000),
+    ]
+
+
+def test_fee_of_a_plan_that_was_not_used_for_a_day_is_given_back() -> None:
+    over = of(
+        "phone",
+        3100,
+        started_on=date(2026, 1, 20),
+        ended_on=date(2026, 1, 20),
+        billed_price_minor=3100,
+    )
+    assert [line.amount_minor for line in lines_of(over) if line.ledger == "tax:E911"] == [-125]
+
+
+def test_draft_says_with_which_taxes_it_bills() -> None:
+    account = BilledAccount(
+        1, 1, FEBRUARY, "ALDR", (of("tv", 1900), of("phone", 1800, 2)), exempt_from=("STATE",)
+    )
+    marks = compute(account, TAXES, FEBRUARY.from_on)[1]
+    assert [mark.taxes for mark in marks] == [{"TOWN": [100, None]}, {"E911": [None, 125]}]
+
+
 def test_one_offs_join_with_their_taxes() -> None:
     lines = lines_of(
         of("internet", 6500),

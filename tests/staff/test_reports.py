@@ -101,6 +101,24 @@ def test_what_a_credit_note_gives_back_is_taken_off(ctx: Portal) -> None:
     )
 
 
+def test_tax_on_days_given_back_is_that_of_their_bill(ctx: Portal) -> None:
+    """Alice ends everything in June and is exempt from July on: what June cost is given back with
+    the tax that it was billed with."""
+    alice = ctx.world.accounts["alice"]
+    ctx.execute("UPDATE subscriptions SET ended_on = '2026-06-01' WHERE account_id = :id", id=alice)
+    ctx.execute(
+        "INSERT INTO tax_exemptions (account_id, tax_code, from_on, reason)"
+        " VALUES (:id, 'STATE',"
+        " '2026-07-01', '')",
+        id=alice,
+    )
+    with clock.set_to(datetime(2026, 7, 1, 20, tzinfo=UTC)):
+        world.issue_month(ctx.world, ("alice",), date(2026, 7, 1))
+    tax = "SELECT tax_minor FROM invoices WHERE account_id = :id ORDER BY id DESC"
+    july, june = [row[0] for row in ctx.rows(tax, id=alice)[:2]]
+    assert july == june > 0
+
+
 def test_what_staff_give_back_is_taken_off_its_plan(ctx: Portal) -> None:
     before = {row[0]: row[-1] for row in sold.revenue(FIRST, LAST).rows}
     invoice_id = ctx.one("SELECT max(id) FROM invoices WHERE kind = 'invoice'")
