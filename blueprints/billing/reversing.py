@@ -55,7 +55,7 @@ _RESEND_WITHIN = timedelta(hours=23)
 _NEVER_ARRIVED = "The payment service never received it."
 BY_HAND = frozenset({booking.COUNTER, booking.BANK})
 """What stands in the place of a gateway's name where staff hand the money back."""
-_UNDER_WAY = (ReversalState.CREATED, ReversalState.UNKNOWN, ReversalState.PROCESSING)
+UNDER_WAY = (ReversalState.CREATED, ReversalState.UNKNOWN, ReversalState.PROCESSING)
 _CAME_TO_NOTHING = (ReversalState.DECLINED.value, ReversalState.REFUSED.value)
 _ENTRY_KINDS = {
     ReversalKind.REFUND: EntryKind.REFUND,
@@ -118,7 +118,7 @@ def ask_refund(
     reason = reason[:300]
     gateway = _gateway()
 
-    def work(session: Session) -> tuple[int, str]:
+    def work(session: Session) -> tuple[int | None, str]:
         payment = session.scalar(
             select(Payment).where(
                 Payment.account_id == account_id, Payment.public_id == payment_public_id
@@ -131,7 +131,7 @@ def ask_refund(
             asked = (known.payment_id, known.amount_minor, known.reason)
             if asked != (payment.id, amount_minor, reason):
                 raise KeyReused
-            return known.id, known.public_id
+            return None, known.public_id
         if gateway is None and payment.gateway not in booking.WITHOUT_GATEWAY:
             raise NoGateway
         if not can_go_back(payment.state, payment.gateway):
@@ -163,8 +163,9 @@ def ask_refund(
         return reversal.id, reversal.public_id
 
     current_isp()  # read now: asking within the unit would take a second connection meanwhile
-    reversal_id, public_id = unit_of_work(work, account_id)
-    _carry_out_now(reversal_id)
+    new_id, public_id = unit_of_work(work, account_id)
+    if new_id is not None:
+        _carry_out_now(new_id)
     return public_id
 
 
@@ -200,10 +201,10 @@ def _decide(public_id: str, staff_id: int, wanted: ReversalState) -> None:
     if row is None:
         raise ReversalNotFound
 
-    def work(session: Session) -> None:
+    def work(session: Session) -> bool:
         reversal = session.get_one(PaymentReversal, row.id)
         if reversal.state != ReversalState.ASKED:
-            return
+            return False
         if wanted is ReversalState.CREATED:
             if reversal.asked_by_id == staff_id:
                 raise SamePerson
@@ -215,10 +216,11 @@ def _decide(public_id: str, staff_id: int, wanted: ReversalState) -> None:
             reversal.ended_at = clock.now()
             reversal.state = wanted.value
         revisions.raise_account(session, row.account_id)
+        return True
 
     current_isp()
-    unit_of_work(work, row.account_id)
-    _carry_out_now(row.id)
+    if unit_of_work(work, row.account_id):
+        _carry_out_now(row.id)
 
 
 def _gateway() -> PaymentGateway | None:
@@ -254,7 +256,7 @@ def carry_out(reversal_id: int, gateway: PaymentGateway) -> ReversalState:
         .where(PaymentReversal.id == reversal_id)
     ).one()
     state = ReversalState(row.state)
-    if state not in _UNDER_WAY:
+    if state not in UNDER_WAY:
         return state
     is_stale = clock.now() - row.created_at >= _RESEND_WITHIN
     try:
@@ -285,7 +287,7 @@ def _asked_or_sent(gateway: PaymentGateway, row: Any, *, is_stale: bool) -> Refu
 def _end(reversal_id: int, account_id: int, reason: str) -> ReversalState:
     def work(session: Session) -> ReversalState:
         reversal = session.get_one(PaymentReversal, reversal_id)
-        if reversal.state in _UNDER_WAY:
+        if reversal.state in UNDER_WAY:
             _decline(reversal, reason)
             revisions.raise_account(session, account_id)
         return ReversalState(reversal.state)
@@ -305,7 +307,7 @@ def _ask_later(reversal_id: int, account_id: int) -> ReversalState:
         reversal = session.get_one(PaymentReversal, reversal_id)
         if reversal.state == ReversalState.CREATED:
             reversal.state = ReversalState.UNKNOWN.value
-        if reversal.state in _UNDER_WAY:
+        if reversal.state in UNDER_WAY:
             _schedule(reversal)
         return ReversalState(reversal.state)
 
@@ -324,7 +326,7 @@ def _apply(reversal_id: int, account_id: int, truth: RefundTruth) -> ReversalSta
 
     def work(session: Session) -> ReversalState:
         reversal = session.get_one(PaymentReversal, reversal_id)
-        if reversal.state not in _UNDER_WAY:
+        if reversal.state not in UNDER_WAY:
             return ReversalState(reversal.state)
         if (truth.amount_minor, truth.currency) != (reversal.amount_minor, reversal.currency):
             log.critical("a refund differs from our intent", extra={"refund": reversal.public_id})
@@ -394,7 +396,7 @@ def _list_under_way(payment_id: int) -> Sequence[int]:
     return db.session.scalars(
         select(PaymentReversal.id).where(
             PaymentReversal.payment_id == payment_id,
-            PaymentReversal.state.in_([state.value for state in _UNDER_WAY]),
+            PaymentReversal.state.in_([state.value for state in UNDER_WAY]),
         )
     ).all()
 
@@ -469,7 +471,7 @@ def went_back(session: Session, payment_id: int, before: datetime | None = None)
         ).where(PaymentReversal.payment_id == payment_id)
     )
     for row in rows:
-        is_under_way = is_under_way or row.state in _UNDER_WAY
+        is_under_way = is_under_way or row.state in UNDER_WAY
         if row.state != ReversalState.SUCCEEDED or (before is not None and row.ended_at >= before):
             continue
         if row.kind == ReversalKind.REFUND:

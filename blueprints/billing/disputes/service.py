@@ -136,6 +136,11 @@ def list_open() -> list[DisputeRow]:
     return _rows(db.session(), Dispute.state == DisputeState.OPEN.value, is_oldest_first=True)
 
 
+def list_decided() -> list[DisputeRow]:
+    """Those that are over, the newest first."""
+    return _rows(db.session(), Dispute.state != DisputeState.OPEN.value)
+
+
 def get(public_id: str, account_id: int | None = None) -> Thread:
     """A dispute, of the account where one is given. Raises DisputeNotFound."""
     session = db.session()

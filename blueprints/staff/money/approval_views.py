@@ -20,8 +20,13 @@ _PATH = "/approvals/<public_id>"
 
 @bp.get("/approvals")
 def approvals() -> Response:
-    found = service.list_waiting(asking.reader())
-    return render("staff/money/approvals.html", waiting=found, done=asking.done(DONE))
+    reader = asking.reader()
+    return render(
+        "staff/money/approvals.html",
+        waiting=service.list_waiting(reader),
+        unfinished=service.list_unfinished(reader),
+        done=asking.done(DONE),
+    )
 
 
 @bp.get(_PATH)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, literal, null, select, union_all
+from sqlalchemy import Select, and_, func, literal, null, or_, select, union_all
 
 from blueprints.billing import adjusting, reversing
 from blueprints.billing.overview import words_of_method
-from core import data_access
+from core import clock, data_access
 from core.data_access import Reader
 from core.db import db
 from core.errors import NotFound
@@ -23,11 +23,13 @@ from models import (
     Invoice,
     Payment,
     PaymentReversal,
+    ReversalKind,
     ReversalState,
 )
 
 LISTED = 50
 CREDIT, REFUND = "credit", "refund"
+DECLINED_SHOWN_FOR = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,66 @@ def decide(public_id: str, staff_id: int, *, is_yes: bool) -> str | None:
     service: Any = adjusting if paid is None else reversing
     (service.approve if is_yes else service.refuse)(public_id, staff_id)
     return f"/staff/accounts/{paid.account}/payments/{paid.public_id}" if paid is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A refund that has not arrived: the payment service has it, or has said no lately."""
+
+    account_public_id: str
+    account_number: str
+    account_name: str
+    payment_public_id: str
+    kind: str
+    state: str
+    amount: Money
+    at: datetime
+
+
+def list_unfinished(reader: Reader) -> list[Unfinished]:
+    """Refunds that are under way, and those of the last days that came to nothing; the newest
+    first. The look is noted."""
+    since = clock.now() - DECLINED_SHOWN_FOR
+    at = func.coalesce(PaymentReversal.ended_at, PaymentReversal.created_at)
+    declined = PaymentReversal.state == ReversalState.DECLINED.value
+    under_way = PaymentReversal.state.in_([state.value for state in reversing.UNDER_WAY])
+    rows = db.session.execute(
+        select(
+            Account.id,
+            Account.public_id.label("account_public_id"),
+            Account.number,
+            Account.name,
+            Payment.public_id.label("payment_public_id"),
+            PaymentReversal.kind,
+            PaymentReversal.state,
+            PaymentReversal.amount_minor,
+            PaymentReversal.currency,
+            at.label("at"),
+        )
+        .join(Payment, Payment.id == PaymentReversal.payment_id)
+        .join(Account, Account.id == PaymentReversal.account_id)
+        .where(
+            PaymentReversal.kind == ReversalKind.REFUND.value,
+            or_(under_way, and_(declined, at >= since)),
+        )
+        .order_by(PaymentReversal.id.desc())
+        .limit(LISTED)
+    ).all()
+    account_ids = [row.id for row in rows]
+    data_access.note_list(reader, ("name", "number"), "refunds", account_ids)
+    return [
+        Unfinished(
+            row.account_public_id,
+            row.number,
+            row.name,
+            row.payment_public_id,
+            row.kind,
+            row.state,
+            Money(row.amount_minor, row.currency),
+            row.at,
+        )
+        for row in rows
+    ]
 
 
 def _credits() -> Select[*tuple[Any, ...]]:

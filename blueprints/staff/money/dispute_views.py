@@ -41,10 +41,10 @@ class AnswerForm(TextForm):
 
 @bp.get("/disputes")
 def disputes() -> Response:
-    found = service.list_open()
-    account_ids = [row.account_id for row in found]
+    found, decided = service.list_open(), service.list_decided()
+    account_ids = sorted({row.account_id for row in (*found, *decided)})
     data_access.note_list(asking.reader(), ("name", "number"), "disputes", account_ids)
-    return render("staff/money/disputes.html", disputes=found)
+    return render("staff/money/disputes.html", disputes=found, decided=decided)
 
 
 @bp.get(_ONE)

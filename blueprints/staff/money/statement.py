@@ -4,13 +4,15 @@ waits for the next bill. Each look is noted."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import func, select, union_all
+from sqlalchemy import case, func, literal, select, union_all
 from sqlalchemy.orm import Session, aliased
 
+from blueprints.billing.disputes import service as disputes
+from blueprints.billing.disputes.service import DisputeRow
 from blueprints.billing.overview import (
     Due,
     Part,
@@ -85,8 +87,6 @@ class ChargeRow:
     description: str
     reason: str
     amount: Money
-    is_credit: bool
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ class Statement:
     payments: list[PaymentRow]
     charges: list[ChargeRow]
     waiting: list[WaitingRow]
+    disputes: list[DisputeRow]
 
 
 def open_account(public_id: str, reader: Reader, *more_fields: str) -> Head:
@@ -155,6 +156,7 @@ def read(public_id: str, page: int, reader: Reader) -> Statement:
     if not rows and page > 1:
         page = max(1, -(-_count(session, head) // PER_PAGE))
         rows, count = _rows(session, head, page)
+    charges, waiting = _pending(session, head)
     return Statement(
         head,
         find_due(head.account_id),
@@ -163,8 +165,9 @@ def read(public_id: str, page: int, reader: Reader) -> Statement:
         page,
         max(1, -(-count // PER_PAGE)),
         list_some_payments(head.account_id, PAYMENTS_SHOWN),
-        _charges(session, head),
-        _waiting(session, head),
+        charges,
+        waiting,
+        disputes.list_of_account(head.account_id),
     )
 
 
@@ -262,62 +265,54 @@ def _what(row: Any) -> str:
     return words.get(EntryKind(row.kind), str(row.description))
 
 
-def _charges(session: Session, head: Head) -> list[ChargeRow]:
-    rows = session.execute(
+def _pending(session: Session, head: Head) -> tuple[list[ChargeRow], list[WaitingRow]]:
+    """What waits for the next bill, and what for a second member of staff, in one query."""
+    charges = select(
+        literal(True).label("is_charge"),
+        Charge.public_id,
+        Charge.description,
+        Charge.reason,
+        case((Charge.is_credit, -Charge.amount_minor), else_=Charge.amount_minor).label("minor"),
+        Charge.created_at,
+        Charge.added_by_id.label("by_id"),
+    ).where(
+        Charge.account_id == head.account_id,
+        Charge.invoice_id.is_(None),
+        Charge.cancelled_at.is_(None),
+    )
+    credited, refunded = (
         select(
-            Charge.public_id,
-            Charge.description,
-            Charge.reason,
-            Charge.amount_minor,
-            Charge.is_credit,
-            Charge.created_at,
+            literal(False),
+            table.public_id,
+            literal(""),
+            table.reason,
+            table.amount_minor,
+            table.created_at,
+            table.asked_by_id,
+        ).where(table.account_id == head.account_id, table.state == asked)
+        for table, asked in (
+            (Adjustment, AdjustmentState.ASKED.value),
+            (PaymentReversal, ReversalState.ASKED.value),
         )
-        .where(
-            Charge.account_id == head.account_id,
-            Charge.invoice_id.is_(None),
-            Charge.cancelled_at.is_(None),
-        )
-        .order_by(Charge.id)
     )
-    return [
-        ChargeRow(
-            row.public_id,
-            row.description,
-            row.reason,
-            Money(-row.amount_minor if row.is_credit else row.amount_minor, head.currency),
-            row.is_credit,
-            row.created_at,
-        )
-        for row in rows
-    ]
-
-
-def _waiting(session: Session, head: Head) -> list[WaitingRow]:
-    credited = select(
-        Adjustment.created_at, Adjustment.amount_minor, Adjustment.reason, Adjustment.asked_by_id
-    ).where(
-        Adjustment.account_id == head.account_id,
-        Adjustment.state == AdjustmentState.ASKED.value,
-    )
-    refunded = select(
-        PaymentReversal.created_at,
-        PaymentReversal.amount_minor,
-        PaymentReversal.reason,
-        PaymentReversal.asked_by_id,
-    ).where(
-        PaymentReversal.account_id == head.account_id,
-        PaymentReversal.state == ReversalState.ASKED.value,
-    )
-    asked = union_all(credited, refunded).subquery()
+    all_of_it = union_all(charges, credited, refunded).subquery()
     rows = session.execute(
-        select(asked.c.amount_minor, asked.c.reason, Customer.name)
-        .outerjoin(Customer, Customer.id == asked.c.asked_by_id)
-        .order_by(asked.c.created_at)
+        select(all_of_it, Customer.name)
+        .outerjoin(Customer, Customer.id == all_of_it.c.by_id)
+        .order_by(all_of_it.c.created_at, all_of_it.c.public_id)
+    ).all()
+    return (
+        [
+            ChargeRow(row.public_id, row.description, row.reason, Money(row.minor, head.currency))
+            for row in rows
+            if row.is_charge
+        ],
+        [
+            WaitingRow(Money(row.minor, head.currency), row.reason, row.name or "")
+            for row in rows
+            if not row.is_charge
+        ],
     )
-    return [
-        WaitingRow(Money(row.amount_minor, head.currency), row.reason, row.name or "")
-        for row in rows
-    ]
 
 
 # A receipt ------------------------------------------------------------------------------------

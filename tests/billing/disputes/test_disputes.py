@@ -245,6 +245,11 @@ def test_dispute_from_the_bill_to_the_decision(portal: Portal, ctx: Portal) -> N
     assert ben.submit(page, link.get("href"), what="grant").status == 422
     out = ben.submit(page, link.get("href"), what="grant", text="You are right.")
     assert "The credit note is made" in ben.get(out.location).text
+    over = ben.get("/staff/disputes")
+    assert "Nobody disputes a bill" in over.text
+    assert link.get("href") in [each.get("href") for each in over.select("main a")]
+    money = ben.get(f"/staff/accounts/{portal.world.public_ids['alice']}/money")
+    assert link.get("href") in [each.get("href") for each in money.select("a")]
     thread = alice.get(thread.response.request.path)
     assert "Given back" in thread.text
     assert "You are right." in thread.text

@@ -153,6 +153,9 @@ def test_silent_gateway_is_said_to_be_unknown(
     assert "Not known yet" in page.text
     assert "do not give it back a second time" in page.text
     assert "Look again" in page.text
+    listed = ben.get("/staff/approvals")
+    assert "Refunds that have not arrived" in listed.text
+    assert listed.select(f"main a[href$='{payment}']")
     assert "Being given back" in portal.visitor("alice").get(
         portal.path(f"billing/payments/{payment}")
     ).text  # fmt: skip
@@ -161,6 +164,7 @@ def test_silent_gateway_is_said_to_be_unknown(
         assert reversing.ask_due(portal.gateway) == 1
     assert states(portal) == ["succeeded"]
     assert "Not known yet" not in ben.get(path(portal, f"payments/{payment}")).text
+    assert "Refunds that have not arrived" not in ben.get("/staff/approvals").text
 
 
 def test_what_the_gateway_refuses_is_said_with_its_reason(
@@ -176,6 +180,7 @@ def test_what_the_gateway_refuses_is_said_with_its_reason(
         assert words in page.text
     assert balance(portal) == owed
     assert letters(portal) == []
+    assert "Declined" in portal.visitor("ada").get("/staff/approvals").text
 
 
 def test_payment_that_has_not_arrived_cannot_go_back(portal: Portal) -> None:
