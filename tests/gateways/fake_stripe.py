@@ -162,6 +162,8 @@ class FakeStripe:
 
     def create_intent(self, fields: Thing) -> Thing:
         _only(fields, _INTENT_FIELDS)
+        if int(fields["amount"]) < 50:
+            raise _invalid("Amount must be at least $0.50 usd", "amount_too_small")
         method = self.get(fields.get("payment_method"), "pm")
         if not fields.get("customer") or method["customer"] != fields["customer"]:
             raise _invalid("The payment method does not belong to the customer.")

@@ -129,6 +129,13 @@ def test_an_intent_that_was_never_confirmed_is_taken_back(fake: FakeStripe) -> N
     assert taken(fake) == 0
 
 
+def test_an_amount_that_stripe_does_not_take_is_no_lost_method(desk: StripeDesk) -> None:
+    with pytest.raises(GatewayRefused) as refused:
+        desk.gateway.charge(to_charge(saved(desk), amount_minor=49))
+    assert refused.value.code == "amount out of bounds"
+    assert refused.value.customer_message == "This payment could not be made."
+
+
 def test_a_charge_that_must_be_confirmed_is_taken_once(fake: FakeStripe, desk: StripeDesk) -> None:
     method = saved(desk)
     assert method.reference is not None

@@ -42,7 +42,7 @@ from gateways.payments.errors import (
 )
 from gateways.payments.signatures import check_signature
 from gateways.payments.stripe import reading
-from gateways.payments.stripe.line import Line, calling
+from gateways.payments.stripe.line import OUT_OF_BOUNDS, Line, calling
 from gateways.payments.stripe.reading import BACK, CUSTOMER, KEY
 
 API = "https://api.stripe.com"
@@ -380,7 +380,7 @@ class StripeGateway(PaymentGateway):
                     params=params, options={"idempotency_key": f"{order.key}/charge"}
                 )
         except GatewayRefused as refusal:
-            if refusal.code == KEY_REUSED:
+            if refusal.code in (KEY_REUSED, OUT_OF_BOUNDS):
                 raise
             raise GatewayRefused(
                 "no method", "This payment method is no longer there."

@@ -24,6 +24,8 @@ stripe.enable_telemetry = False
 
 _CONFLICT = 409
 _NO_SUCH_THING = "resource_missing"
+_AMOUNTS = ("amount_too_small", "amount_too_large")
+OUT_OF_BOUNDS = "amount out of bounds"
 
 
 class Line(stripe.HTTPClient):
@@ -92,4 +94,6 @@ def _code_of(error: stripe.InvalidRequestError) -> str:
         return "no such thing"
     if error.code == "charge_already_refunded" or "greater than" in str(error.user_message):
         return "too much"
+    if error.code in _AMOUNTS:
+        return OUT_OF_BOUNDS
     return "bad request"
