@@ -6,6 +6,7 @@ bp = Blueprint("billing", __name__)
 
 from blueprints.billing import (
     disputes,
+    gateway_words,
     methods,
     planned,
     statement_views,
@@ -14,6 +15,7 @@ from blueprints.billing import (
     ways,
 )
 
+bp.add_app_template_filter(gateway_words.translate, "gateway_words")
 bp.register_blueprint(methods.bp, url_prefix="/methods")
 bp.register_blueprint(planned.bp)
 bp.register_blueprint(disputes.bp)

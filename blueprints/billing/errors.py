@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask_babel import gettext as _
 
+from blueprints.billing import gateway_words
 from core.errors import NotFound, Refusal
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class GatewaySaysNo(PaymentRefused):
 
     @property
     def customer_message(self) -> str:
-        return self.reason
+        return gateway_words.translate(self.reason)
 
 
 class MethodGone(PaymentRefused):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask_babel import gettext as _
 
+from blueprints.billing import gateway_words
 from core.errors import NotFound, Refusal
 
 
@@ -40,4 +41,4 @@ class SavingDenied(MethodRefused):
 
     @property
     def customer_message(self) -> str:
-        return self.reason
+        return gateway_words.translate(self.reason)

@@ -38,8 +38,8 @@ CONFIRM_HOURS = 24
 _CARD = "Card ending 4242"
 _CHECKED_CARD = "Card ending 3184"
 _DECLINED_CARD = "Card ending 0002"
-_DECLINED = "The bank declined the card: not enough money in the account."
-_EXPIRED = "The card has expired."
+DECLINED = "The bank declined the card: not enough money in the account."
+EXPIRED = "The card has expired."
 
 
 # A payment with the method that it was taken from, if it was.
@@ -425,7 +425,7 @@ class SandboxStore(Methods):
             state = GatewayState.PROCESSING
             self._plan(payment, state, method.title, now, self._debit_seconds)
         elif refuses:
-            reason = _EXPIRED if is_expired else _DECLINED
+            reason = EXPIRED if is_expired else DECLINED
             self._end(payment, GatewayState.DECLINED, now, method.title, reason)
         elif method.behaviour is Behaviour.CONFIRMS:
             self._db.execute(
@@ -472,7 +472,7 @@ class SandboxStore(Methods):
             case Decision.TWICE:
                 self._end(payment, GatewayState.SUCCEEDED, now, method=_CARD)
             case Decision.DECLINE:
-                self._end(payment, GatewayState.DECLINED, now, _DECLINED_CARD, _DECLINED)
+                self._end(payment, GatewayState.DECLINED, now, _DECLINED_CARD, DECLINED)
             case Decision.CONFIRM_FAILED:
                 reason = "The bank could not confirm that it was you."
                 method = payment.method or _CHECKED_CARD

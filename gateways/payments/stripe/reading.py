@@ -43,7 +43,7 @@ _BRANDS = {
     "jcb": "JCB",
     "unionpay": "UnionPay",
 }
-_REASONS = {
+REASONS = {
     "insufficient_funds": "The bank declined the card: not enough money in the account.",
     "expired_card": "The card has expired.",
     "incorrect_cvc": "The security code of the card was not right.",
@@ -54,7 +54,7 @@ _REASONS = {
     "no_account": "The bank account is not there any more.",
     "account_closed": "The bank account is closed.",
 }
-_DECLINED = "The bank declined the payment."
+DECLINED = "The bank declined the payment."
 NEEDS_CONFIRMING = ("authentication_required", "authentication_not_handled")
 # Inquiries of a bank, and what was settled before a dispute: they move money only by exception.
 _ONLY_ASKED = ("warning_needs_response", "warning_under_review", "warning_closed", "prevented")
@@ -131,9 +131,9 @@ def reason_of(intent: stripe.PaymentIntent | stripe.SetupIntent) -> str:
     """Why it was declined, in a sentence of ours that is safe to show."""
     error = field(intent, "last_payment_error") or field(intent, "last_setup_error")
     for name in ("decline_code", "code"):
-        if field(error, name) in _REASONS:
-            return _REASONS[str(field(error, name))]
-    return _DECLINED
+        if field(error, name) in REASONS:
+            return REASONS[str(field(error, name))]
+    return DECLINED
 
 
 def _method_of(intent: stripe.PaymentIntent) -> str:
