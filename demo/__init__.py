@@ -16,10 +16,13 @@ class DemoCustomer(NamedTuple):
     note: str
 
 
-DEMO_STAFF = DemoCustomer("dana.desk", "lantern-orchard-pistol-77", "staff, administrator")
-"""A member of the ISP's staff. The mailbox shows the code of their authenticator app."""
+DEMO_STAFF = (
+    DemoCustomer("dana.desk", "lantern-orchard-pistol-77", "staff, administrator"),
+    DemoCustomer("rae.till", "gravel-mitten-harvest-58", "staff, billing: a second person"),
+)
+"""Members of the ISP's staff. The mailbox shows the code of their authenticator app."""
 DEMO_STAFF_APP = "PINECRESTDEMOSTAFFPINECRESTDEMOS"
-"""The key of that app, in base 32."""
+"""The key of that app, in base 32; both hold it."""
 
 DEMO_CUSTOMERS = (
     DemoCustomer("maria.lopez", "copper-lantern-river-42", "owes this month's bill"),

@@ -100,6 +100,7 @@ HERE = Path(__file__).parent
 BUILT = "demo:built"  # a row of `counters`, written last: without it a build was interrupted
 
 UNIT_ACCOUNTS = 60  # as many as a unit of work of 50 ms takes (bar 67)
+STAFF_ROLES = (StaffRole.ADMINISTRATOR, StaffRole.BILLING)  # of the members in DEMO_STAFF
 DEBIT_DAYS = 3
 AUTOPAY_AFTER_DAYS = 60
 RECEIPTS_KEPT_DAYS = 5  # later ones wait for the worker, so that the mailbox holds some
@@ -374,17 +375,20 @@ class _History:
         unit_of_work(work)
 
     def add_staff(self) -> None:
-        """A member of staff, whose second step the mailbox shows."""
-        name, email = "Dana Desk", f"{DEMO_STAFF.sign_in_id}@example.net"
-        link = members.add(name, email, StaffRole.ADMINISTRATOR)
+        """Two members of staff, so that one approves what the other asks for; the mailbox shows
+        their second step."""
         rules = auth.SignInRules(self.settings.secret, self.settings.data, ())
-        members.join(link, DEMO_STAFF.sign_in_id, DEMO_STAFF.password, rules)
+        for member, role in zip(DEMO_STAFF, STAFF_ROLES, strict=True):
+            name = member.sign_in_id.replace(".", " ").title()
+            link = members.add(name, f"{member.sign_in_id}@example.net", role)
+            members.join(link, member.sign_in_id, member.password, rules)
 
         def work(session: Session) -> None:
-            customer_id = session.scalars(
-                select(Customer.id).where(Customer.sign_in_key == DEMO_STAFF.sign_in_id)
-            ).one()
-            totp.give(session, customer_id, DEMO_STAFF_APP, self.settings.secret)
+            for member in DEMO_STAFF:
+                customer_id = session.scalars(
+                    select(Customer.id).where(Customer.sign_in_key == member.sign_in_id)
+                ).one()
+                totp.give(session, customer_id, DEMO_STAFF_APP, self.settings.secret)
 
         unit_of_work(work)
 

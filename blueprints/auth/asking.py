@@ -69,7 +69,7 @@ def sign_in_page(form: SignInForm, status: int = 200, **more: object) -> Respons
         "done": None,
         "has_passkeys": passkeys.are_possible(),
         "demo_customers": (
-            (*DEMO_CUSTOMERS, DEMO_STAFF) if current_app.config["PORTAL"].is_demo else ()
+            (*DEMO_CUSTOMERS, *DEMO_STAFF) if current_app.config["PORTAL"].is_demo else ()
         ),
     } | more
     return set_pre_cookie(render("auth/sign_in.html", None, status, form=form, **context))
