@@ -27,6 +27,8 @@ from core.isp import current_isp
 from gateways.payments.base import PaymentGateway
 from models import (
     UNDER_WAY,
+    Arrangement,
+    ArrangementState,
     AutopayMandate,
     MethodKind,
     MethodState,
@@ -204,7 +206,7 @@ def follow(session: Session, planned: PlannedPayment) -> int | None:
                 tell_of(session, planned, "less", amount_minor=payment.amount_minor)
         case PaymentState.DECLINED:
             _decline(session, planned, payment.decline_reason)
-        case PaymentState.EXPIRED if payment.hosted_url is None and planned.try_count < MOST_TRIES:
+        case PaymentState.EXPIRED if _may_be_sent_again(session, planned, payment):
             planned.state = PlannedState.WAITING.value
             planned.try_at = clock.now() + AFTER_UNHEARD
         case PaymentState.EXPIRED | PaymentState.CANCELLED:
@@ -219,19 +221,44 @@ def follow(session: Session, planned: PlannedPayment) -> int | None:
     return None
 
 
+def _may_be_sent_again(session: Session, planned: PlannedPayment, payment: Payment) -> bool:
+    """Whether a payment that the gateway never heard of is made once more."""
+    is_unheard = payment.hosted_url is None and planned.try_count < MOST_TRIES
+    return is_unheard and _is_wanted(session, planned)
+
+
+def _is_wanted(session: Session, planned: PlannedPayment) -> bool:
+    """Whether the permission or the arrangement that it belongs to still stands: it may have ended
+    while a payment was under way."""
+    if planned.mandate_id is not None:
+        return session.get_one(AutopayMandate, planned.mandate_id).ended_at is None
+    if planned.arrangement_id is not None:
+        arrangement = session.get_one(Arrangement, planned.arrangement_id)
+        return arrangement.state == ArrangementState.STANDING
+    return True
+
+
 def _decline(session: Session, planned: PlannedPayment, reason: str) -> None:
     """Note that nothing was taken, plan the next try where there is one, and say so."""
-    next_on = _next_try_on(session, planned)
-    is_open = planned.kind == PlannedKind.INSTALMENT or next_on is not None
+    is_wanted = _is_wanted(session, planned)
+    next_on = _next_try_on(session, planned) if is_wanted else None
+    is_open = is_wanted and (planned.kind == PlannedKind.INSTALMENT or next_on is not None)
     ending.end(session, planned, PlannedState.WAITING if is_open else PlannedState.FAILED, reason)
     if is_open:
         planned.ended_at = None
         planned.try_at = days.taken_at(next_on) if next_on is not None else None
     tell_of(session, planned, "failed", next_on=next_on)
-    if not is_open and planned.mandate_id is not None:
+    if is_open or planned.mandate_id is None:
+        return
+    if is_wanted:
         mandate = session.get_one(AutopayMandate, planned.mandate_id)
-        if mandate.ended_at is None:
-            ending.end_mandate(session, mandate, ending.FAILED)
+        ending.end_mandate(session, mandate, ending.FAILED)
+        return
+    standing = autopay.find_standing(session, planned.account_id)
+    if standing is not None:
+        planned.state = PlannedState.CANCELLED.value  # the bill is the new permission's now
+        session.flush()
+        autopay.plan_open(session, standing)
 
 
 def _next_try_on(session: Session, planned: PlannedPayment) -> date | None:

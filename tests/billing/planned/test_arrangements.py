@@ -10,7 +10,7 @@ import pytest
 
 from blueprints.billing.dunning import reading
 from core.db import db
-from gateways.payments.sandbox.methods import Behaviour
+from gateways.payments.sandbox.methods import Behaviour, Saving
 from tests.billing.planned.diary import MONTH_MINOR, TODAY, Diary
 from tests.billing.planned.test_scheduling import copies, pay_by_hand
 from tests.page import Page, Visitor
@@ -333,6 +333,23 @@ def test_declined_instalment_can_be_tried_until_the_day_ends(diary: Diary) -> No
         assert alice.submit(diary.visit(alice, f"planned/{public_id}"), "/try").status == 303
     diary.live(TOMORROW + timedelta(days=8), TOMORROW + timedelta(days=1))
     assert states(diary) == ["kept"]
+
+
+def test_instalment_under_way_when_it_ended_is_not_taken_again(diary: Diary) -> None:
+    alice, method = diary.portal.visitor("alice"), diary.save(saving=Saving.BANK)
+    agree(diary, alice, 2, TOMORROW, method=method)
+    diary.live(TOMORROW)
+    with diary.on(TOMORROW, 10):
+        alice = diary.portal.visitor("alice")
+        alice.submit(diary.visit(alice, "arrangement"), "/end")
+    assert diary.planned("state", "instalment") == ["taking", "cancelled"]
+    diary.portal.execute(  # the gateway never heard of it
+        "UPDATE payments SET state = 'expired', hosted_url = NULL, ask_at = NULL,"
+        " ended_at = created_at WHERE planned_id IS NOT NULL"
+    )
+    diary.live(TOMORROW + timedelta(days=8), TOMORROW)
+    assert diary.planned("state", "instalment") == ["failed", "cancelled"]
+    assert diary.portal.one("SELECT count(*) FROM payments WHERE planned_id IS NOT NULL") == 1
 
 
 def test_declined_instalment_that_is_not_paid_breaks_it(diary: Diary) -> None:

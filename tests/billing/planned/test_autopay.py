@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 
 from blueprints.billing.planned import autopay
 from core.db import db
+from gateways.payments.base import GatewayState, Truth
 from gateways.payments.sandbox.methods import Behaviour, Saving
 from tests.billing.planned.diary import MONTH_MINOR, TODAY, Diary
 from tests.billing.planned.test_scheduling import copies, pay_by_hand
@@ -339,6 +341,57 @@ def test_returned_debit_is_presented_twice_more_at_most(diary: Diary) -> None:
     diary.live(FIRST + timedelta(days=30))
     assert diary.mandates() == ["failed"]
     assert len(tries(diary)) <= 3 * 2
+
+
+def let_the_bank_decline(diary: Diary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each first try that is on its way be declined after all."""
+    ask = diary.gateway.ask
+
+    def decline(key: str) -> Truth:
+        truth = ask(key)
+        if not key.endswith(":1"):
+            return truth
+        return replace(truth, state=GatewayState.DECLINED, decline_reason="Not enough money.")
+
+    monkeypatch.setattr(diary.gateway, "ask", decline)
+
+
+def test_autopay_that_was_switched_off_makes_no_other_try(
+    diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, method = diary.portal.visitor("alice"), diary.save(saving=Saving.BANK)
+    diary.autopay(alice, method, range_from="1", range_to="500")
+    diary.live(FIRST)
+    with diary.on(FIRST, 10):
+        alice = diary.portal.visitor("alice")
+        alice.submit(diary.visit(alice, "autopay"), "/off")
+    assert diary.planned("state", "autopay") == ["taking"] * 2
+    let_the_bank_decline(diary, monkeypatch)
+    diary.live(FIRST + timedelta(days=30), FIRST + timedelta(days=1))
+    assert diary.taken() == []
+    assert diary.planned("state", "autopay") == ["failed"] * 2
+    assert diary.mandates() == ["off"]
+    assert [each.get("next_on") for each in diary.told("failed")] == [None] * 2
+
+
+def test_bill_declined_after_autopay_was_changed_is_the_new_permissions(
+    diary: Diary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, first = diary.portal.visitor("alice"), diary.save(saving=Saving.BANK)
+    second = diary.save()
+    diary.autopay(alice, first, range_from="1", range_to="500")
+    diary.live(FIRST)
+    with diary.on(FIRST, 10):
+        diary.autopay(diary.portal.visitor("alice"), second)
+    let_the_bank_decline(diary, monkeypatch)
+    diary.live(FIRST + timedelta(days=30), FIRST + timedelta(days=1))
+    assert diary.taken() == [MONTH_MINOR] * 2
+    ids_of = diary.portal.rows(
+        "SELECT DISTINCT m.public_id FROM payments p JOIN payment_methods m ON m.id = p.method_id"
+        " WHERE p.state = 'succeeded' AND p.planned_id IS NOT NULL"
+    )
+    assert ids_of == [(second,)]
+    assert diary.mandates() == ["changed", ""]
 
 
 def test_removed_method_ends_autopay_with_a_message_and_a_notice(diary: Diary) -> None:
