@@ -1,13 +1,15 @@
 """What staff give or charge beside bills: a credit at once, a credit note over an invoice, a
 one-off charge that joins the next bill.
 
-A credit above the ISP's limit waits until a second member of staff approves it.
+A credit above the ISP's limit waits until a second member of staff approves it. What the same
+member gave the account within a day counts with it, so that no sum goes out in slices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -22,7 +24,7 @@ from blueprints.billing.errors import (
     SamePerson,
 )
 from core import activity, clock, ids, revisions
-from core.db import db, unit_of_work
+from core.db import db, total, unit_of_work
 from core.errors import NotFound
 from core.isp import current_isp
 from models import (
@@ -37,6 +39,8 @@ from models import (
 
 LEDGER = "adjustment"
 MAXIMUM_MINOR = 10_000_000
+WITHIN = timedelta(days=1)
+"""What one member of staff gives an account within this counts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ def ask_credit(session: Session, wish: Wish, dispute: Dispute | None = None) -> 
         amount_minor = draft.total_minor
     if not 0 < amount_minor <= MAXIMUM_MINOR:
         raise CreditRefused
+    alone_minor = _given_alone_minor(session, wish.account_id, wish.asked_by_id)
     adjustment = Adjustment(
         public_id=ids.public_id(),
         key=wish.key,
@@ -85,9 +90,25 @@ def ask_credit(session: Session, wish: Wish, dispute: Dispute | None = None) -> 
     if dispute is not None:
         dispute.adjustment_id = adjustment.id
         session.flush()
-    if amount_minor <= current_isp().billing_rules.adjustment_limit_minor:
+    if alone_minor + amount_minor <= current_isp().billing_rules.adjustment_limit_minor:
         _book(session, adjustment)
     return adjustment
+
+
+def _given_alone_minor(session: Session, account_id: int, staff_id: int) -> int:
+    """What this member of staff gave the account within a day without a second one."""
+    return int(
+        session.execute(
+            select(total(Adjustment.amount_minor)).where(
+                Adjustment.account_id == account_id,
+                Adjustment.created_at > clock.now() - WITHIN,
+                Adjustment.is_credit,
+                Adjustment.asked_by_id == staff_id,
+                Adjustment.approved_by_id.is_(None),
+                Adjustment.state == AdjustmentState.BOOKED.value,
+            )
+        ).scalar_one()
+    )
 
 
 def approve(public_id: str, staff_id: int) -> None:

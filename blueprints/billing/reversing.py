@@ -52,6 +52,8 @@ log = logging.getLogger("lastmile.payments")
 
 # Gateways keep idempotency keys for a day; after that a refund is reconciled, not sent again.
 _RESEND_WITHIN = timedelta(hours=23)
+_ALONE_WITHIN = timedelta(days=1)
+"""What one member of staff gives back to an account within this counts together."""
 _NEVER_ARRIVED = "The payment service never received it."
 BY_HAND = frozenset({booking.COUNTER, booking.BANK})
 """What stands in the place of a gateway's name where staff hand the money back."""
@@ -141,7 +143,9 @@ def ask_refund(
             raise TooMuchBack(
                 format_money(Money(max(left, 0), payment.currency), current_isp().language)
             )
-        needs_two = amount_minor > current_isp().billing_rules.refund_limit_minor
+        alone_minor = _given_alone_minor(session, account_id, staff_id)
+        limit_minor = current_isp().billing_rules.refund_limit_minor
+        needs_two = alone_minor + amount_minor > limit_minor
         reversal = PaymentReversal(
             public_id=ids.public_id(),
             key=key,
@@ -167,6 +171,23 @@ def ask_refund(
     if new_id is not None:
         _carry_out_now(new_id)
     return public_id
+
+
+def _given_alone_minor(session: Session, account_id: int, staff_id: int) -> int:
+    """What this member of staff gave back to the account within a day without a second one."""
+    not_given = (ReversalState.ASKED.value, *_CAME_TO_NOTHING)
+    return int(
+        session.execute(
+            select(total(PaymentReversal.amount_minor)).where(
+                PaymentReversal.account_id == account_id,
+                PaymentReversal.created_at > clock.now() - _ALONE_WITHIN,
+                PaymentReversal.kind == ReversalKind.REFUND.value,
+                PaymentReversal.asked_by_id == staff_id,
+                PaymentReversal.approved_by_id.is_(None),
+                PaymentReversal.state.not_in(not_given),
+            )
+        ).scalar_one()
+    )
 
 
 def _begin(session: Session, reversal: PaymentReversal, payment: Payment) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from blueprints.billing.errors import (
     InvoiceNotFound,
     SamePerson,
 )
+from core import clock
 from core.db import unit_of_work
 from core.errors import NotFound
 from models import Adjustment
@@ -63,6 +64,21 @@ def test_small_credit_is_booked_at_once_and_settles(ctx: Portal) -> None:
     assert balance(ctx) == owed - 500
     assert ctx.one("SELECT sum(amount_minor) FROM journal_lines WHERE ledger = 'adjustment'") == 500
     assert ctx.one("SELECT count(*) FROM activity WHERE kind = 'credit_given'") == 1
+
+
+def test_what_one_member_gives_within_a_day_counts_together(ctx: Portal) -> None:
+    owed = balance(ctx)
+    assert [ask(ctx, 2_000, key=f"slice-{number}")[1] for number in range(3)] == [
+        "booked", "booked", "asked",
+    ]  # fmt: skip
+    assert balance(ctx) == owed - 4_000
+    assert ask(ctx, 1_000, key="small")[1] == "booked"  # what waits does not count
+    assert ask(ctx, 1, key="cent")[1] == "asked"
+    assert ask(ctx, 2_000, "ada")[1] == "booked"
+    bob = ask(ctx, 2_000, account_id=ctx.world.accounts["mallory"], key="other")
+    assert bob[1] == "booked"
+    with clock.set_to(clock.now() + timedelta(days=1, seconds=1)):
+        assert ask(ctx, 2_000, key="tomorrow")[1] == "booked"
 
 
 def test_credit_above_the_limit_waits_for_somebody_else(ctx: Portal) -> None:
