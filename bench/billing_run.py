@@ -43,13 +43,13 @@ def run(size: str) -> Result:
             added_up = bulk.timed([*_RUN, *as_of, "--dry-run"], data.environment())
             accepted = ["--accept-total", _total(added_up.said)]
             with ThreadPoolExecutor(1) as pool:
-                command = [*_RUN, *as_of, *accepted]
+                command = [*_RUN, *as_of, "--ahead", *accepted]
                 billed: Future[Took] = pool.submit(bulk.timed, command, data.environment())
                 slices = [client.open_loop(portal.port, pages, RATE, SLICE_SECONDS)]
                 while not billed.done():
                     slices.append(client.open_loop(portal.port, pages, RATE, SLICE_SECONDS))
             took = billed.result()
-        again = bulk.timed([*_RUN, *as_of], data.environment())
+        again = bulk.timed([*_RUN, *as_of, "--ahead"], data.environment())
         verified = bulk.timed([*bulk.FLASK, "ledger", "verify"], data.environment())
     issued = _issued(took.said)
     return _result(many.accounts, issued, [before, *slices], added_up, took, again, verified)

@@ -213,9 +213,15 @@ class _Stopped(click.ClickException):
     "--accept-total",
     help="Bill although the run stopped: the total that it showed, like 20431.50.",
 )
+@click.option("--ahead", is_flag=True, help="Bill also for a day that has not come yet.")
 @click.option("--asked", is_flag=True, help="Do what staff have asked for on their page.")
 def run_command(
-    as_of: datetime | date | None, *, dry_run: bool, accept_total: str | None, asked: bool
+    as_of: datetime | date | None,
+    *,
+    dry_run: bool,
+    accept_total: str | None,
+    ahead: bool,
+    asked: bool,
 ) -> None:
     """Issue the invoices of every account whose next bill period has begun.
 
@@ -233,6 +239,10 @@ def run_command(
             planned = bill_run.plan(frame, tell)
         _show(planned)
         return
+    if frame.as_of_on > clock.today(current_isp().timezone) and not ahead:
+        raise click.ClickException(
+            "--as-of is in the future: add --dry-run to look ahead, or --ahead to bill it now."
+        )
     accepted_minor = None
     if accept_total is not None:
         try:

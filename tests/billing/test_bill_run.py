@@ -242,18 +242,20 @@ def test_command_shows_bills_stops_and_accepts(portal: Portal) -> None:
     shown = runner.invoke(args=["billing", "run", "--dry-run", *as_of])
     assert shown.exit_code == 0, shown.output
     assert "invoices for" in shown.output
-    done = runner.invoke(args=["billing", "run", *as_of])
+    refused = runner.invoke(args=["billing", "run", *as_of])
+    assert refused.exit_code == 1
+    assert "--as-of is in the future" in refused.output
+    done = runner.invoke(args=["billing", "run", *as_of, "--ahead"])
     assert done.exit_code == 0, done.output
     assert "invoices issued" in done.output
     assert done.output.index("Adding up") < done.output.index("Issuing")
     portal.execute("UPDATE plans SET price_minor = price_minor * 2 WHERE code = 'MANY'")
-    stopped = runner.invoke(args=["billing", "run", "--as-of", "2026-07-01"])
+    july = ["billing", "run", "--as-of", "2026-07-01", "--ahead"]
+    stopped = runner.invoke(args=july)
     assert stopped.exit_code == nightly.NOT_AGAIN_TODAY
     assert "Stands out: a subscription would cost" in stopped.output
     accept = stopped.output.split("--accept-total ")[1].split()[0]
-    again = runner.invoke(
-        args=["billing", "run", "--as-of", "2026-07-01", "--accept-total", accept]
-    )
+    again = runner.invoke(args=[*july, "--accept-total", accept])
     assert again.exit_code == 0, again.output
     wrong = runner.invoke(args=["billing", "run", "--accept-total", "lots"])
     assert "--accept-total takes an amount" in wrong.output
