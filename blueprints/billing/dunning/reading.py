@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from sqlalchemy import and_, exists, func, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing.dunning.steps import Debtor, OpenInvoice
@@ -215,12 +215,18 @@ def _on_their_way(
     return found
 
 
-def disputed_minor(session: Session, account_ids: Sequence[int]) -> dict[int, int]:
-    """What rests of invoices because it is disputed, by their ids: at most what is open of each."""
+def disputed_minor(
+    session: Session, account_ids: Sequence[int], *which: ColumnElement[bool]
+) -> dict[int, int]:
+    """What rests of invoices because it is disputed, by their ids: at most what is open of each.
+    `which` says of which invoices."""
     rows = session.execute(
         select(Dispute.invoice_id, total(Dispute.amount_minor), InvoiceBalance.open_minor)
         .join(InvoiceBalance, InvoiceBalance.invoice_id == Dispute.invoice_id)
-        .where(Dispute.account_id.in_(account_ids), Dispute.state == DisputeState.OPEN.value)
+        .join(Invoice, Invoice.id == Dispute.invoice_id)
+        .where(
+            Dispute.account_id.in_(account_ids), Dispute.state == DisputeState.OPEN.value, *which
+        )
         .group_by(Dispute.invoice_id, InvoiceBalance.open_minor)
     )
     return {invoice_id: min(int(minor), open_minor) for invoice_id, minor, open_minor in rows}

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from sqlalchemy import ColumnElement, ScalarSelect, and_, or_, select
 from sqlalchemy.orm import Session
 
+from blueprints.billing.dunning.reading import disputed_minor
 from core.db import total
 from models import (
     Account,
@@ -51,7 +52,7 @@ class Covered:
     """What is left of the debt that an arrangement is about.
 
     `open_minor`: what is open of the bills there were; `left_minor`: the same without what is on
-    its way from a bank.
+    its way from a bank or in dispute.
     """
 
     open_minor: int
@@ -89,7 +90,9 @@ def covered(session: Session, account_id: int, since: datetime) -> Covered:
         .scalar_subquery()
     )
     open_minor, processing_minor = session.execute(select(unpaid, on_its_way)).one()
-    return Covered(open_minor, max(0, open_minor - processing_minor))
+    disputed = disputed_minor(session, [account_id], _is_covered(since))
+    left_minor = open_minor - processing_minor - sum(disputed.values())
+    return Covered(open_minor, max(0, left_minor))
 
 
 def instalment_minor(session: Session, planned: PlannedPayment) -> int:
@@ -167,7 +170,8 @@ def to_plan_minor(session: Session, account_id: int, *, but: str | None = None) 
 
 def autopay_minor(session: Session, account_id: int, invoice_id: int) -> int:
     """What autopay may take for an invoice: what is open of it and due, less what is scheduled
-    until its due day and what an arrangement is to bring; nothing for a bill that one covers."""
+    until its due day, what an arrangement is to bring and what is in dispute; nothing for a bill
+    that an arrangement covers."""
     invoice = session.execute(
         select(Invoice.due_on, InvoiceBalance.open_minor, JournalEntry.created_at)
         .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
@@ -177,5 +181,7 @@ def autopay_minor(session: Session, account_id: int, invoice_id: int) -> int:
     ahead = _ahead(session, account_id, until=invoice.due_on)
     if ahead.arranged_since is not None and invoice.created_at <= ahead.arranged_since:
         return 0
+    disputed = disputed_minor(session, [account_id])
     left_minor = ahead.due_minor - ahead.scheduled_minor - ahead.arranged_minor
-    return max(0, min(int(invoice.open_minor), left_minor))
+    left_minor -= sum(disputed.values())
+    return max(0, min(int(invoice.open_minor) - disputed.get(invoice_id, 0), left_minor))

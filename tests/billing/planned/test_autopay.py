@@ -249,6 +249,21 @@ def test_what_is_scheduled_before_the_due_day_is_not_taken_again(diary: Diary) -
     assert diary.balance() == 0
 
 
+def test_what_is_disputed_is_not_taken(diary: Diary) -> None:
+    alice = diary.portal.visitor("alice")
+    diary.autopay(alice, diary.save())
+    latest = diary.portal.one(
+        "SELECT public_id FROM invoices WHERE account_id = :id ORDER BY id DESC LIMIT 1",
+        id=diary.portal.world.accounts["alice"],
+    )
+    page = diary.visit(alice, f"invoices/{latest}/dispute")
+    alice.submit(page, "/dispute", line="1", text="I never had this at all.")
+    [disputed] = diary.portal.rows("SELECT amount_minor FROM disputes")
+    diary.live(FIRST)
+    assert diary.taken() == [MONTH_MINOR, MONTH_MINOR - disputed[0]]
+    assert diary.balance() == disputed[0]
+
+
 def test_bill_that_was_paid_by_hand_is_not_taken(diary: Diary) -> None:
     diary.autopay(diary.portal.visitor("alice"), diary.save())
     diary.work()
