@@ -5,11 +5,12 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from blueprints.billing import booking
-from blueprints.billing.errors import AmountOutOfBounds
+from blueprints.billing.errors import AmountOutOfBounds, AmountUnusual
 from core import form_keys
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.money import Money, format_money
+from models import Account
 
 KINDS = (booking.CASH, booking.CHEQUE)
 MAXIMUM_MINOR = 10_000_000
@@ -23,10 +24,13 @@ def take(
     taken_by_id: int,
     key: ArrivedKey,
     path_of_receipt: str,
+    *,
+    is_sure: bool,
 ) -> str:
     """Book money that was handed over: it settles what is open, the rest is credit. The same form
     twice counts once. Returns the path of the receipt: `path_of_receipt` with the payment's public
-    id for `{id}`. Raises AmountOutOfBounds."""
+    id for `{id}`. Raises AmountOutOfBounds, and AmountUnusual unless whoever enters it `is_sure`.
+    """
     isp = current_isp()
     if not 1 <= amount_minor <= MAXIMUM_MINOR:
         raise AmountOutOfBounds(
@@ -35,6 +39,10 @@ def take(
         )
 
     def work(session: Session) -> str:
+        account = session.get_one(Account, account_id)
+        usual_minor = max(account.balance_minor, 0) + isp.billing_rules.adjustment_limit_minor
+        if amount_minor > usual_minor and not is_sure:
+            raise AmountUnusual
         payment = booking.book_arrival(
             session,
             booking.Arrival(

@@ -25,6 +25,14 @@ class PaymentRefused(Refusal):
     """The payment cannot be started; nothing was stored."""
 
 
+class AmountUnusual(Refusal):
+    """Much more than is due is to be booked at the counter: a slip of the finger, as a rule."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("This is much more than is due. Tick this if the amount is right.")
+
+
 class AmountOutOfBounds(PaymentRefused):
     """The amount is under `minimum` or over `maximum` (both formatted)."""
 

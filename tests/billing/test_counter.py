@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blueprints.billing import booking, counter
-from blueprints.billing.errors import AmountOutOfBounds
+from blueprints.billing.errors import AmountOutOfBounds, AmountUnusual
 from blueprints.billing.verify import find_faults
 from core.db import reading
 from core.form_keys import ArrivedKey, KeyReused
@@ -21,11 +21,37 @@ def balance(ctx: Portal, name: str = "alice") -> int:
     )
 
 
-def take(ctx: Portal, key: ArrivedKey, amount_minor: int = 5_000, kind: str = booking.CASH) -> str:
+def take(
+    ctx: Portal,
+    key: ArrivedKey,
+    amount_minor: int = 5_000,
+    kind: str = booking.CASH,
+    *,
+    is_sure: bool = False,
+) -> str:
     world = ctx.world
     return counter.take(
-        world.accounts["alice"], amount_minor, kind, "no. 17", world.customers["ben"], key, RECEIPT
+        world.accounts["alice"],
+        amount_minor,
+        kind,
+        "no. 17",
+        world.customers["ben"],
+        key,
+        RECEIPT,
+        is_sure=is_sure,
     )
+
+
+def test_much_more_than_is_due_is_asked_about(ctx: Portal, till: Till) -> None:
+    owed, limit = balance(ctx), 5_000
+    with pytest.raises(AmountUnusual):
+        take(ctx, till.key("ben"), owed + limit + 1)
+    assert balance(ctx) == owed
+    key = till.key("ben")
+    assert take(ctx, key, owed + limit) == take(ctx, key, owed + limit)  # sent twice
+    assert balance(ctx) == -limit
+    take(ctx, till.key("ben"), 9_999_900, is_sure=True)
+    assert balance(ctx) == -limit - 9_999_900
 
 
 def test_money_is_booked_at_once_and_settles_the_oldest(ctx: Portal, till: Till) -> None:

@@ -7,7 +7,7 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.billing import counter
-from blueprints.billing.errors import AmountOutOfBounds
+from blueprints.billing.errors import AmountOutOfBounds, AmountUnusual
 from blueprints.billing.overview import find_due
 from blueprints.staff.money import bp, statement
 from blueprints.staff.money.forms import TakeForm
@@ -17,6 +17,7 @@ from core.forms import shown
 from core.htmx import go_to, render
 from core.money import format_plain
 from core.sessions import signed_in
+from core.step_up import recent_password
 from core.words import language, speaking
 
 _TAKE = "/accounts/<public_id>/payments/new"
@@ -28,6 +29,7 @@ def take(public_id: str) -> Response:
 
 
 @bp.post(_TAKE)
+@recent_password
 def take_post(public_id: str) -> Response | BaseResponse:
     form = TakeForm()
     if not form.validate():
@@ -42,8 +44,11 @@ def take_post(public_id: str) -> Response | BaseResponse:
                 signed_in().customer_id,
                 form_guard.arrived_key(),
                 f"/staff/accounts/{public_id}/payments/{{id}}/receipt",
+                is_sure=form.is_sure.data,
             )
         )
+    except AmountUnusual as refusal:
+        form.is_sure.errors = [refusal.customer_message]
     except AmountOutOfBounds as refusal:
         form.amount.errors = [refusal.customer_message]
     return _page(public_id, form, 422)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flask_babel import lazy_gettext as _l
-from wtforms import RadioField, SelectField, StringField
+from wtforms import BooleanField, RadioField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, Length
 
@@ -43,6 +43,7 @@ class TakeForm(PortalForm):
         validators=[DataRequired(_l("Choose what they pay with."))],
     )
     note = StringField(_l("Note"), filters=[tidy], validators=[Length(max=200)])
+    is_sure = BooleanField(_l("The amount is right, although much less is due"))
 
 
 class CreditForm(PortalForm):

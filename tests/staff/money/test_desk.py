@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -99,6 +100,30 @@ def test_cash_is_taken_with_a_receipt_on_paper(portal: Portal) -> None:
     assert "Payment: Cheque" in statement.text
     alice = portal.visitor("alice")
     assert "Cheque" in alice.get(portal.path("billing/payments/")).text
+
+
+def test_amount_with_a_slip_is_asked_about_and_taken_when_it_is_right(portal: Portal) -> None:
+    ben, owed = portal.visitor("ben"), balance(portal)
+    page = ben.get(path(portal, "payments/new"))
+    assert not page.select("#is_sure")
+    asked = ben.submit(page, "/new", amount="99,999", kind="cash")
+    assert asked.status == 422
+    assert "This is much more than is due." in asked.text
+    assert balance(portal) == owed
+    out = ben.submit(asked, "/new", amount="99,999", kind="cash", is_sure="y")
+    assert out.status == 303
+    assert balance(portal) == owed - 9_999_900
+
+
+def test_cash_is_taken_by_whoever_gave_the_password_lately(
+    portal: Portal, tick: Callable[..., None]
+) -> None:
+    ben = portal.visitor("ben")
+    page = ben.get(path(portal, "payments/new"))
+    tick(minutes=11)
+    out = ben.submit(page, "/new", amount="5", kind="cash")
+    assert out.location.startswith("/confirm?")
+    assert portal.one("SELECT count(*) FROM payments WHERE gateway = 'counter'") == 0
 
 
 def test_receipt_is_in_the_language_of_the_account(portal: Portal) -> None:
