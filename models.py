@@ -1742,7 +1742,7 @@ class BankLine(Base):
 class DunningStep(Base):
     """A step of the policy that was taken for an invoice; each is taken once. `step` names it
     as the policy does: "remind:-3", "fee" or monthly "fee:2026-03", "hold" and later "hold:2",
-    "close"."""
+    "close"; once the invoice was settled and open again, "fee:was:17"."""
 
     __tablename__ = "dunning_steps"
     __table_args__ = (UniqueConstraint("invoice_id", "step"), Index(None, "account_id", "taken_on"))

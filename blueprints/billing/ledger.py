@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
+from blueprints.billing.dunning import again
 from core import clock
 from core.db import total
 from models import (
@@ -315,6 +316,7 @@ def reopen(session: Session, debit: Debit, at: datetime) -> None:
             for invoice_id, part in reopened.items()
         ],
     )
+    again.begin(session, [invoice_id for invoice_id in reopened if not open_minor[invoice_id]])
     session.connection().execute(
         _SETTLE,
         [

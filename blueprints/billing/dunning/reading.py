@@ -10,6 +10,7 @@ from datetime import date
 from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session
 
+from blueprints.billing.dunning.again import PAST
 from blueprints.billing.dunning.steps import Debtor, OpenInvoice
 from core import clock
 from core.db import total
@@ -141,7 +142,10 @@ def _open_invoices(session: Session, account_ids: Sequence[int]) -> dict[int, li
             DunningStep.taken_on,
         )
         .join(Invoice, Invoice.id == InvoiceBalance.invoice_id)
-        .outerjoin(DunningStep, DunningStep.invoice_id == Invoice.id)
+        .outerjoin(
+            DunningStep,
+            and_(DunningStep.invoice_id == Invoice.id, DunningStep.step.not_like(f"%{PAST}%")),
+        )
         .where(
             InvoiceBalance.account_id.in_(account_ids),
             InvoiceBalance.settled_at.is_(None),

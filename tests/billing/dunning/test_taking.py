@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from blueprints.billing import crediting, invoicing
+from blueprints.billing import crediting, invoicing, reversing
 from blueprints.billing.dunning import taking
 from blueprints.billing.dunning.reading import read_frame
 from blueprints.billing.dunning.steps import StepKind
 from core import postman
 from core.db import db, unit_of_work
-from gateways.payments.sandbox.store import Decision
+from gateways.payments.sandbox.store import Decision, Reversing
 from models import Message
 from tests.billing.conftest import Till
 from tests.billing.dunning.conftest import Dunning
@@ -70,6 +70,29 @@ def test_paying_what_is_overdue_releases_the_line(dunning: Dunning, till: Till) 
         till.settle()
     assert dunning.line() == "open"
     assert dunning.line("mallory") == "held"
+
+
+def test_bill_that_is_open_again_is_reminded_of_before_anything_else(
+    dunning: Dunning, till: Till
+) -> None:
+    dunning.run(REMINDED)
+    bank = till.portal.bank
+    with dunning.on(HELD, hour=8):
+        till.start()
+        key = till.latest("key")
+        bank.decide(key, Decision.PAY)
+        till.settle()
+    bank.reverse(key, Reversing.CHARGEBACK)
+    with dunning.on(date(2026, 8, 20)):
+        reversing.learn(till.latest_id(), till.gateway)
+    before = len(dunning.steps())
+    dunning.run(date(2026, 8, 21))
+    assert dunning.line() == "open"
+    assert dunning.steps()[before:] == [("remind:7", "2026-05"), ("remind:7", "2026-06")]
+    dunning.run(date(2026, 8, 27))
+    assert dunning.line() == "open"
+    dunning.run(date(2026, 8, 28))
+    assert dunning.line() == "held"
 
 
 def test_late_fee_joins_the_next_bill_on_a_line_of_its_own_and_is_not_taxed(
