@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from blueprints.billing import booking, payments, reversing
+from blueprints.billing.dunning import releasing
 from blueprints.billing.errors import (
     PaymentNotFound,
     TruthMismatch,
@@ -206,6 +207,10 @@ def apply(
     if received:
         booking.book(session, received, paid_at or {})
     session.flush()
+    begun = {row.account_id for row, _ in rows.values() if row.state == PaymentState.PROCESSING}
+    if begun:
+        # What is on its way rests: whoever has paid all by debit need not wait for the bank.
+        releasing.lift_unpaid(session, sorted(begun), clock.today(current_isp().timezone))
     payments.touch(session, changed)
     payments.wake_planned(session, [payment for payment, _ in rows.values()])
     return [PaymentState(rows[payment_id][0].state) for payment_id, _ in truths]

@@ -72,6 +72,24 @@ def test_paying_what_is_overdue_releases_the_line(dunning: Dunning, till: Till) 
     assert dunning.line("mallory") == "held"
 
 
+def test_line_opens_once_all_of_it_comes_from_the_bank_and_is_held_when_it_does_not(
+    dunning: Dunning, till: Till
+) -> None:
+    dunning.run(REMINDED)
+    dunning.run(HELD)
+    with dunning.on(HELD, hour=12):
+        till.start()
+        key = till.latest("key")
+        till.portal.bank.decide(key, Decision.DEBIT)
+        assert till.settle() == "processing"
+    assert dunning.line() == "open"
+    dunning.run(date(2026, 6, 30))
+    assert dunning.line() == "open"
+    till.portal.execute("UPDATE payments SET state = 'declined' WHERE state = 'processing'")
+    dunning.run(date(2026, 7, 1))
+    assert dunning.line() == "held"
+
+
 def test_bill_that_is_open_again_is_reminded_of_before_anything_else(
     dunning: Dunning, till: Till
 ) -> None:
