@@ -295,9 +295,7 @@ def assign(public_id: str, account_number: str, staff_id: int, key: ArrivedKey, 
     """Book a line on the account of this number; the same form twice counts once. Returns `path`.
     Raises NotFound for the line, AccountUnknown, DecidedBefore."""
     _line_id(public_id)
-    account_id = db.session.scalar(
-        select(Account.id).where(Account.number == account_number.strip())
-    )
+    account_id = _find_account(account_number.strip())
     if account_id is None:
         raise AccountUnknown
     current_isp()  # read now: asking within the unit would take a second connection meanwhile
@@ -309,8 +307,22 @@ def assign(public_id: str, account_number: str, staff_id: int, key: ArrivedKey, 
     return form_keys.once(key, work, account_id)
 
 
+def _find_account(number: str) -> int | None:
+    """The account of this number, with gaps, signs and leading zeros or without."""
+    bare = re.sub(r"[^A-Za-z0-9]", "", number)
+    found = db.session.execute(
+        select(Account.id, Account.number).where(
+            Account.number.in_({number, bare, bare.upper(), normal(number)})
+        )
+    ).all()
+    exact = [row.id for row in found if row.number == number]
+    fitting = exact or [row.id for row in found]
+    return fitting[0] if len(fitting) == 1 else None
+
+
 def ignore(public_id: str, staff_id: int, key: ArrivedKey, path: str) -> str:
-    """Say that a line is no customer's payment. Returns `path`. Raises NotFound, DecidedBefore."""
+    """Say that a line is no customer's payment; it can be booked later all the same. Returns
+    `path`. Raises NotFound, and DecidedBefore for one that was booked."""
     _line_id(public_id)
 
     def work(session: Session) -> str:
@@ -334,6 +346,6 @@ def _take_open(session: Session, public_id: str) -> BankLine:
     row = session.scalars(
         select(BankLine).where(BankLine.public_id == public_id).with_for_update()
     ).one()
-    if row.state not in (BankLineState.PROPOSED, BankLineState.UNMATCHED):
+    if row.state == BankLineState.MATCHED:
         raise DecidedBefore
     return row

@@ -274,11 +274,28 @@ def test_staff_book_a_line_once(portal: Portal, ctx: Portal, till: Till) -> None
         bank_import.ignore(public_id, ben, till.key("ben"), "/there")
 
 
-def test_ignored_line_is_not_booked(ctx: Portal, till: Till) -> None:
-    public_id, ben = waiting(ctx), ctx.world.customers["ben"]
+def test_line_that_was_put_aside_by_mistake_can_be_booked(
+    portal: Portal, ctx: Portal, till: Till
+) -> None:
+    public_id, ben, owed = waiting(ctx), ctx.world.customers["ben"], balance(ctx)
     assert bank_import.ignore(public_id, ben, till.key("ben"), "/there") == "/there"
+    page = portal.visitor("ben").get("/staff/bank-lines")
+    assert "All payments are matched" in page.text
+    assert "Put aside" in page.text
+    [link] = page.select("main .rows a")
+    booked = decide(portal, link.get("href"), what="other", number="1001")
+    assert "Booked on the account" in booked.text
+    assert "Put aside" not in booked.text
+    assert balance(ctx) == owed - 4_321
     with pytest.raises(DecidedBefore):
         bank_import.assign(public_id, "1001", ben, till.key("ben"), "/there")
+
+
+@pytest.mark.parametrize("typed", ["10 01", "1001", " 1-001 ", "001001"])
+def test_number_may_be_typed_with_gaps_signs_and_zeros(ctx: Portal, till: Till, typed: str) -> None:
+    public_id, owed = waiting(ctx), balance(ctx)
+    bank_import.assign(public_id, typed, ctx.world.customers["ben"], till.key("ben"), "/there")
+    assert balance(ctx) == owed - 4_321
 
 
 def decide(portal: Portal, href: str, **values: str) -> Page:

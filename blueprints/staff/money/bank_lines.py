@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
@@ -16,13 +17,14 @@ from core.money import Money
 from models import Account, BankLine, BankLineState
 
 LISTED = 100
+LISTED_ASIDE = 20
 _OPEN = BankLine.state.in_((BankLineState.PROPOSED.value, BankLineState.UNMATCHED.value))
 
 
 @dataclass(frozen=True, slots=True)
 class LineView:
-    """A line that waits; `account_…` is the account that is proposed for it. `is_used_before`:
-    the bank's reference of it was used for other money."""
+    """A line that waits, or was put aside; `account_…` is the account that is proposed for it.
+    `is_used_before`: the bank's reference of it was used for other money."""
 
     public_id: str
     booked_on: date
@@ -36,20 +38,33 @@ class LineView:
     is_used_before: bool
 
 
+_ASIDE = BankLine.state == BankLineState.IGNORED.value
+
+
 def list_open(reader: Reader) -> list[LineView]:
     """Those that wait, the oldest first."""
     return _read(reader, _OPEN)
 
 
+def list_aside(reader: Reader) -> list[LineView]:
+    """Those that were put aside, the latest first: each can still be booked."""
+    return _read(reader, _ASIDE, (BankLine.id.desc(),), LISTED_ASIDE)
+
+
 def get_open(public_id: str, reader: Reader) -> LineView:
-    """One of them. Raises NotFound, also when it was decided."""
-    found = _read(reader, _OPEN & (BankLine.public_id == public_id))
+    """One of either. Raises NotFound, also when it was booked."""
+    found = _read(reader, (_OPEN | _ASIDE) & (BankLine.public_id == public_id))
     if not found:
         raise NotFound
     return found[0]
 
 
-def _read(reader: Reader, which: ColumnElement[bool]) -> list[LineView]:
+def _read(
+    reader: Reader,
+    which: ColumnElement[bool],
+    order: tuple[Any, ...] = (BankLine.booked_on, BankLine.id),
+    most: int = LISTED,
+) -> list[LineView]:
     rows = db.session.execute(
         select(
             BankLine.public_id,
@@ -66,8 +81,8 @@ def _read(reader: Reader, which: ColumnElement[bool]) -> list[LineView]:
         )
         .outerjoin(Account, Account.id == BankLine.account_id)
         .where(which)
-        .order_by(BankLine.booked_on, BankLine.id)
-        .limit(LISTED)
+        .order_by(*order)
+        .limit(most)
     ).all()
     account_ids = [row.account_id for row in rows if row.account_id is not None]
     data_access.note_list(reader, ("name", "number"), "unmatched payments", account_ids)

@@ -45,8 +45,13 @@ class MatchForm(PortalForm):
 
 @bp.get("/bank-lines")
 def bank_line_list() -> Response:
-    found = bank_lines.list_open(asking.reader())
-    return render("staff/money/bank_lines.html", lines=found, done=asking.done(DONE))
+    reader = asking.reader()
+    return render(
+        "staff/money/bank_lines.html",
+        lines=bank_lines.list_open(reader),
+        aside=bank_lines.list_aside(reader),
+        done=asking.done(DONE),
+    )
 
 
 @bp.get(_ONE)
