@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing.dunning.again import PAST
@@ -76,35 +77,65 @@ class Known:
     language: str
 
 
-def read(session: Session, account_ids: Sequence[int], frame: Frame) -> list[Known]:
-    """The accounts of which something is open, in the order of their ids."""
-    invoices = _open_invoices(session, account_ids)
-    owing = sorted(invoices)
-    if not owing:
-        return []
-    rests = _rests(session, owing, frame.today)
-    lines = _lines(session, owing, frame.timezone)
-    on_their_way = _on_their_way(session, owing)
-    disputed = disputed_minor(session, owing)
-    arranged = list_arranged(session, owing, frame.today)
+def _accounts_query() -> Select[*tuple[Any, ...]]:
+    """Accounts with what is about the whole of each: `rests_until` staff let it rest, `held_at` is
+    since when a line of it is held for what is unpaid."""
+    runs = and_(Line.account_id == Account.id, Line.is_closed.is_(False))
+    held_at = (
+        select(func.min(LineHold.since_at))
+        .join(Line, Line.id == LineHold.line_id)
+        .where(
+            runs,
+            LineHold.reason == HoldReason.UNPAID.value,
+            LineHold.released_at.is_(None),
+        )
+        .scalar_subquery()
+    )
+    rests_until = (
+        select(func.max(DunningRest.until_on))
+        .where(
+            DunningRest.account_id == Account.id,
+            DunningRest.until_on >= bindparam("today"),
+            DunningRest.ended_at.is_(None),
+        )
+        .scalar_subquery()
+    )
     has_autopay = exists().where(
         AutopayMandate.account_id == Account.id, AutopayMandate.ended_at.is_(None)
     )
-    rows = session.execute(
+    return (
         select(
             Account.id,
             Account.status,
             Account.group_code,
             Account.number,
             Account.language,
+            rests_until.label("rests_until"),
+            held_at.label("held_at"),
+            exists().where(runs).label("can_be_held"),
             has_autopay.label("has_autopay"),
         )
-        .where(Account.id.in_(owing))
+        .where(Account.id.in_(bindparam("accounts", expanding=True)))
         .order_by(Account.id)
     )
+
+
+# Built once: it runs whenever somebody with an overdue bill looks at the dashboard.
+_LIST_ACCOUNTS = _accounts_query()
+
+
+def read(session: Session, account_ids: Sequence[int], frame: Frame) -> list[Known]:
+    """The accounts of which something is open, in the order of their ids."""
+    invoices = _open_invoices(session, account_ids)
+    owing = sorted(invoices)
+    if not owing:
+        return []
+    on_their_way = _on_their_way(session, owing)
+    disputed = disputed_minor(session, owing)
+    arranged = list_arranged(session, owing, frame.today)
+    rows = session.connection().execute(_LIST_ACCOUNTS, {"accounts": owing, "today": frame.today})
     found = []
     for row in rows:
-        can_be_held, held_on = lines.get(row.id, (False, None))
         for_bill = on_their_way[row.id]
         open_now = tuple(
             replace(
@@ -119,10 +150,10 @@ def read(session: Session, account_ids: Sequence[int], frame: Frame) -> list[Kno
             open_now,
             is_closed=row.status == AccountStatus.CLOSED,
             on_its_way_minor=sum(for_bill.values()),
-            rests_until=rests.get(row.id),
+            rests_until=row.rests_until,
             is_arranged=row.id in arranged,
-            held_on=held_on,
-            can_be_held=can_be_held,
+            held_on=clock.day_of(row.held_at, frame.timezone) if row.held_at else None,
+            can_be_held=row.can_be_held,
             pays_by_itself=row.has_autopay,
         )
         policy = frame.policy_of(row.group_code)
@@ -165,43 +196,6 @@ def _open_invoices(session: Session, account_ids: Sequence[int]) -> dict[int, li
                 OpenInvoice(row.id, row.number, row.due_on, row.open_minor, taken[row.id])
             )
     return found
-
-
-def _rests(session: Session, account_ids: Sequence[int], today: date) -> dict[int, date]:
-    rows = session.execute(
-        select(DunningRest.account_id, func.max(DunningRest.until_on))
-        .where(
-            DunningRest.account_id.in_(account_ids),
-            DunningRest.until_on >= today,
-            DunningRest.ended_at.is_(None),
-        )
-        .group_by(DunningRest.account_id)
-    )
-    return {row[0]: row[1] for row in rows}
-
-
-def _lines(
-    session: Session, account_ids: Sequence[int], timezone: str
-) -> dict[int, tuple[bool, date | None]]:
-    """Of each account with a line that is not closed: that it can be held, and since when one is
-    held for what is unpaid."""
-    rows = session.execute(
-        select(Line.account_id, func.min(LineHold.since_at).label("since_at"))
-        .outerjoin(
-            LineHold,
-            and_(
-                LineHold.line_id == Line.id,
-                LineHold.reason == HoldReason.UNPAID.value,
-                LineHold.released_at.is_(None),
-            ),
-        )
-        .where(Line.account_id.in_(account_ids), Line.is_closed.is_(False))
-        .group_by(Line.account_id)
-    )
-    return {
-        row.account_id: (True, clock.day_of(row.since_at, timezone) if row.since_at else None)
-        for row in rows
-    }
 
 
 def _on_their_way(
