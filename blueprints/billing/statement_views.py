@@ -6,7 +6,7 @@ from datetime import date
 
 from flask import Response, g, request
 
-from blueprints.billing import account_statement, bp, overview, spending, statements
+from blueprints.billing import account_statement, bp, invoice_pages, spending, statements
 from blueprints.billing.account_statement import AccountStatement
 from core import charts, clock
 from core.downloads import csv_answer, pdf_answer
@@ -100,5 +100,5 @@ def spending_page() -> Response:
 @bp.get("/invoices/<public_id>/csv")
 def invoice_csv(public_id: str) -> Response:
     """The lines of an invoice, for a spreadsheet."""
-    invoice = overview.get_invoice(g.account_id, public_id)
+    invoice = invoice_pages.get_invoice(g.account_id, public_id)
     return csv_answer(f"{invoice.number}.csv", statements.header(), statements.rows_of(invoice))

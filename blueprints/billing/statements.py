@@ -9,7 +9,7 @@ import segno
 from flask import current_app, url_for
 from flask_babel import gettext as _
 
-from blueprints.billing.overview import InvoiceDetail
+from blueprints.billing.invoice_pages import InvoiceDetail
 from core import pdf
 from core.downloads import Cell
 from core.isp import IspView, current_isp

@@ -8,7 +8,16 @@ from typing import Any
 from flask import Response, current_app, g, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.billing import bp, overview, payments, settling, starting, statements
+from blueprints.billing import (
+    bp,
+    invoice_pages,
+    owed,
+    payment_pages,
+    payments,
+    settling,
+    starting,
+    statements,
+)
 from blueprints.billing.dunning.outlook import Outlook, find_outlook
 from blueprints.billing.errors import (
     AmountChanged,
@@ -21,8 +30,10 @@ from blueprints.billing.errors import (
     PaymentUnderWay,
 )
 from blueprints.billing.forms import PayForm
+from blueprints.billing.invoice_pages import InvoiceRow
 from blueprints.billing.methods import listing as methods
-from blueprints.billing.overview import Due, InvoiceRow, Part, PaymentRow
+from blueprints.billing.owed import Due, Part
+from blueprints.billing.payment_pages import PaymentRow
 from blueprints.billing.planned import showing
 from blueprints.billing.planned.showing import PlannedRow
 from blueprints.billing.starting import Choice
@@ -80,14 +91,14 @@ def _account_path(endpoint: str, **values: Any) -> str:
 
 @bp.get("/", endpoint="overview")
 def overview_page() -> Response:
-    due = overview.find_due(g.account_id)
+    due = owed.find_due(g.account_id)
     page = OverviewPage(
         **due.as_fields(),
         outlook=find_outlook(g.account_id) if due.is_overdue else None,
         can_pay=can_pay(),
-        parts=overview.list_parts(g.account_id, due.balance),
-        invoices=overview.list_latest_invoices(g.account_id),
-        payments=overview.list_some_payments(g.account_id, overview.LATEST),
+        parts=owed.list_parts(g.account_id, due.balance),
+        invoices=invoice_pages.list_latest_invoices(g.account_id),
+        payments=payment_pages.list_some_payments(g.account_id, invoice_pages.LATEST),
         planned=showing.list_planned(g.account_id),
     )
     return render("billing/overview.html", page=page)
@@ -97,7 +108,7 @@ def overview_page() -> Response:
 def invoice_list() -> Response:
     year = request.args.get("year", type=int)
     state = request.args.get("state", "all")
-    page = overview.list_invoices(
+    page = invoice_pages.list_invoices(
         g.account_id,
         year if year is not None and 1 <= year <= 9999 else None,
         state if state in ("all", "open", "paid") else "all",
@@ -108,14 +119,14 @@ def invoice_list() -> Response:
 
 @bp.get("/invoices/<public_id>")
 def invoice_detail(public_id: str) -> Response:
-    invoice = overview.get_invoice(g.account_id, public_id)
+    invoice = invoice_pages.get_invoice(g.account_id, public_id)
     return render("billing/invoice_detail.html", invoice=invoice, can_pay=can_pay())
 
 
 @bp.get("/invoices/<public_id>/pdf")
 def invoice_pdf(public_id: str) -> Response:
     """The invoice to keep or print, as PDF."""
-    invoice = overview.get_invoice(g.account_id, public_id)
+    invoice = invoice_pages.get_invoice(g.account_id, public_id)
     account = signed_in().account
     made = statements.make_pdf(invoice, account.public_id if account is not None else "")
     return pdf_answer(f"{invoice.number}.pdf", made)
@@ -123,13 +134,13 @@ def invoice_pdf(public_id: str) -> Response:
 
 @bp.get("/payments/")
 def payment_list() -> Response:
-    page = PaymentListPage(*overview.list_payments(g.account_id, _page_number()))
+    page = PaymentListPage(*payment_pages.list_payments(g.account_id, _page_number()))
     return render("billing/payment_list.html", "payment_rows", page=page, can_pay=can_pay())
 
 
 @bp.get("/payments/<public_id>")
 def payment_detail(public_id: str) -> Response:
-    payment = overview.get_payment(g.account_id, public_id, can_pay=can_pay())
+    payment = payment_pages.get_payment(g.account_id, public_id, can_pay=can_pay())
     if request.args.get("since", type=int) == payment.revision:
         return nothing_new()
     return render("billing/payment_detail.html", "payment", payment=payment)
@@ -148,7 +159,7 @@ def pay() -> Response:
 
 def _pay_page(form: PayForm, status: int = 200) -> Response:
     gateway = payment_gateway()
-    page = overview.find_pay_page(
+    page = payment_pages.find_pay_page(
         g.account_id, form.invoice.data, gateway.title if gateway is not None else ""
     )
     if gateway is None:
@@ -189,7 +200,7 @@ def pay_start() -> Response | BaseResponse:
         form.method.data = ""
         return _pay_page(form, 422)
     except PaymentUnderWay as under_way:
-        payment = overview.get_payment(g.account_id, under_way.public_id, can_pay=can_pay())
+        payment = payment_pages.get_payment(g.account_id, under_way.public_id, can_pay=can_pay())
         return render("billing/payment_under_way.html", None, 409, payment=payment)
     except (GatewaySilent, GatewaySaysNo) as refusal:
         return _to_payment(refusal.payment_public_id)

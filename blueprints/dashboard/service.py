@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 
 from blueprints.billing.drafting import BilledSubscription
 from blueprints.billing.dunning.outlook import Outlook, find_outlook
-from blueprints.billing.overview import Due, find_due
+from blueprints.billing.owed import Due, find_due
 from core import clock
 from core.activity import ABOUT_MONEY, OF_ALL
 from core.db import db

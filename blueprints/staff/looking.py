@@ -14,14 +14,9 @@ from sqlalchemy.orm import Session
 
 from blueprints.auth import disabling
 from blueprints.auth.choosing import fold
-from blueprints.billing.overview import (
-    Due,
-    InvoiceRow,
-    PaymentRow,
-    find_due,
-    list_latest_invoices,
-    list_some_payments,
-)
+from blueprints.billing.invoice_pages import InvoiceRow, list_latest_invoices
+from blueprints.billing.owed import Due, find_due
+from blueprints.billing.payment_pages import PaymentRow, list_some_payments
 from blueprints.dashboard.service import LineView, list_lines
 from blueprints.dashboard.settings import user_agents
 from blueprints.staff.finding import place_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blueprints.billing import overview
+from blueprints.billing import invoice_pages
 from core import pdf
 from tests.conftest import Portal
 from tests.world import NOW
@@ -49,12 +49,12 @@ def test_same_invoice_gives_the_same_bytes(portal: Portal) -> None:
 def test_names_in_any_script_are_printed_as_they_are(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    get_invoice = overview.get_invoice
+    get_invoice = invoice_pages.get_invoice
 
-    def renamed(account_id: int, public_id: str) -> overview.InvoiceDetail:
+    def renamed(account_id: int, public_id: str) -> invoice_pages.InvoiceDetail:
         return replace(get_invoice(account_id, public_id), bill_name=ODD_NAMES)
 
-    monkeypatch.setattr(overview, "get_invoice", renamed)
+    monkeypatch.setattr(invoice_pages, "get_invoice", renamed)
     answer = fetch(portal)
     assert answer.status_code == 200
     assert len(answer.data) <= 90_000  # seven scripts in one name bring seven fonts

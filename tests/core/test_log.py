@@ -149,7 +149,7 @@ def test_reference_of_a_failure_stands_on_its_page_and_on_all_its_lines(
         raise RuntimeError("broken")
 
     alice = portal.visitor("alice")
-    monkeypatch.setattr("blueprints.billing.overview.find_due", fails)
+    monkeypatch.setattr("blueprints.billing.owed.find_due", fails)
     page = alice.get(portal.path("billing/"))
     reference = page.response.headers["X-Request-Id"]
     assert page.status == 500
@@ -172,7 +172,7 @@ def test_reference_goes_along_to_the_gateway_calls(
         raise RuntimeError
 
     alice = portal.visitor("alice")
-    monkeypatch.setattr("blueprints.billing.overview.find_due", calls)
+    monkeypatch.setattr("blueprints.billing.owed.find_due", calls)
     reference = alice.get(portal.path("billing/")).response.headers["X-Request-Id"]
     [line] = lines.named("called")
     assert line["request"] == reference

@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import aliased
 
 from blueprints.billing.methods import keeping
-from blueprints.billing.overview import PLANNED
+from blueprints.billing.owed import PLANNED
 from blueprints.billing.planned import amounts, arrangements, days, saved, scheduling
 from blueprints.billing.planned.arrangements import Offer
 from blueprints.billing.planned.errors import ArrangementRefused, PlannedNotFound

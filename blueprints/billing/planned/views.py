@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, g, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.billing import overview
+from blueprints.billing import payment_pages
 from blueprints.billing.errors import (
     AmountChanged,
     AmountOutOfBounds,
@@ -156,7 +156,7 @@ def planned_try(public_id: str) -> Response | BaseResponse:
             taking.try_now(g.account_id, customer_id, public_id, arrived_key(), path, gateway)
         )
     except PaymentUnderWay as under_way:
-        payment = overview.get_payment(g.account_id, under_way.public_id, can_pay=can_pay())
+        payment = payment_pages.get_payment(g.account_id, under_way.public_id, can_pay=can_pay())
         return render("billing/payment_under_way.html", None, 409, payment=payment)
     except (NothingToPay, MethodUnusable, NotChangeable) as refusal:
         planned = showing.get_planned(g.account_id, customer_id, public_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, g, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.billing import overview, transfers
+from blueprints.billing import owed, transfers
 from blueprints.billing.errors import MoreThanCredit
 from blueprints.billing.ways import bp
 from blueprints.billing.ways.forms import MoveForm
@@ -19,7 +19,7 @@ from core.sessions import signed_in
 
 @bp.get("/how-to-pay")
 def how_to_pay() -> Response:
-    return render("ways/how_to_pay.html", page=overview.find_due(g.account_id))
+    return render("ways/how_to_pay.html", page=owed.find_due(g.account_id))
 
 
 @bp.get("/credit")
@@ -51,7 +51,7 @@ def credit_move_post() -> Response | BaseResponse:
 
 
 def _page(form: MoveForm, status: int = 200) -> Response:
-    due = overview.find_due(g.account_id)
+    due = owed.find_due(g.account_id)
     others = transfers.list_others(db.session(), signed_in().customer_id, g.account_id)
     form.offer(others)
     if form.amount.data is None and due.credit is not None:

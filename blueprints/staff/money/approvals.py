@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, and_, func, literal, null, or_, select, union_all
 
 from blueprints.billing import adjusting, reversing
-from blueprints.billing.overview import words_of_method
+from blueprints.billing.payment_pages import words_of_method
 from core import clock, data_access
 from core.data_access import Reader
 from core.db import db

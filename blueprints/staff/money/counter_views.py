@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.billing import counter
 from blueprints.billing.errors import AmountOutOfBounds, AmountUnusual
-from blueprints.billing.overview import find_due
+from blueprints.billing.owed import find_due
 from blueprints.staff.money import bp, statement
 from blueprints.staff.money.forms import TakeForm
 from blueprints.staff.views import asking

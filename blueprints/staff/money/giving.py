@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from blueprints.billing import adjusting, bill_messages
 from blueprints.billing.crediting import list_creditable
 from blueprints.billing.errors import InvoiceNotFound
-from blueprints.billing.overview import InvoiceDetail, get_invoice
+from blueprints.billing.invoice_pages import InvoiceDetail, get_invoice
 from blueprints.staff.money import statement
 from blueprints.staff.roles import SIGHT, masked_email, masked_phone
 from core import form_keys

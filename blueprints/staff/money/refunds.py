@@ -14,7 +14,7 @@ from sqlalchemy.orm import aliased
 
 from blueprints.billing import booking, reversing
 from blueprints.billing.errors import PaymentNotFound
-from blueprints.billing.overview import words_of_method
+from blueprints.billing.payment_pages import words_of_method
 from blueprints.staff.money import statement
 from core.data_access import Reader
 from core.db import db

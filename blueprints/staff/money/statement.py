@@ -13,15 +13,8 @@ from sqlalchemy.orm import Session, aliased
 
 from blueprints.billing.disputes import service as disputes
 from blueprints.billing.disputes.service import DisputeRow
-from blueprints.billing.overview import (
-    Due,
-    Part,
-    PaymentRow,
-    find_due,
-    list_parts,
-    list_some_payments,
-    words_of_method,
-)
+from blueprints.billing.owed import Due, Part, find_due, list_parts
+from blueprints.billing.payment_pages import PaymentRow, list_some_payments, words_of_method
 from core import clock, data_access
 from core.data_access import Reader
 from core.db import db, total, unit_of_work
