@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import Row, and_, case, extract, func, literal, select
+from sqlalchemy import Row, and_, bindparam, case, extract, func, literal, select
 from sqlalchemy.orm import aliased
 
 from blueprints.billing.errors import InvoiceNotFound
@@ -20,6 +20,7 @@ from core import clock
 from core.db import db
 from core.isp import current_isp
 from core.money import Money
+from core.prepared import Prepared
 from models import (
     Allocation,
     Invoice,
@@ -90,15 +91,17 @@ def _invoice_rows(
     ]
 
 
+_LATEST_INVOICES = Prepared(
+    select(*_INVOICE_COLUMNS)
+    .outerjoin(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+    .where(Invoice.account_id == bindparam("account_id"))
+    .order_by(Invoice.issued_on.desc(), Invoice.id.desc())
+    .limit(LATEST)
+)
+
+
 def list_latest_invoices(account_id: int) -> list[InvoiceRow]:
-    rows = db.session.execute(
-        select(*_INVOICE_COLUMNS)
-        .outerjoin(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
-        .where(Invoice.account_id == account_id)
-        .order_by(Invoice.issued_on.desc(), Invoice.id.desc())
-        .limit(LATEST)
-    ).all()
-    return _invoice_rows(rows)
+    return _invoice_rows(_LATEST_INVOICES.all(account_id=account_id))
 
 
 @dataclass(frozen=True, slots=True)

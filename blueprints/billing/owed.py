@@ -14,7 +14,7 @@ from sqlalchemy import BindParameter, Select, and_, bindparam, func, select
 from sqlalchemy.orm import aliased
 
 from core import clock
-from core.db import db, total
+from core.db import total
 from core.isp import current_isp
 from core.money import Money
 from core.prepared import Prepared
@@ -185,20 +185,26 @@ def find_due(account_id: int) -> Due:
     )
 
 
+_PARTS = Prepared(
+    select(
+        Invoice.public_id,
+        Invoice.number,
+        Invoice.kind,
+        Invoice.due_on,
+        InvoiceBalance.open_minor,
+    )
+    .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
+    .where(
+        InvoiceBalance.account_id == bindparam("account_id"),
+        InvoiceBalance.settled_at.is_(None),
+    )
+    .order_by(Invoice.due_on, Invoice.id)
+)
+
+
 def list_parts(account_id: int, balance: Money) -> list[Part]:
     """What the balance is made of: open invoices, less credit not used. Sums to `balance`."""
-    rows = db.session.execute(
-        select(
-            Invoice.public_id,
-            Invoice.number,
-            Invoice.kind,
-            Invoice.due_on,
-            InvoiceBalance.open_minor,
-        )
-        .join(InvoiceBalance, InvoiceBalance.invoice_id == Invoice.id)
-        .where(InvoiceBalance.account_id == account_id, InvoiceBalance.settled_at.is_(None))
-        .order_by(Invoice.due_on, Invoice.id)
-    ).all()
+    rows = _PARTS.all(account_id=account_id)
     parts = [
         Part(
             _("Balance brought forward")

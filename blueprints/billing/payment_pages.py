@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask_babel import gettext as _
-from sqlalchemy import func, select
+from sqlalchemy import Integer, bindparam, func, select
 
 from blueprints.billing import booking, ledger
 from blueprints.billing.errors import InvoiceNotFound, PaymentNotFound
@@ -14,6 +14,7 @@ from blueprints.billing.owed import find_due
 from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR
 from core.db import db, total
 from core.money import Money
+from core.prepared import Prepared
 from models import (
     UNDER_WAY,
     Invoice,
@@ -58,22 +59,25 @@ def list_payments(
     return list_some_payments(account_id, per_page, (page - 1) * per_page), page, page_count
 
 
+_SOME_PAYMENTS = Prepared(
+    select(
+        Payment.public_id,
+        Payment.amount_minor,
+        Payment.currency,
+        Payment.state,
+        Payment.created_at,
+        Payment.gateway,
+        Payment.method,
+    )
+    .where(Payment.account_id == bindparam("account_id"))
+    .order_by(Payment.created_at.desc(), Payment.id.desc())
+    .limit(bindparam("most", type_=Integer))
+    .offset(bindparam("beyond", type_=Integer))
+)
+
+
 def list_some_payments(account_id: int, limit: int, offset: int = 0) -> list[PaymentRow]:
-    rows = db.session.execute(
-        select(
-            Payment.public_id,
-            Payment.amount_minor,
-            Payment.currency,
-            Payment.state,
-            Payment.created_at,
-            Payment.gateway,
-            Payment.method,
-        )
-        .where(Payment.account_id == account_id)
-        .order_by(Payment.created_at.desc(), Payment.id.desc())
-        .limit(limit)
-        .offset(offset)
-    ).all()
+    rows = _SOME_PAYMENTS.all(account_id=account_id, most=limit, beyond=offset)
     return [
         PaymentRow(
             row.public_id,

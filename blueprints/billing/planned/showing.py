@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
 from blueprints.billing.methods import keeping
@@ -19,6 +19,7 @@ from core import clock
 from core.db import db
 from core.isp import current_isp
 from core.money import Money
+from core.prepared import Prepared
 from models import (
     Account,
     Arrangement,
@@ -96,25 +97,27 @@ def _row(row: Any) -> dict[str, Any]:
     }
 
 
+_PLANNED = Prepared(
+    select(*_columns())
+    .join(Account, Account.id == PlannedPayment.account_id)
+    .outerjoin(PaymentMethod, PaymentMethod.id == PlannedPayment.method_id)
+    .where(
+        PlannedPayment.account_id == bindparam("account_id"),
+        or_(
+            PlannedPayment.state.in_([state.value for state in PLANNED]),
+            and_(
+                PlannedPayment.state == PlannedState.FAILED.value,
+                PlannedPayment.ended_at > bindparam("lately"),
+            ),
+        ),
+    )
+    .order_by(PlannedPayment.due_on, PlannedPayment.id)
+)
+
+
 def list_planned(account_id: int) -> list[PlannedRow]:
     """What is planned on the account and what failed lately, by day, in one query."""
-    lately = clock.now() - SHOWN_AFTER_END
-    rows = db.session.execute(
-        select(*_columns())
-        .join(Account, Account.id == PlannedPayment.account_id)
-        .outerjoin(PaymentMethod, PaymentMethod.id == PlannedPayment.method_id)
-        .where(
-            PlannedPayment.account_id == account_id,
-            or_(
-                PlannedPayment.state.in_([state.value for state in PLANNED]),
-                and_(
-                    PlannedPayment.state == PlannedState.FAILED.value,
-                    PlannedPayment.ended_at > lately,
-                ),
-            ),
-        )
-        .order_by(PlannedPayment.due_on, PlannedPayment.id)
-    )
+    rows = _PLANNED.all(account_id=account_id, lately=clock.now() - SHOWN_AFTER_END)
     return [PlannedRow(**_row(row)) for row in rows]
 
 
