@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 320, 160
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 4, 8, 18
+_LETTER = 6
+"""How wide a letter of a label is at most, near enough."""
 _SERIES = 8
 """As many colours as css/components/chart.css has."""
 
@@ -85,6 +87,7 @@ def columns(
             if end > y:
                 paths[which].append(f"M{x} {y}h{wide}v{end - y}h-{wide}z")
     every = -(-len(labels) // 12) or 1
+    longest = max(1, int(pitch * every / _LETTER))
     return Chart(
         WIDTH,
         HEIGHT,
@@ -94,11 +97,15 @@ def columns(
             for number, (name, path) in enumerate(zip(names, paths, strict=True))
         ),
         tuple(
-            Label(round(_LEFT + pitch * (number + 0.5)), text)
+            Label(round(_LEFT + pitch * (number + 0.5)), _cut(text, longest))
             for number, text in enumerate(labels)
             if number % every == 0
         ),
     )
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: max(1, longest - 1)] + "…"
 
 
 def _step(height: int, least: int) -> int:

@@ -323,7 +323,7 @@ def prepare(portal: Portal) -> None:
     with portal.app.app_context():
         world.pay_all(portal.world, "mallory", SandboxInProcess(store), store, key="mallory-paid")
         unit_of_work(lambda session: _add_own_things(session, portal))
-        unit_of_work(lambda session: _add_money(session, portal))
+        unit_of_work(lambda session: add_money(session, portal.world))
     store.close()
     (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
     with portal.app.app_context():
@@ -369,9 +369,9 @@ def stamp(happened_at: datetime | str) -> str:
     return stamp_of(happened_at)
 
 
-def _add_money(session: Session, portal: Portal) -> None:
+def add_money(session: Session, made: world.World) -> None:
     """Of each owner a charge that waits, a credit over the limit, a bank transfer that nobody has
-    matched, and a disputed line; and a batch of vouchers."""
+    matched, and a disputed line; a batch of vouchers, and a run of the bills."""
     files = BankImport(
         public_id="bankfile",
         file_hash=b"f" * 32,
@@ -390,9 +390,20 @@ def _add_money(session: Session, portal: Portal) -> None:
             made_at=clock.now(),
         )
     )
+    session.add(
+        BillRun(
+            public_id="somebillrun",
+            as_of_on=clock.now().date(),
+            state="done",
+            is_preview=True,
+            found={},
+            started_at=clock.now(),
+            beat_at=clock.now(),
+        )
+    )
     session.flush()
     for name in ("alice", "mallory"):
-        account_id = portal.world.accounts[name]
+        account_id = made.accounts[name]
         of_account = {"account_id": account_id, "created_at": clock.now()}
         session.add(
             Charge(
@@ -411,7 +422,7 @@ def _add_money(session: Session, portal: Portal) -> None:
                 amount_minor=50_000,
                 reason="A long outage",
                 state="asked",
-                asked_by_id=portal.world.customers["ben"],
+                asked_by_id=made.customers["ben"],
                 **of_account,
             )
         )
@@ -431,7 +442,7 @@ def _add_money(session: Session, portal: Portal) -> None:
         )
         dispute = Dispute(
             public_id=f"{name}dispute",
-            customer_id=portal.world.customers[name],
+            customer_id=made.customers[name],
             invoice_id=session.scalars(
                 select(Invoice.id).where(Invoice.account_id == account_id).order_by(Invoice.id)
             ).first(),
@@ -445,7 +456,7 @@ def _add_money(session: Session, portal: Portal) -> None:
         session.add(
             DisputePost(
                 dispute_id=dispute.id,
-                author_id=portal.world.customers[name],
+                author_id=made.customers[name],
                 is_staff=False,
                 body=f"It was off. {world.CANARY}",
                 posted_at=clock.now(),
@@ -467,17 +478,6 @@ def _add_own_things(session: Session, portal: Portal) -> None:
                 asked_at=clock.now(),
             )
         )
-    session.add(
-        BillRun(
-            public_id="somebillrun",
-            as_of_on=clock.now().date(),
-            state="done",
-            is_preview=True,
-            found={},
-            started_at=clock.now(),
-            beat_at=clock.now(),
-        )
-    )
     for name in ("alice", "mallory"):
         session.add(
             PaymentMethod(

@@ -19,7 +19,7 @@ from tests.world import CANARY, STAFF
 
 PEOPLE = (
     "alice", "bob", "vera", "theo", "rich", "held", "closed", "new", "busy", "waiting", "arab",
-    "vast", "ada", "tess", None,
+    "vast", "ada", "ben", "tess", None,
 )  # fmt: skip
 """None is a visitor who is not signed in; comes last, as opening a return page asks the bank."""
 
@@ -52,6 +52,23 @@ SAVED = (
 )
 SEEN_BY = {"theo": ("", "billing/"), "closed": ("", "billing/invoices/")}
 OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
+OF_BILLING = (
+    *("money", "payments/new", "credit", "charge", "unpaid"),
+    *("money?done=asked", "money?done=charged"),
+)
+"""What staff for billing open of an account."""
+DESKS = (
+    *("approvals", "approvals/alicecredit", "approvals?done=approved"),
+    *("bank-lines", "bank-lines/aliceline", "bank-lines?done=ignored"),
+    *("disputes", "disputes/alicedispute", "disputes/alicedispute?done=answered"),
+    *("vouchers", "vouchers/vouchers", "bill-runs/", "bill-runs/somebillrun"),
+    *("reports/", "reports/journal", "reports/payments?to=soon", "reports/payments"),
+    *(
+        f"reports/{kind}"
+        for kind in ("receivables", "revenue", "autopay", "tax", "failed-payments")
+    ),
+)
+"""What they open besides."""
 OF_MONEY = (
     *("billing/", "billing/invoices/", "billing/payments/", "billing/spending"),
     *("billing/statement", "billing/statement?from=soon"),
@@ -87,6 +104,15 @@ def addresses(town: Town, name: str | None) -> list[str]:
 
 def _of_staff(town: Town, name: str) -> list[str]:
     account = f"accounts/{town.public_ids['alice']}"
+    if name == "ben":
+        invoice = town.one(
+            "SELECT min(invoices.public_id) FROM invoices JOIN accounts ON accounts.id = account_id"
+            " WHERE accounts.public_id = ?",
+            town.public_ids["alice"],
+        )
+        of_account = (*OF_BILLING, f"invoices/{invoice}")
+        vast = f"accounts/{town.public_ids['vast']}/money"
+        return [*(f"{account}/{rest}" for rest in of_account), vast, *DESKS]
     found = ["", "?q=pine", "?q=zzz", account, f"accounts/{town.public_ids['vast']}", "nothing"]
     if name != "ada":
         return [*found, "members"]
@@ -94,8 +120,6 @@ def _of_staff(town: Town, name: str) -> list[str]:
     found += [f"{account}?done=verified", person, f"{person}?done=unlocked", f"{person}/view"]
     found += [f"{account}/call", f"{account}/call?done=sent", "letters"]
     found += ["lost-factors", "lost-factors/alicereset/proof", "members", "members/bencustomer"]
-    found += ["bill-runs/", "reports/", "reports/journal", "reports/payments?to=soon"]
-    found += [f"reports/{kind}" for kind in ("receivables", "revenue", "autopay", "tax")]
     return found
 
 
@@ -131,6 +155,15 @@ def _of_account(town: Town, name: str) -> list[str]:
             "planned/heldwaiting20/change",
         ]
     found += [town.path(f"billing/{rest}", name) for rest in plans]
+    if name == "alice":
+        disputed = town.one(
+            "SELECT invoices.public_id FROM disputes JOIN invoices ON invoices.id = invoice_id"
+            " WHERE disputes.public_id = 'alicedispute'"
+        )
+        ways = (f"invoices/{disputed}/dispute", "disputes/alicedispute", "voucher", "how-to-pay")
+        found += [town.path(f"billing/{rest}", name) for rest in ways]
+    if name in ("alice", "rich"):
+        found += [town.path(f"billing/{rest}", name) for rest in ("disputes/", "credit")]
     if name == "busy":
         lists = ("invoices/?state=paid", "invoices/?page=2", "invoices/?year=1999")
         found += [town.path(f"billing/{rest}", name) for rest in (*lists, *SAVED)]
@@ -343,6 +376,62 @@ def no_contact_chosen(visitor: Visitor) -> None:
     expect(page.get_by_role("alert")).to_be_visible()
 
 
+# What staff for billing type wrongly, and what their forms lead to.
+
+
+def no_credit_given(visitor: Visitor) -> None:
+    _wrong(visitor, f"accounts/{visitor.town.public_ids['alice']}/credit", "Give the credit")
+
+
+def no_charge_added(visitor: Visitor) -> None:
+    _wrong(visitor, f"accounts/{visitor.town.public_ids['alice']}/charge", "Add the charge")
+
+
+def no_vouchers_made(visitor: Visitor) -> None:
+    _wrong(visitor, "vouchers", "Make the vouchers")
+
+
+def line_undecided(visitor: Visitor) -> None:
+    _wrong(visitor, "bank-lines/aliceline", "Save the decision")
+
+
+def dispute_unanswered(visitor: Visitor) -> None:
+    _wrong(visitor, "disputes/alicedispute", "Send your message")
+
+
+def _wrong(visitor: Visitor, path: str, button: str) -> None:
+    page = visitor.open(f"/staff/{path}")
+    page.eval_on_selector_all(
+        "main form", "(all) => all.forEach((it) => { it.noValidate = true; })"
+    )
+    page.get_by_role("button", name=button).click()
+    expect(page.get_by_role("alert")).to_be_focused()
+
+
+def vouchers_made(visitor: Visitor) -> None:
+    page = visitor.open("/staff/vouchers")
+    page.get_by_label("Name").fill(LONG_NAME)
+    page.get_by_label("Amount of each").fill("20")
+    page.get_by_label("How many").fill("3")
+    page.get_by_label("A page to print").check()
+    page.get_by_role("button", name="Make the vouchers").click()
+    expect(page.locator(".voucher-sheet__code")).to_have_count(3)
+
+
+def cash_taken(visitor: Visitor) -> None:
+    town = visitor.town
+    page = visitor.open(f"/staff/accounts/{town.public_ids[town.new_payer()]}/payments/new")
+    page.get_by_label("Cash").check()
+    page.get_by_role("button", name="Book the payment").click()
+    expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
+
+
+def run_added_up(visitor: Visitor) -> None:
+    page = visitor.open("/staff/bill-runs/")
+    page.get_by_role("button", name="Add it up").click()
+    expect(page.get_by_text("What was added up")).to_be_visible()
+
+
 def letter_printed(visitor: Visitor) -> None:
     page = visitor.open("/staff/letters")
     page.get_by_role("button", name="Print").first.click()
@@ -367,5 +456,9 @@ ANSWERS: dict[str | None, tuple[Answer, ...]] = {
     ),
     "alice": (amount_refused, form_too_old, token_foreign),
     "waiting": (second_payment,),
+    "ben": (
+        *(no_credit_given, no_charge_added, no_vouchers_made, line_undecided, dispute_unanswered),
+        *(vouchers_made, cash_taken, run_added_up),
+    ),
     "ada": (no_contact_chosen, letter_printed, portal_seen),
 }

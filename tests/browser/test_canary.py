@@ -85,7 +85,7 @@ def documents(portal: Portal) -> Iterator[tuple[str, str]]:
     """Every page and fragment as each person gets it, and every mail; where it is from, and it."""
     people = {
         name: portal.visitor(name, own_device="y") for name in ("alice", "theo", "mallory", "rich")
-    } | {None: portal.visitor()}
+    } | {"ada": portal.visitor("ada"), None: portal.visitor()}
     columns = fill(portal)
     assert {
         "isp.name", "plans.name", "accounts.name", "accounts.number", "customers.name",

@@ -3,6 +3,7 @@ is enough, and it reads from right to left."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.browser import pages
 from tests.browser.conftest import DESK, PHONE, NewVisitor, Town
+from tests.browser.test_planning import save_card, today
 from tests.browser.test_policy import WATCH, find_breaches
 from tests.world import CANARY
 
@@ -101,7 +103,8 @@ SEEN = """() => {
   const top = document.elementFromPoint(x, y);
   return {
     words: (it.labels?.[0] ?? it).textContent.trim(),
-    outline: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+    outline: !it.matches(":focus") /* a part of it, with the browser's own ring */
+      || style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
     clear: top !== null && (it.contains(top) || top.contains(it)),
   };
 }"""
@@ -159,6 +162,89 @@ def test_keyboard_is_enough_to_sign_in_and_pay(
     tab_to(page, "Sign out")
     page.keyboard.press("Enter")
     expect(page.get_by_text("You are signed out.")).to_be_visible()
+
+
+def press(page: Page, *words: str) -> None:
+    """Tab to each of these in turn and press it: Space on a choice, else Enter, and be there."""
+    for word in words:
+        tab_to(page, word)
+        if page.evaluate("['radio', 'checkbox'].includes(document.activeElement.type)"):
+            page.keyboard.press("Space")
+            continue
+        page.evaluate("document.querySelector('h1').dataset.left = ''")
+        page.keyboard.press("Enter")
+        expect(page.locator("h1:not([data-left])")).to_be_visible()
+        if page.locator("[autofocus]").count():
+            expect(page.locator(":focus")).to_have_count(1)
+
+
+def write(page: Page, label: str, words: str) -> None:
+    tab_to(page, label)
+    page.keyboard.type(words)
+
+
+def test_keyboard_is_enough_to_save_a_card_and_pay_with_it(
+    new_visitor: NewVisitor, served: Town
+) -> None:
+    visitor = new_visitor(served.new_payer())
+    page = visitor.page
+    press(page, "Bills", "Saved cards", "Save a card", "Go on to")
+    page.wait_for_url(served.bank_origin + "/save/**")
+    press(page, "Visa ending 4242")
+    expect(page.get_by_text("It is saved.")).to_be_visible()
+    press(page, "Bills", "Another amount")
+    expect(page.get_by_role("heading", name="Make a payment")).to_be_focused()
+    tab_to(page, "Visa ending 4242")  # chosen from the start
+    press(page, "Pay now")
+    expect(page.get_by_role("heading", name="Paid. Thank you.")).to_be_visible()
+
+
+def test_keyboard_is_enough_to_plan_payments(new_visitor: NewVisitor, served: Town) -> None:
+    name = served.new_payer()
+    visitor = new_visitor()
+    page = save_card(visitor, name)
+    press(page, "Bills", "Autopay", "I allow", "Switch autopay on")
+    expect(page.get_by_role("heading", name="Autopay is on")).to_be_visible()
+    press(page, "Switch autopay off")
+    expect(page.get_by_role("heading", name="Autopay is off")).to_be_visible()
+    press(page, "Bills", "Schedule a payment")
+    write(page, "On which day?", f"{today() + timedelta(days=5):%m%d%Y}")
+    press(page, "Schedule it")
+    expect(page.get_by_text("To be taken")).to_be_visible()
+    press(page, "Cancel it")
+    press(page, "Bills", "More time to pay")
+    write(page, "The first day", f"{today() + timedelta(days=5):%m%d%Y}")
+    press(page, "Show what", "Agree to these days")
+    expect(page.get_by_text("It is agreed")).to_be_visible()
+
+
+def test_keyboard_is_enough_to_dispute_a_line(new_visitor: NewVisitor, served: Town) -> None:
+    page = new_visitor(served.new_payer()).page
+    press(page, "Bills")
+    expect(page.get_by_role("heading", name="Bills", exact=True)).to_be_focused()
+    press(page, "-0", "Something is wrong", "Fiber 300")  # of its number, after the year
+    write(page, "Your message", "It was off.")
+    press(page, "Send your message")
+    expect(page.get_by_text("We have it, and answer here.")).to_be_visible()
+
+
+def test_keyboard_is_enough_at_the_desk_of_money(new_visitor: NewVisitor, served: Town) -> None:
+    """Take cash, give a credit, match a bank transfer, add up the bills."""
+    visitor = new_visitor("ben")
+    account = f"/staff/accounts/{served.public_ids[served.new_payer()]}"
+    page = visitor.open(f"{account}/money")
+    press(page, "Take a payment", "Cash", "Book the payment")
+    expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
+    press(page, "Back to the account", "Give a credit")
+    write(page, "Amount", "1")
+    write(page, "Reason", "It was off.")
+    press(page, "Give the credit")
+    expect(page.get_by_text("The credit is booked.")).to_be_visible()
+    visitor.open("/staff/bank-lines/malloryline")
+    press(page, "the account that is proposed", "Save the decision")
+    expect(page.get_by_text("Booked on the account.")).to_be_visible()
+    press(page, "Bill runs", "Add it up")
+    expect(page.get_by_role("heading", name="What was added up")).to_be_visible()
 
 
 def test_focus_moves_to_the_summary_of_errors(new_visitor: NewVisitor, served: Town) -> None:

@@ -108,7 +108,7 @@ def test_customer_arranges_to_pay_in_parts(
     go_on(page, "Show what that comes to")
     for day in (first, first + timedelta(days=7)):
         expect(page.get_by_text(in_words(day))).to_be_visible()
-    go_on(page, "Agree")
+    go_on(page, "Agree to these days")
     expect(page.get_by_text("It is agreed")).to_be_visible()
     letter = served.wait_for_letter(f"{name}@example.net", "in 2 parts")
     assert "we send no reminders and switch nothing off" in letter

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from gateways.payments.base import GatewayState
 from tests.browser import town
 from tests.browser.conftest import NewVisitor, Town
+from tests.browser.test_planning import save_card
 from tests.thin_line import Loss, Request, ThinLine
 
 SENT = "Sent. Waiting for the answer…"
@@ -111,6 +113,31 @@ def test_lost_answer_to_paying_and_pressed_again_is_one_payment(
     page.wait_for_url(served.bank_origin + "/pay/**")
     assert len(lost) >= (2 if kept == 0 else 1)
     assert payments_of(served, name) == 1
+
+
+@pytest.mark.parametrize("kept", [0, 60], ids=["nothing came", "a part came"])
+def test_lost_answer_to_paying_with_a_saved_card_is_taken_once(
+    new_visitor: NewVisitor, served: Town, line: ThinLine, kept: int
+) -> None:
+    """It is taken at once; neither Chromium, which sends again, nor the person takes it twice."""
+    name = served.new_payer()
+    visitor = new_visitor(java_script_enabled=kept == 0)
+    save_card(visitor, name)
+    page = visitor.open(served.path("billing/pay", name))
+    page.get_by_label("Visa ending 4242").check()
+    lost = lose_presses(line, Loss(kept))
+    with page.expect_event("requestfailed", lambda request: request.method == "POST"):
+        page.get_by_role("button", name="Pay now").click(no_wait_after=True)
+    page.wait_for_url("chrome-error://**", wait_until="commit")
+    line.lose = None
+    page.goto(served.origin + served.path("billing/", name))
+    expect(page.get_by_text("Nothing to pay")).to_be_visible()
+    assert page.get_by_role("button", name="Pay $").count() == 0
+    assert len(lost) >= (2 if kept == 0 else 1)
+    assert payments_of(served, name) == 1
+    account = served.public_ids[name]
+    taken = [it for it in served.bank.list_books() if account in it.customer_reference]
+    assert [it.state for it in taken] == [GatewayState.SUCCEEDED]
 
 
 def test_link_whose_answer_breaks_off_leads_on_all_the_same(

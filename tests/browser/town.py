@@ -87,6 +87,7 @@ def build() -> world.World:
     unit_of_work(lambda session: _add_vast(session, made), made.accounts["vast"])
     unit_of_work(lambda session: _add_what_staff_do(session, made))
     unit_of_work(lambda session: _add_plans(session, made))
+    unit_of_work(lambda session: crawl.add_money(session, made))
     return made
 
 
