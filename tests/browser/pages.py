@@ -53,7 +53,7 @@ SAVED = (
 SEEN_BY = {"theo": ("", "billing/"), "closed": ("", "billing/invoices/")}
 OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
 OF_BILLING = (
-    *("money", "payments/new", "credit", "charge", "unpaid"),
+    *("money", "payments/new", "credit", "charge", "refund", "unpaid"),
     *("money?done=asked", "money?done=charged"),
 )
 """What staff for billing open of an account."""
@@ -110,7 +110,15 @@ def _of_staff(town: Town, name: str) -> list[str]:
             " WHERE accounts.public_id = ?",
             town.public_ids["alice"],
         )
-        of_account = (*OF_BILLING, f"invoices/{invoice}")
+        payment = town.one(
+            "SELECT min(payments.public_id) FROM payments JOIN accounts ON accounts.id = account_id"
+            " WHERE state = 'succeeded' AND accounts.public_id = ?",
+            town.public_ids["alice"],
+        )
+        of_account = (
+            *(*OF_BILLING, f"invoices/{invoice}", f"invoices/{invoice}?done=sent"),
+            *(f"payments/{payment}", f"payments/{payment}/receipt"),
+        )
         vast = f"accounts/{town.public_ids['vast']}/money"
         return [*(f"{account}/{rest}" for rest in of_account), vast, *DESKS]
     found = ["", "?q=pine", "?q=zzz", account, f"accounts/{town.public_ids['vast']}", "nothing"]
@@ -387,6 +395,12 @@ def no_charge_added(visitor: Visitor) -> None:
     _wrong(visitor, f"accounts/{visitor.town.public_ids['alice']}/charge", "Add the charge")
 
 
+def nothing_given_back(visitor: Visitor) -> None:
+    page = visitor.open(f"/staff/accounts/{visitor.town.public_ids['alice']}/refund")
+    path = page.get_by_role("main").get_by_role("table").get_by_role("link").first
+    _wrong(visitor, str(path.get_attribute("href")).removeprefix("/staff/"), "Give it back")
+
+
 def no_vouchers_made(visitor: Visitor) -> None:
     _wrong(visitor, "vouchers", "Make the vouchers")
 
@@ -457,8 +471,8 @@ ANSWERS: dict[str | None, tuple[Answer, ...]] = {
     "alice": (amount_refused, form_too_old, token_foreign),
     "waiting": (second_payment,),
     "ben": (
-        *(no_credit_given, no_charge_added, no_vouchers_made, line_undecided, dispute_unanswered),
-        *(vouchers_made, cash_taken, run_added_up),
+        *(no_credit_given, no_charge_added, nothing_given_back, no_vouchers_made),
+        *(line_undecided, dispute_unanswered, vouchers_made, cash_taken, run_added_up),
     ),
     "ada": (no_contact_chosen, letter_printed, portal_seen),
 }
