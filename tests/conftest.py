@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import os
+import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import SandboxStore
 from tests import groups, outside, pg, repeats, scratch, world
+from tests.kept import Kept
 from tests.outside import (  # noqa: F401 - pytest finds its hooks here
     pytest_make_collect_report,
     pytest_runtest_makereport,
@@ -63,6 +65,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         groups.begin_with_the_longest(items)
 
 
+class Queries:
+    """The statements that ran inside a `with` block."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self.statements: list[str] = []
+
+    def _note(self, _c: Any, _cur: Any, statement: str, *_rest: Any) -> None:
+        self.statements.append(statement)
+
+    def __enter__(self) -> Self:
+        with self._app.app_context():
+            self._engine = db.engine
+        event.listen(self._engine, "before_cursor_execute", self._note)
+        prepared.watchers.append(self.statements.append)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        event.remove(self._engine, "before_cursor_execute", self._note)
+        prepared.watchers.remove(self.statements.append)
+
+    @property
+    def count(self) -> int:
+        return len([text for text in self.statements if not text.startswith(("BEGIN", "PRAGMA"))])
+
+
 @dataclass
 class Base:
     """An application with its database, made once for each engine and worker, and reset for each
@@ -72,6 +100,27 @@ class Base:
     settings: Settings
     world: world.World
     reset: Callable[[], None]
+    changed: Callable[[frozenset[str]], set[str]]
+    """Which of these tables are not as they were after the reset."""
+    leave: Callable[[], None]
+    """Close this process's connections to the database, as when the portal has ended."""
+    books: frozenset[str] = frozenset()
+    """The tables that are read to see whether the books add up."""
+
+    def __post_init__(self) -> None:
+        with Queries(self.app) as read:
+            self._add_up()
+        words = set(re.findall(r"\w+", " ".join(read.statements)))
+        self.books = frozenset(words & db.metadata.tables.keys())
+
+    def add_up(self) -> None:
+        """Assert that the books add up; as they were after the reset, they are known to."""
+        if self.changed(self.books):
+            self._add_up()
+
+    def _add_up(self) -> None:
+        with self.app.app_context(), reading() as session:
+            assert list(find_faults(session)) == []
 
 
 @dataclass
@@ -182,15 +231,32 @@ def _sqlite_base(folder: Path) -> Base:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copyfile(path, copy)
 
-    def reset() -> None:
+    def rows(connection: Any, tables: Iterable[str]) -> dict[str, list[Any]]:
+        return {
+            table: connection.exec_driver_sql(f"SELECT * FROM {table}").fetchall()
+            for table in tables
+        }
+
+    with create_engine(f"sqlite:///{copy}", poolclass=NullPool).connect() as connection:
+        were = rows(connection, db.metadata.tables)
+
+    def changed(tables: frozenset[str]) -> set[str]:
+        with app.app_context(), db.engine.connect() as connection:
+            are = rows(connection, tables)
+        return {table for table in tables if are[table] != were[table]}
+
+    def leave() -> None:
         with app.app_context():
             db.session.remove()
             db.engine.dispose()
+
+    def reset() -> None:
+        leave()
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         shutil.copyfile(copy, path)
 
-    return Base(app, settings, made, reset)
+    return Base(app, settings, made, reset, changed, leave)
 
 
 def _postgresql_base(folder: Path) -> Base:
@@ -202,15 +268,22 @@ def _postgresql_base(folder: Path) -> Base:
     settings = _settings(folder, server.url("portal"))
     app = create_app(settings)
 
-    def reset() -> None:
+    kept = Kept(server, "portal", "world")
+
+    def part() -> None:
         with app.app_context():
             db.session.remove()
             db.engine.dispose()
-        server.drop("portal")
-        server.create("portal", template="world")
 
-    server.create("portal", template="world")
-    return Base(app, settings, made, reset)
+    def leave() -> None:
+        part()
+        kept.leave()
+
+    def reset() -> None:
+        part()
+        kept.put_back()
+
+    return Base(app, settings, made, reset, kept.changed, leave)
 
 
 _bases: dict[str, Base] = {}
@@ -247,8 +320,7 @@ def portal(base: Base) -> Iterator[Portal]:
         base.app.extensions["payment_gateway"] = gateway
         yield Portal(base.app, base.settings, base.world, bank, gateway, secrets.notice_secrets[0])
         bank.close()
-        with base.app.app_context(), reading() as session:
-            assert list(find_faults(session)) == []
+        base.add_up()
 
 
 @pytest.fixture
@@ -272,32 +344,6 @@ def tick() -> Iterator[Callable[..., None]]:
     yield move
     for moved in reversed(stack):
         moved.__exit__(None, None, None)
-
-
-class Queries:
-    """The statements that ran inside a `with` block."""
-
-    def __init__(self, app: Flask) -> None:
-        self._app = app
-        self.statements: list[str] = []
-
-    def _note(self, _c: Any, _cur: Any, statement: str, *_rest: Any) -> None:
-        self.statements.append(statement)
-
-    def __enter__(self) -> Self:
-        with self._app.app_context():
-            self._engine = db.engine
-        event.listen(self._engine, "before_cursor_execute", self._note)
-        prepared.watchers.append(self.statements.append)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        event.remove(self._engine, "before_cursor_execute", self._note)
-        prepared.watchers.remove(self.statements.append)
-
-    @property
-    def count(self) -> int:
-        return len([text for text in self.statements if not text.startswith(("BEGIN", "PRAGMA"))])
 
 
 @pytest.fixture

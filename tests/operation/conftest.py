@@ -9,10 +9,9 @@ import pytest
 from click.testing import Result
 
 from core import sole_use
-from core.db import db
 from gateways.payments.sandbox.store import Decision
 from tests import world
-from tests.conftest import Portal
+from tests.conftest import Base, Portal
 
 
 @dataclass
@@ -20,6 +19,7 @@ class Operator:
     """Somebody at the command line of a portal that is stopped between commands."""
 
     portal: Portal
+    base: Base
     folder: Path
 
     def run(self, *arguments: str | Path) -> Result:
@@ -49,9 +49,7 @@ class Operator:
 
     def leave(self) -> None:
         """Close this process's connections, as when the portal has ended."""
-        with self.portal.app.app_context():
-            db.session.remove()
-            db.engine.dispose()
+        self.base.leave()
         for lock in list(sole_use._held):
             sole_use._forget(lock)
 
@@ -85,5 +83,5 @@ class Operator:
 
 
 @pytest.fixture
-def operator(portal: Portal, tmp_path: Path) -> Operator:
-    return Operator(portal, tmp_path)
+def operator(portal: Portal, base: Base, tmp_path: Path) -> Operator:
+    return Operator(portal, base, tmp_path)
