@@ -15,6 +15,10 @@ GROUPS = {
     "tests/browser/test_looks.py": "looks",
     "tests/browser/test_policy.py": "looks",
     "tests/browser/test_canary.py": "looks",
+    "tests/browser/test_own_matters.py": "matters",
+    "tests/browser/test_planning.py": "matters",
+    "tests/browser/test_scripts.py": "matters",
+    "tests/browser/test_second_step.py": "matters",
     "tests/browser/": "browser",
     "tests/real/test_two_nodes.py": "two nodes",
     "tests/real/": "street",
@@ -29,6 +33,7 @@ GROUPS = {
 FIRST = (
     "tests/faults/test_kill.py",
     "browser",
+    "matters",
     "looks",
     "tests/billing/test_machine.py",
     "tests/faults/test_gateway.py",

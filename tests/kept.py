@@ -20,6 +20,7 @@ Marks = dict[str, tuple[int, int]]
 # Whatever changes the shape of a database writes into one of these.
 _CATALOG = ("pg_class", "pg_attribute", "pg_constraint", "pg_trigger", "pg_proc", "pg_depend")
 _MOST_TURNS = 100  # the dead rows that stay behind are read past; then a new copy is quicker
+_MOST_ROWS = 5_000
 _OTHERS = """
     SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -113,7 +114,10 @@ class Kept:
         connection.execute(_OTHERS)
         if self._read_marks(_CATALOG) != self._shape:
             return False
-        changed = self.changed(self._tables)
+        now = self._read_marks(self._tables)
+        if sum(count for count, _newest in now.values()) > _MOST_ROWS:
+            return False
+        changed = {table for table, mark in now.items() if mark != self._marks[table]}
         with connection.transaction():
             for table in changed:
                 name = sql.Identifier(table)
