@@ -6,6 +6,7 @@ import contextvars
 import os
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -50,8 +51,11 @@ hypothesis_settings.load_profile(repeats.sized("default", "ci", "nightly"))
 
 
 def pytest_configure() -> None:
-    """Pytest makes its temporary folders in memory, unless it was told where."""
+    """Pytest makes its temporary folders in memory, unless it was told where. Bytecode is kept even
+    where the environment says otherwise: hundreds of processes would each compile all of it."""
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch.root()))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(optionalhook=True)
