@@ -172,6 +172,16 @@ def test_payment_under_way_replaces_the_pay_button(portal: Portal) -> None:
     assert not home.select("main form")
 
 
+def test_what_is_due_stays_there_while_a_part_of_it_is_being_paid(portal: Portal) -> None:
+    alice = portal.visitor("alice")
+    page = alice.get(portal.path("billing/pay"))
+    assert alice.submit(page, "/pay", choice="other", amount="5").status == 303
+    home = alice.get(portal.path())
+    assert "Payment not finished" in home.text
+    assert "$211.12 is due." in home.text
+    assert "of it is overdue." in home.text
+
+
 def test_unknown_kind_of_activity_gets_a_neutral_sentence(portal: Portal) -> None:
     with portal.app.app_context():
         unit_of_work(
