@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import insert, select
@@ -14,7 +15,7 @@ from core.db import unit_of_work
 from models import Activity, HoldReason, Line
 from tests import crawl
 from tests.billing.methods.test_methods import save
-from tests.conftest import Portal
+from tests.conftest import Portal, Queries
 
 AMOUNT = re.compile(r"[$€£]\s?\d|\d[.,]\d\d\b")
 
@@ -162,6 +163,18 @@ def test_held_line_says_why(portal: Portal, reason: str, words: str) -> None:
     text = portal.visitor("alice").get(portal.path()).text
     assert words in text
     assert "Switched off" in text
+
+
+def test_held_line_and_what_is_overdue_take_fourteen_queries(
+    portal: Portal, queries: Queries
+) -> None:
+    hold(portal, "unpaid")
+    with clock.set_to(clock.now() + timedelta(days=30)):
+        alice = portal.visitor("alice")
+        assert "Overdue" in alice.get(portal.path()).text
+        with queries:
+            alice.get(portal.path())
+    assert queries.count <= 14
 
 
 def test_payment_under_way_replaces_the_pay_button(portal: Portal) -> None:
