@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from flask_babel import gettext as _
-from sqlalchemy import Row, and_, bindparam, case, extract, func, literal, select
+from sqlalchemy import Row, and_, bindparam, case, exists, extract, func, literal, select
 from sqlalchemy.orm import aliased
 
 from blueprints.billing.errors import InvoiceNotFound
@@ -23,6 +23,8 @@ from core.money import Money
 from core.prepared import Prepared
 from models import (
     Allocation,
+    Dispute,
+    DisputeState,
     Invoice,
     InvoiceBalance,
     InvoiceKind,
@@ -45,6 +47,7 @@ class InvoiceRow:
     total: Money
     open: Money
     state: str
+    is_disputed: bool
 
 
 _INVOICE_COLUMNS = (
@@ -56,6 +59,9 @@ _INVOICE_COLUMNS = (
     Invoice.total_minor,
     Invoice.currency,
     func.coalesce(InvoiceBalance.open_minor, 0).label("open_minor"),
+    exists()
+    .where(Dispute.invoice_id == Invoice.id, Dispute.state == DisputeState.OPEN.value)
+    .label("is_disputed"),
 )
 
 
@@ -73,7 +79,7 @@ def _owed(kind: str, minor: int, currency: str) -> Money:
 
 
 def _invoice_rows(
-    rows: Sequence[Row[str, str, str, date, date, int, str, int]],
+    rows: Sequence[Row[str, str, str, date, date, int, str, int, bool]],
 ) -> list[InvoiceRow]:
     today = clock.today(current_isp().timezone)
     return [
@@ -86,6 +92,7 @@ def _invoice_rows(
             _owed(row.kind, row.total_minor, row.currency),
             Money(row.open_minor, row.currency),
             _invoice_state(row.kind, row.open_minor, row.due_on, today),
+            bool(row.is_disputed),
         )
         for row in rows
     ]

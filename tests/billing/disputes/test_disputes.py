@@ -235,6 +235,7 @@ def test_dispute_from_the_bill_to_the_decision(portal: Portal, ctx: Portal) -> N
     thread = alice.get(out.location)
     assert "We have it" in thread.text
     assert "•••• •••• •••• 1111" in thread.text
+    assert "In dispute" in alice.get(portal.path("billing/invoices/")).text
     assert alice.submit(thread, thread.form("")[0][-20:], text="Still none.").status == 303
 
     listed = ben.get("/staff/disputes")
@@ -255,6 +256,7 @@ def test_dispute_from_the_bill_to_the_decision(portal: Portal, ctx: Portal) -> N
     assert "You are right." in thread.text
     assert "Ben" not in thread.text
     assert "Given back" in alice.get(portal.path("billing/disputes/")).text
+    assert "In dispute" not in alice.get(portal.path("billing/invoices/")).text
 
 
 def test_only_who_pays_and_who_decides_sees_it(portal: Portal, ctx: Portal, till: Till) -> None:
