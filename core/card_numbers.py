@@ -1,11 +1,11 @@
-"""Card numbers that people type where none belongs: masked before anything is stored (bar 61)."""
+"""Card numbers where none belongs: masked before anything is stored or logged (bar 61)."""
 
 from __future__ import annotations
 
 import re
 
 _SHORTEST, _LONGEST, _LEFT = 13, 19, 4
-_RUN = re.compile(r"\d(?:[ \u00a0\u202f.-]?\d)+")
+_RUN = re.compile(rf"\d(?:[ \u00a0\u202f.-]?\d){{{_SHORTEST - 1},}}")
 _GROUP = re.compile(r"\d+")
 
 
@@ -15,6 +15,16 @@ def masked(text: str) -> str:
     A card number is 13 to 19 digits, in groups or not, whose last digit is the check of Luhn.
     """
     return _RUN.sub(lambda run: _masked_run(run[0]), text)
+
+
+def one_line(typed: str | None) -> str | None:
+    """What was typed into a field, on one line and masked; for a form's filters."""
+    return masked(" ".join(typed.split())) if typed else typed
+
+
+def masked_text(typed: str | None) -> str | None:
+    """What was typed into a field, masked; for a form's filters."""
+    return masked(typed) if typed else typed
 
 
 def _masked_run(run: str) -> str:

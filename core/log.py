@@ -2,7 +2,7 @@
 
 Every line written while a request is answered carries the request's reference, which is also on
 the page when something goes wrong on our side. Lines name routes, never paths or queries: these
-may hold a token, and whose account it is.
+may hold a token, and whose account it is. Card numbers are masked, wherever they came from.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import StrEnum
 from json.encoder import encode_basestring_ascii as _quoted
+from typing import Any
 
 import structlog
+
+from core.card_numbers import masked
 
 
 class LogWhat(StrEnum):
@@ -69,6 +72,27 @@ def _add_reference(
     return event
 
 
+def _without_cards(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {masked(name): _masked(value) for name, value in event.items()}
+
+
+def _masked(value: Any) -> Any:
+    """The value with the card numbers in it masked; one that holds none stays what it is."""
+    if isinstance(value, str):
+        return masked(value)
+    if value is None or isinstance(value, float):
+        return value
+    if isinstance(value, Mapping):
+        return {masked(str(name)): _masked(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(each) for each in value]
+    text = repr(value)
+    kept = masked(text)
+    return value if kept == text else kept
+
+
 def configure(what: LogWhat = LogWhat.EVENTS) -> None:
     """Send every record of the standard library's logging through structlog's JSON renderer, which
     escapes line breaks and control characters, so that no value can forge a line."""
@@ -76,8 +100,6 @@ def configure(what: LogWhat = LogWhat.EVENTS) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        _add_reference,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
     handler = logging.StreamHandler(sys.stderr)
@@ -86,6 +108,9 @@ def configure(what: LogWhat = LogWhat.EVENTS) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _without_cards,
+                _add_reference,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
                 structlog.processors.JSONRenderer(),
             ],
         )
@@ -133,7 +158,7 @@ def request_line(
         f'{{"event": "request", "method": "{method}", "endpoint": "{endpoint}", '
         f'"status": {status}, "ms": {seconds * 1000:.2f}, '
         f'"bytes": {"null" if size is None else size}, '
-        f'"address": {_quoted(address[:_LONGEST_ADDRESS])}, "request": "{request}", '
+        f'"address": {_quoted(masked(address[:_LONGEST_ADDRESS]))}, "request": "{request}", '
         f'"level": "info", "logger": "lastmile.requests", "timestamp": "{_now()}"}}'
     )
 

@@ -12,6 +12,7 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, Length, ValidationError
 
 from blueprints.staff.callers import Way
+from core.card_numbers import masked_text, one_line
 from core.forms import PortalForm
 from models import StaffRole
 
@@ -45,7 +46,7 @@ class CallerCodeForm(PortalForm):
 class ReasonForm(PortalForm):
     reason = StringField(
         _l("Reason"),
-        filters=[lambda typed: " ".join(typed.split()) if typed else typed],
+        filters=[one_line],
         validators=[
             DataRequired(_l("Say why, in a few words.")),
             Length(min=4, max=180, message=_l("Say why, in a few words.")),
@@ -56,6 +57,7 @@ class ReasonForm(PortalForm):
 class NoteForm(PortalForm):
     note = TextAreaField(
         _l("How they proved who they are"),
+        filters=[masked_text],
         validators=[
             DataRequired(_l("Say what they showed or told you.")),
             Length(min=NOTE_SHORTEST, max=NOTE_LONGEST, message=_l("Use 10 to 300 characters.")),
@@ -85,7 +87,7 @@ class RestForm(PortalForm):
     )
     reason = StringField(
         _l("Reason"),
-        filters=[lambda typed: " ".join(typed.split()) if typed else typed],
+        filters=[one_line],
         validators=[
             DataRequired(_l("Say why, in a few words.")),
             Length(min=4, max=180, message=_l("Say why, in a few words.")),

@@ -69,3 +69,40 @@ def test_no_value_forges_a_line_or_reaches_the_terminal(text: str, name: str) ->
     assert events[1]["address"] == text
     assert "ValueError" in events[3]["exception"]
     assert all(event["timestamp"].endswith("Z") for event in events)
+
+
+CARDS = ("4111 1111 1111 1111", "5555-5555-5555-4444", "378282246310005", "6011000990139424")
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_no_line_holds_a_card_number(card: str) -> None:
+    """In the message, in a value, deep in one, as a number, in a trace, as an address (bar 61)."""
+    lines = written(f"Declined: {card}", f"y{card}")
+    digits = card.replace(" ", "").replace("-", "")
+    with contextlib.redirect_stderr(io.StringIO()) as more:
+        log.configure()
+        values = {"deep": [{"of": (card,), card: 1}], "number": int(digits), "other": {card}}
+        logging.getLogger("lastmile.test").warning("refused", extra=values)
+        logging.getLogger("other").error("%s and %s", card, digits)
+    lines += more.getvalue() + log.request_line("GET", "a", 200, 0.1, 1, card, "r")
+    assert card not in lines
+    assert digits not in lines
+    assert card[-4:] in lines
+    for line in lines.splitlines():
+        json.loads(line)
+
+
+def test_what_is_no_card_number_stays() -> None:
+    facts = {
+        "invoice": "2026-000123",
+        "phone": "+1 541 555 0100",
+        "bytes": 123_456_789_012,
+        "seconds": 0.4111111111111111,
+        "is_late": True,
+        "nothing": None,
+        "days": [1, 2.5],
+    }
+    with contextlib.redirect_stderr(io.StringIO()) as lines:
+        log.configure()
+        logging.getLogger("lastmile.test").warning("told", extra=facts)
+    assert json.loads(lines.getvalue()).items() >= facts.items()

@@ -8,6 +8,7 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional
 
 from blueprints.billing.vouchers.batches import MOST
+from core.card_numbers import one_line
 from core.forms import AmountField, PortalForm
 
 
@@ -22,7 +23,11 @@ PAGE, CSV = "page", "csv"
 
 
 class BatchForm(PortalForm):
-    name = StringField(_l("Name"), validators=[DataRequired(_l("Enter the name.")), Length(max=80)])
+    name = StringField(
+        _l("Name"),
+        filters=[one_line],
+        validators=[DataRequired(_l("Enter the name.")), Length(max=80)],
+    )
     amount = AmountField(_l("Amount of each"))
     count = IntegerField(
         _l("How many"),

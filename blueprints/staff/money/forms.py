@@ -10,21 +10,16 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, Length
 
 from blueprints.billing import booking
-from core.card_numbers import masked
+from core.card_numbers import one_line
 from core.forms import AmountField, PortalForm
 from models import PlanKind
-
-
-def tidy(typed: str | None) -> str | None:
-    """One line without card numbers."""
-    return masked(" ".join(typed.split())) if typed else typed
 
 
 def reason_field() -> StringField:
     """Why something is done, for other staff to read."""
     return StringField(
         _l("Reason"),
-        filters=[tidy],
+        filters=[one_line],
         validators=[
             DataRequired(_l("Say why, in a few words.")),
             Length(min=4, max=300, message=_l("Say why, in a few words.")),
@@ -42,7 +37,7 @@ class TakeForm(PortalForm):
         ],
         validators=[DataRequired(_l("Choose what they pay with."))],
     )
-    note = StringField(_l("Note"), filters=[tidy], validators=[Length(max=200)])
+    note = StringField(_l("Note"), filters=[one_line], validators=[Length(max=200)])
     is_sure = BooleanField(_l("The amount is right, although much less is due"))
 
 
@@ -60,7 +55,7 @@ class ChargeForm(PortalForm):
     amount = AmountField(_l("Amount before tax"))
     description = StringField(
         _l("What it is for"),
-        filters=[tidy],
+        filters=[one_line],
         validators=[
             DataRequired(_l("Say what it is for, as it shall stand on the bill.")),
             Length(max=200),
