@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 from flask import Response
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
@@ -14,13 +11,14 @@ from blueprints.billing.vouchers.forms import CSV, BatchForm
 from blueprints.staff.money import bp
 from blueprints.staff.views import asking
 from core import form_guard
+from core.downloads import csv_answer
 from core.forms import shown
 from core.htmx import go_to, render
-from core.money import format_plain
 from core.sessions import signed_in
 from core.step_up import recent_password
 
 DONE = ("cancelled",)
+COLUMNS = ("serial", "code", "amount", "currency", "expires_on")
 
 
 @bp.get("/vouchers")
@@ -54,18 +52,12 @@ def voucher_make() -> Response | BaseResponse:
 
 
 def _file(made: batches.Printed) -> Response:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["serial", "code", "amount", "currency", "expires_on"])
     batch = made.batch
-    for serial, code in enumerate(made.codes, start=1):
-        writer.writerow(
-            [serial, code, format_plain(batch.amount), batch.amount.currency, batch.expires_on]
-        )
-    response = Response(text.getvalue(), mimetype="text/csv")
-    name = f"vouchers-{batch.public_id}.csv"
-    response.headers.set("Content-Disposition", "attachment", filename=name)
-    return response
+    rows = (
+        (serial, code, batch.amount, batch.amount.currency, batch.expires_on)
+        for serial, code in enumerate(made.codes, start=1)
+    )
+    return csv_answer(f"vouchers-{batch.public_id}.csv", COLUMNS, rows)
 
 
 @bp.get("/vouchers/<public_id>")

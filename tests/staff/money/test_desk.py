@@ -11,6 +11,7 @@ import pytest
 
 from blueprints.billing.vouchers import codes
 from core import clock
+from core.downloads import BYTE_ORDER_MARK
 from tests.conftest import Portal, Queries
 from tests.page import FRAGMENT, Page, Visitor
 
@@ -328,7 +329,7 @@ def test_codes_as_a_file(portal: Portal) -> None:
     file = ben.submit(ben.get("/staff/vouchers"), "/vouchers", **typed, expires_on="2026-12-31")
     assert file.response.mimetype == "text/csv"
     assert file.response.headers["Cache-Control"] == "no-store"
-    rows = list(csv.DictReader(io.StringIO(file.text)))
+    rows = list(csv.DictReader(io.StringIO(file.text.removeprefix(BYTE_ORDER_MARK))))
     assert [row["serial"] for row in rows] == ["1", "2", "3"]
     assert rows[0]["amount"] == "20.00"
     assert rows[0]["expires_on"] == "2026-12-31"
