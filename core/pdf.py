@@ -17,11 +17,13 @@ import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from core.settings import ROOT
 
 SECONDS = 10.0
+TEMPLATES = ROOT / "templates" / "statements"
 FONTS = (
     "Noto Sans",
     *(
@@ -42,10 +44,11 @@ class PdfFailed(RuntimeError):
     """The PDF could not be made; what was asked for can be asked for again."""
 
 
-class _Printer:
-    """The process that makes PDFs, and the line of those who wait for it."""
+class Printer:
+    """The process that makes PDFs of the templates in a folder, and the line of those who wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, templates: Path) -> None:
+        self._templates = templates
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._pid = 0
@@ -80,7 +83,7 @@ class _Printer:
             process = self._process = subprocess.Popen(
                 [sys.executable, "-m", "core.pdf_worker"],
                 cwd=ROOT,
-                env={"PATH": os.environ.get("PATH", "")},
+                env={"PATH": os.environ.get("PATH", ""), "TEMPLATES": str(self._templates)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -132,7 +135,7 @@ def _some(descriptor: int, most: int, end: float) -> bytes:
     return found
 
 
-_printer = _Printer()
+_printer = Printer(TEMPLATES)
 atexit.register(_printer.end)
 
 

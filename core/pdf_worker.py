@@ -2,13 +2,15 @@
 
 It reads requests from its standard input and answers on its standard output, each as a length
 in ASCII on a line of its own and then so many bytes: a JSON object in, a PDF out, or a line that
-begins with `!` and says what is wrong. It imports nothing of the portal, so that it starts at once.
+begins with `!` and says what is wrong. `TEMPLATES` in its environment is their folder. It imports
+no more of the portal than its cage, so that it starts at once.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import os
 import re
 import resource
 import signal
@@ -18,7 +20,9 @@ from pathlib import Path
 
 import typst
 
-ROOT = Path(__file__).resolve().parent.parent
+from core.pdf_cage import shut_in
+
+FONTS = Path(__file__).resolve().parent.parent / "fonts"
 MEMORY_BYTES = 512 * 2**20
 
 
@@ -52,12 +56,12 @@ def make(compiler: typst.Compiler, data: str, timestamp: datetime) -> bytes:
     raise RuntimeError("too many characters that no font has")
 
 
-def main() -> None:
+def main(templates: Path) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with whoever asks
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    templates = ROOT / "templates" / "statements"
+    shut_in((templates, FONTS))
     compilers: dict[str, typst.Compiler] = {}
     read, write = sys.stdin.buffer, sys.stdout.buffer
     while line := read.readline():
@@ -69,7 +73,7 @@ def main() -> None:
                 compilers[name] = typst.Compiler(
                     templates / name,
                     root=templates,
-                    font_paths=[ROOT / "fonts"],
+                    font_paths=[FONTS],
                     ignore_system_fonts=True,
                 )
             made = make(compilers[name], data, datetime.fromtimestamp(asked["timestamp"], UTC))
@@ -81,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(os.environ["TEMPLATES"]).resolve())
