@@ -32,9 +32,14 @@ T = TypeVar("T")
 RETURN_URL = "http://127.0.0.1:8000/pay/{id}/return"
 
 
+class Killed(BaseException):
+    """The end of the process that called, as far as it can be had within one."""
+
+
 class ShakyGateway(SandboxInProcess):
     """The sandbox over a bad line: `loses` says for a call ("start", "ask", "charge" …) whether the
-    question is lost ("before"), the answer ("after"), or nothing (None)."""
+    question is lost ("before"), the answer ("after"), who waits for it ("dies"), or nothing
+    (None)."""
 
     def __init__(self, portal: Portal) -> None:
         super().__init__(portal.bank, SandboxSecrets.of([SEED]))
@@ -50,6 +55,8 @@ class ShakyGateway(SandboxInProcess):
         if lost == "before":
             raise GatewayTimeout("the question was lost")
         answer = do()
+        if lost == "dies":
+            raise Killed
         if lost == "after":
             raise GatewayTimeout("the answer was lost")
         return answer

@@ -1,6 +1,7 @@
 """The whole of billing in any order: charges, bill runs that are killed, plan changes, payments
-over a bad line, refunds, chargebacks, credit notes, planned payments, arrangements, dunning. After
-every step the books add up, and everything that is read from them says the same (bar 51)."""
+over a bad line, refunds, chargebacks, credit notes, saved methods, planned payments, arrangements,
+dunning, and what is told in `beside_payments.py`. After every step the books add up, and everything
+that is read from them says the same (bar 51)."""
 
 from __future__ import annotations
 
@@ -41,32 +42,28 @@ from gateways.payments.errors import GatewayError
 from gateways.payments.sandbox.methods import Behaviour, Saving
 from gateways.payments.sandbox.store import Decision, Reversing
 from models import Charge, Invoice, Payment, Subscription
-from tests.billing.conftest import ShakyGateway
+from tests.billing.beside_payments import NUMBERS, Beside
+from tests.billing.conftest import Killed, ShakyGateway
 from tests.billing.planned.diary import Diary
-from tests.billing.test_machine import LOST, NAMES, Billing
+from tests.billing.test_machine import LOST, NAMES, survived
 from tests.conftest import Base
 
 OWNERS = ("alice", "mallory", "rich")
 PLANS = {1: "internet", 2: "tv", 3: "phone"}
-NUMBERS = st.integers(0, 3)
 
 
-class Whole(Billing):
-    """Everything of `Billing`, and what else happens to money. Bills come from bill runs of the
-    day that it is."""
+class Whole(Beside):
+    """Everything of `Billing` and `Beside`, and what else happens to money. Bills come from bill
+    runs of the day that it is."""
 
     issue = None  # type: ignore[assignment]
 
     def __init__(self) -> None:
         super().__init__()
         self.gateway: ShakyGateway = self.till.gateway
-        self.world = self.till.portal.world
         self.till.portal.app.extensions["payment_gateway"] = self.gateway
         self.diary = Diary(self.till.portal, self.gateway)
         self.methods: dict[str, str] = {}
-
-    def account_id(self, name: str) -> int:
-        return self.world.accounts[name]
 
     @property
     def today(self) -> date:
@@ -105,7 +102,7 @@ class Whole(Billing):
             nonlocal left
             if left is not None:
                 if left == 0:
-                    raise KeyboardInterrupt
+                    raise Killed
                 left -= 1
             return issue(*arguments, **more)
 
@@ -113,7 +110,7 @@ class Whole(Billing):
         with pytest.MonkeyPatch.context() as patch:
             for attribute, value in sizes.items():
                 patch.setattr(bill_run, attribute, value)
-            with suppress(KeyboardInterrupt, BillRunUnderWay):
+            with survived(BillRunUnderWay):
                 self._run_bills()
 
     def _run_bills(self) -> None:
@@ -187,6 +184,32 @@ class Whole(Billing):
             self.till.portal.bank.decide(str(self.till.latest("key")), decision)
             settling.settle(self.till.latest_id(), self.gateway)
 
+    @rule(
+        name=st.sampled_from(["alice", "mallory"]),
+        minor=st.integers(100, 40_000),
+        behaviour=st.sampled_from([Behaviour.PAYS, *Behaviour]),
+        lost=LOST,
+    )
+    def pay_with_saved(self, name: str, minor: int, behaviour: Behaviour, lost: str | None) -> None:
+        """The form is sent again whatever became of it: the method is charged once."""
+        method = self._saved(name, behaviour)
+        self.gateway.loses = lambda _call: lost
+        key = self.till.key(name)
+        before = len(self.till.portal.bank.list_latest(1_000))
+        for _ in range(3):
+            with survived(Refusal):
+                self.till.start(
+                    name, Choice.OTHER, key, amount_minor=minor, method_public_id=method
+                )
+        assert len(self.till.portal.bank.list_latest(1_000)) - before <= 1
+
+    def _saved(self, name: str, behaviour: Behaviour) -> str:
+        """The customer's saved method, which the bank treats so from now on."""
+        if name not in self.methods:
+            self.methods[name] = self.diary.save(name, Saving.CARD)
+        self.diary.behave(self.methods[name], behaviour)
+        return self.methods[name]
+
     # What goes back ---------------------------------------------------------------------------
 
     def _arrived(self, number: int) -> Payment | None:
@@ -224,7 +247,7 @@ class Whole(Billing):
         account_id, public_id = payment.account_id, payment.public_id
         self.gateway.loses = lambda _call: lost
         staff = self.world.customers
-        with suppress(Refusal, GatewayError):
+        with survived(Refusal, GatewayError):
             found = reversing.ask_refund(
                 account_id, public_id, minor, "Asked for", staff["ben"], f"refund-{ids.public_id()}"
             )
@@ -238,7 +261,7 @@ class Whole(Billing):
             return
         payment_id, key = payment.id, payment.key
         self.gateway.loses = lambda _call: lost
-        with suppress(GatewayError):
+        with survived(GatewayError):
             self.till.portal.bank.reverse(key, how)
             reversing.learn(payment_id, self.gateway)
 
@@ -251,11 +274,9 @@ class Whole(Billing):
         behaviour=st.sampled_from([*Behaviour]),
     )
     def schedule(self, name: str, minor: int, days: int, behaviour: Behaviour) -> None:
-        if name not in self.methods:
-            self.methods[name] = self.diary.save(name, Saving.CARD)
-        self.diary.behave(self.methods[name], behaviour)
+        method = self._saved(name, behaviour)
         wish = scheduling.Wish(
-            self.account_id(name), self.world.customers[name], self.methods[name], Choice.OTHER,
+            self.account_id(name), self.world.customers[name], method, Choice.OTHER,
             minor, None, self.today + timedelta(days=days),
         )  # fmt: skip
         key = self.till.key(name)
@@ -291,12 +312,13 @@ class Whole(Billing):
     @rule(lost=LOST)
     def worker(self, lost: str | None) -> None:
         self.gateway.loses = lambda _call: lost
-        foreseeing.look_after_ends()
-        foreseeing.plan_bills()
-        arrangements.judge_standing()
-        settling.ask_due(self.gateway)
-        reversing.ask_due(self.gateway)
-        taking.take_due(self.gateway)
+        with survived():
+            foreseeing.look_after_ends()
+            foreseeing.plan_bills()
+            arrangements.judge_standing()
+            settling.ask_due(self.gateway)
+            reversing.ask_due(self.gateway)
+            taking.take_due(self.gateway)
 
     @rule()
     def dun(self) -> None:
