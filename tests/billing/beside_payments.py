@@ -78,7 +78,7 @@ class Beside(Billing):
         }
 
     def _rows(self, sql: str) -> list[tuple[int, int]]:
-        return self.till.portal.rows(sql)  # type: ignore[return-value]
+        return self.till.portal.rows(sql)
 
     def _newest(self, sql: str, number: int) -> tuple[object, ...] | None:
         """The row of that number, the newest first."""

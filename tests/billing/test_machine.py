@@ -38,9 +38,10 @@ LOST = st.sampled_from([None, None, None, "before", "after", "dies"])
 @contextmanager
 def survived(*errors: type[BaseException]) -> Iterator[None]:
     """What a caller that dies, or stops with one of these, leaves to the next one."""
+    caught: tuple[type[BaseException], ...] = (Killed, *errors)
     try:
         yield
-    except (Killed, *errors):
+    except caught:
         db.session.remove()
 
 
