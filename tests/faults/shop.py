@@ -4,7 +4,7 @@ after whatever happened to the machine."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 
 from blueprints.billing import settling
@@ -81,7 +81,7 @@ def trade(portal: Portal, dice: random.Random, tell: Tell, rounds: int = 1) -> N
             tell(f"invoiced {invoice_id}")
 
 
-def check(portal: Portal, told: Iterable[str]) -> None:
+def check(portal: Portal, told: Iterable[str], promises: Mapping[str, str] = PROMISES) -> None:
     """What was acknowledged is there, the books add up, and the file is whole."""
     if portal.settings.is_sqlite:
         assert portal.rows("PRAGMA integrity_check") == [("ok",)]
@@ -91,16 +91,16 @@ def check(portal: Portal, told: Iterable[str]) -> None:
         "SELECT event_id FROM gateway_notices n JOIN payments p ON 'event-' || p.key = n.event_id"
         " WHERE p.ended_at IS NULL"
     )
-    missing = [fact for fact in told if not _is_kept(portal, fact)]
+    missing = [fact for fact in told if not _is_kept(portal, fact, promises)]
     if missing:
         raise Lost(missing)
     with portal.app.app_context(), reading() as session:
         assert list(find_faults(session)) == []
 
 
-def _is_kept(portal: Portal, fact: str) -> bool:
+def _is_kept(portal: Portal, fact: str, promises: Mapping[str, str]) -> bool:
     kind, what = fact.split(" ", 1)
-    return bool(portal.one(PROMISES[kind], what=what) == 1)
+    return bool(portal.one(promises[kind], what=what) == 1)
 
 
 def finish(portal: Portal) -> None:

@@ -26,7 +26,7 @@ from core import clock
 from gateways.payments.sandbox.store import SandboxStore
 from tests import repeats, world
 from tests.conftest import Portal
-from tests.faults import shop
+from tests.faults import desk, shop
 from tests.faults.disk import OK, Disk, under
 from tests.faults.shop import Tell
 from tests.staff.conftest import CUT_OVER, DATA, Desk, row
@@ -174,6 +174,23 @@ def test_billing_killed_at_any_write(portal: Portal, killer: Killer) -> None:
     ):
         first, last = (date.fromisoformat(str(day)) for day in (begin, end))
         assert count == (last.year - first.year) * 12 + last.month - first.month + 1, account_id
+
+
+def test_desk_killed_at_any_write(portal: Portal, killer: Killer) -> None:
+    """Bill run, planned payment, voucher, bank file, refund, credit note, dunning."""
+    told: set[str] = set()
+    for turn in repeat(portal):
+        day = desk.Desk(turn)
+        told.update(killer.kill(day))
+        shop.check(portal, told, desk.PROMISES)
+        desk.check(portal)
+        with killer.bank(), portal.app.app_context():
+            day.finish(portal, killer.dice, told.add)
+            desk.check_bank(portal)
+        shop.check(portal, told, desk.PROMISES)
+        desk.check(portal)
+    print(len(told), "facts kept; ended with", killer.ends)
+    assert {fact.split(" ")[0] for fact in told} == desk.PROMISES.keys()
 
 
 def test_import_killed_at_any_write_is_finished_by_another(
