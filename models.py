@@ -143,6 +143,7 @@ class Isp(Base):
     billing_hour: Mapped[int | None] = mapped_column(Integer)
     postal_address: Mapped[str] = added_text(200)
     billing_rules: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    bank_account: Mapped[dict[str, str] | None] = mapped_column(JSON)
 
 
 class Maintenance(Base):

@@ -12,6 +12,7 @@ from flask import g
 from markupsafe import Markup
 from sqlalchemy import Engine, select
 
+from core.bank_account import BankAccount
 from core.billing_rules import DEFAULT_RULES, BillingRules
 from core.db import db
 from core.dunning_policy import USUAL_RULES, DunningRules
@@ -64,6 +65,7 @@ class IspView:
     requires_mixed_password: bool
     is_demo: bool
     postal_address: str = ""
+    bank: BankAccount | None = None
     billing_rules: BillingRules = DEFAULT_RULES
     dunning: DunningRules = USUAL_RULES
     maintenance: MaintenanceWindow | None = None
@@ -172,6 +174,7 @@ def current_isp() -> IspView:
             requires_mixed_password=row.requires_mixed_password,
             is_demo=row.is_demo,
             postal_address=row.postal_address,
+            bank=BankAccount.read(row.bank_account),
             billing_rules=BillingRules.read(row.billing_rules),
             dunning=DunningRules.read((row.billing_rules or {}).get("dunning")),
             maintenance=_find_maintenance(),

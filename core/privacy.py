@@ -217,7 +217,7 @@ TABLES: dict[str, Table] = {
         "id revision name id_name currency timezone languages support_phone support_email "
         "accent accent_dark logo_svg terms_days frn pay_how is_demo "
         "requires_second_factor requires_mixed_password contact_rest_days billing_hour "
-        "postal_address billing_rules",
+        "postal_address billing_rules bank_account",
     ),
     "journal_entries": Table(
         Kept.BOOKS,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
-import segno
+import segno.helpers
 from flask import current_app, url_for
 from flask_babel import gettext as _
 
 from blueprints.billing.invoice_pages import InvoiceDetail
 from core import pdf
+from core.bank_account import BankAccount
 from core.downloads import Cell
 from core.isp import IspView, current_isp
 from core.money import Money, format_money
@@ -151,17 +153,42 @@ def _sender(isp: IspView) -> list[str]:
 
 
 def _pay(invoice: InvoiceDetail, account_public_id: str) -> dict[str, Any]:
-    """The part at the foot that says how to pay, with a code that leads to the page."""
-    path = url_for("billing.pay", account_public_id=account_public_id, invoice=invoice.public_id)
-    address = current_app.config["PORTAL"].public_url + path
-    return {
-        "heading": str(_("How to pay")),
-        "rows": [
-            [str(_("Amount")), money_words(invoice.total)],
-            [str(_("Due")), format_day(invoice.due_on)],
-            [str(_("Number")), invoice.number],
-            [str(_("On the portal")), current_app.config["PORTAL"].public_url],
-        ],
-        "qr": segno.make(address, error="m").svg_inline(scale=4),
-        "alt": str(_("A code that opens the page on which this invoice is paid")),
-    }
+    """The part at the foot that says how to pay, on the portal and by transfer, with a code."""
+    bank = current_isp().bank
+    first = [
+        [str(_("Amount")), money_words(invoice.total)],
+        [str(_("Due")), format_day(invoice.due_on)],
+        [str(_("Number")), invoice.number],
+        [str(_("On the portal")), current_app.config["PORTAL"].public_url],
+    ]
+    rows = [first]
+    if bank is not None:
+        reference = (str(_("Reference")), invoice.number)
+        rows.append([list(row) for row in (*bank.rows(), reference)])
+    return {"heading": str(_("How to pay")), "rows": rows, **code_of(invoice, account_public_id)}
+
+
+def code_of(invoice: InvoiceDetail, account_public_id: str) -> dict[str, str]:
+    """A code to pay by, as SVG with its words: for the app of a bank in euro, else to the page."""
+    bank = current_isp().bank
+    if bank is not None and bank.iban and invoice.total.currency == "EUR":
+        code = transfer_code(bank, invoice.total, invoice.number)
+        alt = str(_("A code with which the app of your bank fills in the transfer"))
+    else:
+        path = url_for(
+            "billing.pay", account_public_id=account_public_id, invoice=invoice.public_id
+        )
+        code = segno.make(current_app.config["PORTAL"].public_url + path, error="m")
+        alt = str(_("A code that opens the page on which this invoice is paid"))
+    return {"qr": code.svg_inline(scale=4), "alt": alt}
+
+
+def transfer_code(bank: BankAccount, amount: Money, reference: str) -> segno.QRCode:
+    """The code of a transfer in euro to an account with an IBAN, as EPC069-12 defines it."""
+    return segno.helpers.make_epc_qr(
+        bank.holder,
+        bank.iban,
+        Decimal(amount.amount_minor).scaleb(-2),
+        text=reference,
+        bic=bank.bic or None,
+    )

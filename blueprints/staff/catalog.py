@@ -24,6 +24,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from blueprints.staff.errors import CatalogInvalid
+from core.bank_account import is_iban, is_routing_number
 from core.db import unit_of_work
 from core.dunning_policy import DunningPolicy
 from core.money import MAX_MINOR
@@ -240,11 +241,41 @@ class _Keys:
         return {key: known[key](f"{path}.{key}", value) for key, value in table.items()}
 
 
+def _iban(path: str, value: Any) -> str:
+    iban = value.replace(" ", "").upper() if isinstance(value, str) else ""
+    if not is_iban(iban):
+        raise _bad(path, f"must be an IBAN whose check digits fit, not {_shown(value)}")
+    return iban
+
+
+def _bank_account(path: str, value: Any) -> dict[str, Any] | None:
+    """The ISP's bank account; None for an empty table, which takes a known one away."""
+    if value == {}:
+        return None
+    bank = _BANK.read(path, value)
+    if not bank.keys() & {"iban", "account"}:
+        raise _bad(path, "needs the account itself: add iban, or routing and account")
+    for one, other in (("bic", "iban"), ("routing", "account")):
+        if one in bank and other not in bank:
+            raise _bad(f"{path}.{other}", f"is missing; {one} means nothing without it")
+    return bank
+
+
 _amount = _whole(0, MAX_MINOR)
 _code = _text(40, r"[A-Za-z0-9][A-Za-z0-9._-]*", "a code of letters, digits, - . _")
 _short_code = _text(20, r"[A-Za-z0-9][A-Za-z0-9._-]*", "a code of letters, digits, - . _")
 _name = _text(120)
 
+_BANK = _Keys(
+    {"holder": _text(70, r"[^\r\n]+", "a name on one line")},
+    {
+        "bank": _text(70, r"[^\r\n]+", "a name on one line"),
+        "iban": _iban,
+        "bic": _text(11, r"[A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?", "a BIC of 8 or 11 capitals"),
+        "routing": _text(20, r"[0-9][0-9-]*", "digits in quotes"),
+        "account": _text(34, r"[0-9A-Za-z][0-9A-Za-z -]*", "digits in quotes"),
+    },
+)
 _ISP = _Keys(
     {
         "name": _name,
@@ -267,6 +298,7 @@ _ISP = _Keys(
         "contact_rest_days": _whole(0, 365),
         "billing_hour": _whole(0, 23),
         "postal_address": _text(200, r"[^\r\n]+", "an address on one line"),
+        "bank_account": _bank_account,
     },
 )
 _BILLING = _Keys(
@@ -448,6 +480,15 @@ def _check_taxes(taxes: list[dict[str, Any]]) -> None:
             raise _bad(f"{path}.to_on", "lies before from_on")
 
 
+def _check_routing(isp: Mapping[str, Any]) -> None:
+    routing = (isp.get("bank_account") or {}).get("routing")
+    if isp["currency"] == "USD" and routing is not None and not is_routing_number(routing):
+        raise _bad(
+            "isp.bank_account.routing",
+            f"must be nine digits of which the last fits the others, not {_shown(routing)}",
+        )
+
+
 def _dunning(document: Mapping[str, Any], groups: list[dict[str, Any]]) -> dict[str, Any]:
     """The checked `[dunning]` table as it is stored; what groups change in it is checked too."""
     table = _DUNNING.read("dunning", document.get("dunning", {}))
@@ -490,12 +531,14 @@ def parse(text: str) -> Catalog:
             )
     if "isp" not in document:
         raise _bad("isp", "is missing; begin the file with [isp] and the ISP's name")
+    isp = _ISP.read("isp", document["isp"])
+    _check_routing(isp)
     groups = _tables(document, "groups", _GROUP)
     rules = _BILLING.read("billing", document.get("billing", {}))
     if dunning := _dunning(document, groups):
         rules["dunning"] = dunning
     catalog = Catalog(
-        {**_ISP.read("isp", document["isp"]), "billing_rules": rules},
+        {**isp, "billing_rules": rules},
         _tables(document, "areas", _AREA),
         groups,
         _tables(document, "taxes", _TAX),

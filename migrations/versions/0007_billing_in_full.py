@@ -814,6 +814,7 @@ def upgrade() -> None:
 
     with op.batch_alter_table("isp", schema=None) as batch_op:
         batch_op.add_column(sa.Column("billing_rules", sa.JSON(), nullable=True))
+        batch_op.add_column(sa.Column("bank_account", sa.JSON(), nullable=True))
 
     with op.batch_alter_table("lines", schema=None) as batch_op:
         batch_op.add_column(
@@ -1043,6 +1044,7 @@ def downgrade() -> None:
         batch_op.drop_column("wanted_state")
 
     with op.batch_alter_table("isp", schema=None) as batch_op:
+        batch_op.drop_column("bank_account")
         batch_op.drop_column("billing_rules")
 
     with op.batch_alter_table("accounts", schema=None) as batch_op:

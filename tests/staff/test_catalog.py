@@ -14,6 +14,7 @@ from blueprints.staff import catalog
 from blueprints.staff.catalog import contrast
 from blueprints.staff.errors import CatalogInvalid
 from core import isp
+from core.bank_account import BankAccount
 from core.db import db
 from core.dunning_policy import DunningRules, Reminder
 from core.settings import ROOT
@@ -110,6 +111,52 @@ def test_postal_address_is_set_by_the_file(desk: Desk, edited: Edit) -> None:
     assert desk.portal.one("SELECT postal_address FROM isp") == ""
     catalog.load(edited(("terms_days = 14", 'postal_address = "5 Elm St, Pinecrest"')))
     assert desk.portal.one("SELECT postal_address FROM isp") == "5 Elm St, Pinecrest"
+
+
+def test_bank_account_is_set_and_taken_away_by_the_file(desk: Desk, edited: Edit) -> None:
+    iban = 'bank_account = { holder = "Pine", iban = "de89 3704 0044 0532 0130 00" }'
+    catalog.load(edited(("terms_days = 14", iban)))
+    isp.forget()
+    assert isp.current_isp().bank == BankAccount("Pine", iban="DE89370400440532013000")
+    assert catalog.load(DATA / "catalog.toml").changed == 0
+    isp.forget()
+    assert isp.current_isp().bank is not None
+    catalog.load(edited(("terms_days = 14", "bank_account = {}")))
+    isp.forget()
+    assert isp.current_isp().bank is None
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ('"DE89370400440532013000"', "bank_account: must be a table"),
+        ('{ iban = "DE89370400440532013000" }', "bank_account.holder: is missing"),
+        ('{ holder = "P" }', "bank_account: needs the account itself"),
+        ('{ holder = "P\\nQ", account = "1" }', "bank_account.holder: must be a name on one line"),
+        ('{ holder = "P", iban = "DE89370400440532013001" }', "bank_account.iban: .*check digits"),
+        ('{ holder = "P", iban = 8937 }', "bank_account.iban: must be an IBAN"),
+        ('{ holder = "P", account = "1", bic = "COBADEFF" }', "bank_account.iban: is missing"),
+        (
+            '{ holder = "P", iban = "DE89370400440532013000", bic = "COBA" }',
+            "bank_account.bic: must be a BIC",
+        ),
+        (
+            '{ holder = "P", iban = "DE89370400440532013000", routing = "123456780" }',
+            "bank_account.account: is missing",
+        ),
+        (
+            '{ holder = "P", account = "1", routing = "123456789" }',
+            "bank_account.routing: must be nine",
+        ),
+        ('{ holder = "P", account = "1 €" }', "bank_account.account: must be digits"),
+        ('{ holder = "P", account = "1", number = "2" }', "bank_account.number: is not known"),
+    ],
+)
+def test_a_wrong_bank_account_is_one_line(named: str, message: str) -> None:
+    text = (DATA / "catalog.toml").read_text()
+    with pytest.raises(CatalogInvalid, match=rf"isp\.{message}") as caught:
+        catalog.parse(text.replace("terms_days = 14", f"bank_account = {named}", 1))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_tax_that_left_the_file_is_pointed_out(desk: Desk, edited: Edit) -> None:
