@@ -149,6 +149,18 @@ def test_payments_are_those_of_the_books(ctx: Portal) -> None:
     assert minor(april.rows[8][-1]) == 10556
 
 
+def test_cash_and_cheques_stand_apart(portal: Portal) -> None:
+    ben = portal.visitor("ben")
+    form = f"/staff/accounts/{portal.world.public_ids['alice']}/payments/new"
+    for kind, amount in (("cash", "5"), ("cheque", "7"), ("cash", "1")):
+        ben.submit(ben.get(form), form, kind=kind, amount=amount)
+    with portal.app.test_request_context(base_url="http://127.0.0.1:8000"):
+        report = paid.payments(LAST, clock.today("America/Los_Angeles"))
+        assert {"Cash", "Cheque"} < set(report.columns)
+        sums = dict(zip(report.columns, report.sums, strict=True))
+        assert [minor(sums[name]) for name in ("Cash", "Cheque", "Total")] == [600, 700, 1300]
+
+
 def test_autopay_counts_what_came_by_itself(ctx: Portal) -> None:
     report = paid.autopay(FIRST, LAST)
     assert report.sums[1:3] == (2, 0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import UTC, date, datetime, time, timedelta
-from typing import cast
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from flask_babel import gettext as _
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import case, func, literal_column, select
 
-from blueprints.billing import ledger
+from blueprints.billing import booking, ledger
 from blueprints.staff.reports.report import Report, Spans, by_span, count_chart, share_words
 from core import clock
 from core.db import db, total
@@ -36,11 +36,14 @@ MOST_REASONS = 20
 
 def payments(first_on: date, last_on: date) -> Report:
     """What arrived, by how it was paid, and what went back."""
+    # Cash and cheques are two ledgers: the drawer is counted against its own.
+    at_counter = case((Payment.gateway == booking.COUNTER, Payment.method))
     rows = db.session.execute(
         select(
             JournalEntry.booked_on,
             JournalEntry.kind,
             Payment.gateway,
+            at_counter.label("at_counter"),
             (-total(JournalLine.amount_minor)).label("minor"),
         )
         .join(JournalLine, JournalLine.entry_id == JournalEntry.id)
@@ -51,26 +54,31 @@ def payments(first_on: date, last_on: date) -> Report:
             JournalEntry.kind.in_([EntryKind.PAYMENT.value, *_BACK]),
             JournalLine.ledger == ledger.RECEIVABLE,
         )
-        .group_by(JournalEntry.booked_on, JournalEntry.kind, Payment.gateway)
+        .group_by(JournalEntry.booked_on, JournalEntry.kind, Payment.gateway, at_counter)
     ).all()
     words = {
-        "counter": _("At the counter"),
+        booking.CASH: _("Cash"),
+        booking.CHEQUE: _("Cheque"),
         "bank": _("Bank transfer"),
         "voucher": _("Voucher"),
         "": _("Other"),
         "back": _("Went back"),
     }
-    online = sorted({row.gateway for row in rows if row.gateway} - words.keys())
+    online = sorted(
+        {row.gateway for row in rows if row.gateway and not row.at_counter} - words.keys()
+    )
     words = {name: _("Online (%(gateway)s)", gateway=name) for name in online} | words
     return by_span(
         Spans(first_on, last_on),
-        [
-            (row.booked_on, "back" if row.kind in _BACK else row.gateway or "", row.minor)
-            for row in rows
-        ],
+        [(row.booked_on, _column(row), row.minor) for row in rows],
         words,
         current_isp().currency,
     )
+
+
+def _column(row: Any) -> str:
+    """The name of the column in which an entry's money is counted."""
+    return "back" if row.kind in _BACK else row.at_counter or row.gateway or ""
 
 
 def autopay(first_on: date, last_on: date) -> Report:
