@@ -161,6 +161,16 @@ def test_cash_and_cheques_stand_apart(portal: Portal) -> None:
         assert [minor(sums[name]) for name in ("Cash", "Cheque", "Total")] == [600, 700, 1300]
 
 
+def test_credits_by_staff_stand_in_the_revenue(portal: Portal) -> None:
+    ben = portal.visitor("ben")
+    form = f"/staff/accounts/{portal.world.public_ids['alice']}/credit"
+    ben.submit(ben.get(form), form, amount="7.50", reason="Slow all week")
+    with portal.app.test_request_context(base_url="http://127.0.0.1:8000"):
+        report = sold.revenue(LAST, clock.today("America/Los_Angeles"))
+        [row] = [row for row in report.rows if row[0] == "Credits by staff"]
+        assert minor(row[-1]) == -750
+
+
 def test_autopay_counts_what_came_by_itself(ctx: Portal) -> None:
     report = paid.autopay(FIRST, LAST)
     assert report.sums[1:3] == (2, 0)

@@ -8,6 +8,7 @@ from datetime import date
 from flask_babel import gettext as _
 from sqlalchemy import case, select
 
+from blueprints.billing import adjusting
 from blueprints.staff.reports.report import MOST_SERIES, Report, Spans, by_span, money_chart
 from core.db import db, total
 from core.downloads import Cell
@@ -32,7 +33,7 @@ _PREFIX = "tax:"
 
 def revenue(first_on: date, last_on: date) -> Report:
     """What bills of these days charge before tax, less what they and credit notes give back: a row
-    for each plan, a column for each area."""
+    for each plan, a column for each area. Credits that staff gave have a row of their own."""
     currency = current_isp().currency
     is_given_back = Invoice.kind == InvoiceKind.CREDIT_NOTE.value
     amount = case((is_given_back, -InvoiceLine.amount_minor), else_=InvoiceLine.amount_minor)
@@ -56,6 +57,20 @@ def revenue(first_on: date, last_on: date) -> Report:
     other, nowhere = _("One-off and other"), _("No area")
     for row in rows:
         found[plans.get(row.plan_id, other), areas.get(row.area_code, nowhere)] += row.minor
+    given = db.session.execute(
+        select(Account.area_code, (-total(JournalLine.amount_minor)).label("minor"))
+        .select_from(JournalLine)
+        .join(JournalEntry, JournalEntry.id == JournalLine.entry_id)
+        .join(Account, Account.id == JournalEntry.account_id)
+        .where(
+            JournalEntry.booked_on >= first_on,
+            JournalEntry.booked_on <= last_on,
+            JournalLine.ledger == adjusting.LEDGER,
+        )
+        .group_by(Account.area_code)
+    )
+    for credit in given:
+        found[_("Credits by staff"), areas.get(credit.area_code, nowhere)] += credit.minor
     in_areas = sorted({area for _plan, area in found})
     sold = {plan for plan, _area in found}
     of_plan = {plan: [found[plan, area] for area in in_areas] for plan in sold}
