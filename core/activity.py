@@ -50,7 +50,7 @@ ABOUT_MONEY = (
     *("payment_refunded", "payment_charged_back", "chargeback_won", "payment_returned"),
     *("late_fee_charged", "credit_given", "charge_added", "credit_moved_out", "credit_moved_in"),
     *("dispute_opened", "dispute_answered", "dispute_granted", "dispute_refused"),
-    "dispute_withdrawn",
+    *("dispute_withdrawn", "tax_exempted", "tax_exemption_ended"),
 )
 """Kinds about money, most of which name an amount: not for whoever may not see money."""
 OF_ALL = (

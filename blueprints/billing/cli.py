@@ -20,6 +20,7 @@ from blueprints.billing.dunning import taking
 from blueprints.billing.dunning.reading import read_frame
 from blueprints.billing.dunning.steps import StepKind
 from blueprints.billing.errors import BillRunHalted, BillRunStopped, BillRunUnderWay
+from blueprints.billing.exempt_cli import exempt, exemptions, pays_tax
 from blueprints.billing.reconciling import (
     Finding,
     OnlyOurs,
@@ -40,6 +41,8 @@ ledger_cli = Commands("ledger", help="The books.")
 billing_cli = Commands("billing", help="Payments and bills.")
 payments_cli = Commands("payments", help="Money that came and went, by the gateway and the bank.")
 payments_cli.add_command(import_bank)
+for command in (exempt, pays_tax, exemptions):
+    billing_cli.add_command(command)
 
 
 @ledger_cli.command("verify")
