@@ -7,6 +7,7 @@ transaction that wrote each, and by how many there are; nothing that is committe
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Collection
 
 import psycopg
@@ -35,6 +36,7 @@ class Kept:
         self._server, self._name, self._template = server, name, template
         self._connection: psycopg.Connection | None = None
         self._rows: dict[str, bytes] = {}
+        atexit.register(self.leave)
         self._renew()
 
     def put_back(self) -> None:
