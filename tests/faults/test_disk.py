@@ -14,10 +14,11 @@ from sqlalchemy.exc import DBAPIError
 
 from blueprints.staff import catalog, importing
 from core import error_pages
-from core.db import db
+from core.db import DatabaseBusy, db
 from gateways.payments.sandbox.store import Decision
 from tests import repeats, world
 from tests.conftest import Portal
+from tests.faults import desk as desks
 from tests.faults import shop
 from tests.faults.disk import FULL, IOERR_FSYNC, IOERR_WRITE, OK, READONLY, Disk, Operation, under
 from tests.page import Page, Visitor
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.parametrize("engine_kind", ["sqlite"])
 
 FAULTS = (FULL, IOERR_WRITE, IOERR_FSYNC, READONLY)
 MOST_WRITES = 1000
+DAY_WRITES = 900
+"""About as many as a day at the desk makes."""
 
 
 class Trouble:
@@ -194,6 +197,33 @@ def test_invoice_meets_a_fault_at_each_write(ctx: Portal, trouble: Trouble) -> N
         issued.append(count + 1)
 
     at_each_write(ctx, trouble, work, again)
+
+
+def test_day_at_the_desk_meets_a_fault_at_some_write(ctx: Portal, trouble: Trouble) -> None:
+    """Bill run, planned payment, voucher, bank file, refund, credit note, dunning: what was told is
+    there, nothing is there by half or twice, and once the disk is well the day is finished."""
+    dice, told = repeats.dice(), set[str]()
+    struck = 0
+    for turn in range(max(3, repeats.REPEATS // 2)):
+        day = desks.Desk(turn)
+        trouble.strike(dice.randrange(1, DAY_WRITES), dice.choice(FAULTS), is_lasting=turn % 2 == 0)
+        try:
+            day(ctx, dice, told.add)
+        except (DBAPIError, DatabaseBusy):
+            assert trouble.has_struck
+        finally:
+            trouble.end()
+            struck += trouble.has_struck
+        shop.check(ctx, told, desks.PROMISES)
+        desks.check(ctx)
+        day.finish(ctx, dice, told.add)
+        shop.check(ctx, told, desks.PROMISES)
+        desks.check(ctx)
+        desks.check_bank(ctx)
+        ctx.rows("PRAGMA wal_checkpoint")
+    assert struck > 1
+    assert {fact.split(" ")[0] for fact in told} == desks.PROMISES.keys()
+    print(len(told), "facts kept;", struck, "faults")
 
 
 def test_import_meets_a_fault_at_each_write(ctx: Portal, trouble: Trouble, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The power goes while people pay: what was acknowledged is on the disk (bar 69).
+"""The power goes while people pay, and while bills, refunds and the rest of a day are written: what
+was acknowledged is on the disk (bar 69).
 
 The machine is simulated below SQLite: only what was synced is certain, of everything else each
 piece may be there or not. The portal then starts on what is left, finishes, and goes on trading.
@@ -7,7 +8,7 @@ piece may be there or not. The portal then starts on what is left, finishes, and
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,17 @@ from sqlalchemy.exc import DBAPIError
 from core.db import db
 from tests import repeats
 from tests.conftest import Portal
-from tests.faults import shop
+from tests.faults import desk, shop
 from tests.faults.disk import IOERR, OK, Disk, Operation, Platter, under
+from tests.faults.shop import Tell
 
 pytestmark = pytest.mark.parametrize("engine_kind", ["sqlite"])
 ROUND_OPERATIONS = 420
 """About as many operations as one round of trade makes, closing the files included."""
+DAY_OPERATIONS = 1_050
+"""The same of a day at the desk."""
+
+Work = Callable[[Portal, random.Random, Tell], None]
 
 
 class PowerGone(Exception):
@@ -57,13 +63,15 @@ class Machine:
             raise PowerGone
         self.told.append(fact)
 
-    def run_until_power_goes(self) -> None:
-        """Trade, then close everything; the power goes at some operation of either."""
+    def run_until_power_goes(
+        self, work: Work = shop.trade, operations: int = ROUND_OPERATIONS
+    ) -> None:
+        """Do `work`, then close everything; the power goes at some operation of either."""
         before = self._files()
         self.disk.log.clear()
-        self._left = self.dice.randrange(1, ROUND_OPERATIONS)
+        self._left = self.dice.randrange(1, operations)
         with suppress(PowerGone, DBAPIError):
-            shop.trade(self.portal, self.dice, self.tell)
+            work(self.portal, self.dice, self.tell)
             shop.forget_connections(self.portal)
         self._left = 0
         shop.forget_connections(self.portal)
@@ -75,6 +83,17 @@ class Machine:
         Path(f"{self.path}-shm").unlink(missing_ok=True)
         for path, content in platter.lose_power(self.dice).items():
             Path(path).write_bytes(content)
+
+    def finish_day(self, day: desk.Desk) -> None:
+        """The portal comes up on what the disk kept; whoever comes next does what is left."""
+        self._left = -1
+        shop.check(self.portal, self.told, desk.PROMISES)
+        desk.check(self.portal)
+        day.finish(self.portal, self.dice, self.told.append)
+        shop.check(self.portal, set(self.told), desk.PROMISES)
+        desk.check(self.portal)
+        desk.check_bank(self.portal)
+        shop.forget_connections(self.portal)
 
     def start_again(self) -> None:
         """The portal comes up on what the disk kept; nothing acknowledged is gone."""
@@ -113,6 +132,17 @@ def test_acknowledged_payments_survive_power_cuts(ctx: Portal) -> None:
             here.run_until_power_goes()
             here.start_again()
         assert len(here.told) > repeats.REPEATS
+        print(len(here.told), "facts kept;", here.operations, "operations until the power went")
+
+
+def test_acknowledged_work_of_a_day_survives_power_cuts(ctx: Portal) -> None:
+    """Bill run, planned payment, voucher, bank file, refund, credit note, dunning."""
+    with machine(ctx) as here:
+        for turn in range(max(3, repeats.REPEATS // 2)):
+            day = desk.Desk(turn)
+            here.run_until_power_goes(day, DAY_OPERATIONS)
+            here.finish_day(day)
+        assert {fact.split(" ")[0] for fact in here.told} == desk.PROMISES.keys()
         print(len(here.told), "facts kept;", here.operations, "operations until the power went")
 
 
