@@ -183,9 +183,11 @@ def _refund(
         ctx.world.accounts["alice"], payment_public_id, amount_minor, "",
         ctx.world.customers["ben"], f"refund-{payment_public_id}",
     )  # fmt: skip
-    [(reversal_id,)] = ctx.rows(
-        "SELECT id FROM payment_reversals WHERE public_id = :id", id=public_id
+    [(reversal_id, state)] = ctx.rows(
+        "SELECT id, state FROM payment_reversals WHERE public_id = :id", id=public_id
     )
+    if state == ReversalState.ASKED:  # what one member gives back within a day is limited
+        reversing.approve(public_id, ctx.world.customers["ada"])
     for _ in range(60):
         if reversing.carry_out(reversal_id, gateway) is ReversalState.SUCCEEDED:
             return
