@@ -21,7 +21,7 @@ GERMAN = {
     "holder": "Pine Nétworks",
     "bank": "Example Bank",
     "iban": "DE89370400440532013000",
-    "bic": "COBADEFFXXX",
+    "bic": "EXMPDEFFXXX",
 }
 AMERICAN = {"holder": "Pine Networks", "routing": "123456780", "account": "0001234567"}
 
@@ -56,7 +56,7 @@ def test_customer_reads_where_to_transfer_to(portal: Portal) -> None:
     assert "Ask us for our bank account" in portal.visitor("alice").get(path).text
     name_account(portal, GERMAN)
     page = portal.visitor("alice").get(path)
-    for value in ("Pine Nétworks", "DE89 3704 0044 0532 0130 00", "COBADEFFXXX", "1001"):
+    for value in ("Pine Nétworks", "DE89 3704 0044 0532 0130 00", "EXMPDEFFXXX", "1001"):
         assert value in page.text
     for gone in ("Ask us for our bank account", "Routing number"):
         assert gone not in page.text
@@ -80,7 +80,7 @@ def test_bill_as_pdf_names_it_in_the_same_bytes_each_time(portal: Portal) -> Non
 def test_code_in_euro_is_what_apps_of_banks_read() -> None:
     read = "\n".join(
         [
-            *("BCD", "002", "2", "SCT", "COBADEFFXXX", "Pine Nétworks", "DE89370400440532013000"),
+            *("BCD", "002", "2", "SCT", "EXMPDEFFXXX", "Pine Nétworks", "DE89370400440532013000"),
             *("EUR105.5", "", "", "2026-000007"),
         ]
     ).encode("latin-1")

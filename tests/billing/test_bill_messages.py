@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from functools import partial
 
 import pytest
 from sqlalchemy import select
@@ -149,7 +150,7 @@ def test_bill_sent_again_says_how_it_stands_now(ctx: Portal) -> None:
             assert ("email", "alice@example.net") in bill_messages.list_recipients(
                 session, invoice_id
             )
-        unit_of_work(lambda session, one=invoice_id: bill_messages.resend(session, one))  # type: ignore[misc]
+        unit_of_work(partial(bill_messages.resend, invoice_id=invoice_id))
     found = db.session.scalars(
         select(Message)
         .where(Message.kind == "bill_ready", Message.recipient == "alice@example.net")

@@ -102,7 +102,7 @@ def list_unfinished(reader: Reader) -> list[Unfinished]:
     under_way = PaymentReversal.state.in_([state.value for state in reversing.UNDER_WAY])
     rows = db.session.execute(
         select(
-            Account.id,
+            Account.id.label("account_id"),
             Account.public_id.label("account_public_id"),
             Account.number,
             Account.name,
@@ -122,7 +122,7 @@ def list_unfinished(reader: Reader) -> list[Unfinished]:
         .order_by(PaymentReversal.id.desc())
         .limit(LISTED)
     ).all()
-    account_ids = [row.id for row in rows]
+    account_ids = [row.account_id for row in rows]
     data_access.note_list(reader, ("name", "number"), "refunds", account_ids)
     return [
         Unfinished(
