@@ -367,6 +367,70 @@ class LineOpening(Base):
     until_at: Mapped[datetime]
 
 
+class Nas(Base):
+    """A server of the network that carries sessions and reports of them (RFC 2866), known by the
+    address or name it gives itself."""
+
+    __tablename__ = "nases"
+
+    id: Mapped[int] = primary_key()
+    name: Mapped[str] = mapped_column(String(253), unique=True)
+    heard_at: Mapped[datetime | None]
+    rebooted_at: Mapped[datetime | None]
+    lacks_gigawords: Mapped[bool] = mapped_column(default=False)
+
+
+class UsageSession(Base):
+    """A session of a line as its reports told of it; `blueprints/lines/counting.py` says what each
+    column means. `address` and `device` are what the NAS gave it and whom it gave it to."""
+
+    __tablename__ = "usage_sessions"
+    __table_args__ = (
+        Index(None, "nas_id", "session", "started_at", unique=True),
+        Index(None, "line_id", "started_at"),
+        Index(
+            "ix_usage_sessions_running",
+            "seen_at",
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"))
+    nas_id: Mapped[int] = mapped_column(ForeignKey("nases.id"))
+    session: Mapped[str] = mapped_column(String(253))
+    started_at: Mapped[datetime]
+    counted_at: Mapped[datetime]
+    counted_seconds: Mapped[int]
+    seen_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    up_bytes: Mapped[int] = mapped_column(info=PERSON)
+    down_bytes: Mapped[int] = mapped_column(info=PERSON)
+    interval_seconds: Mapped[int] = mapped_column(Integer)
+    is_stale: Mapped[bool] = mapped_column(default=False)
+    is_stopped: Mapped[bool] = mapped_column(default=False)
+    is_start_guessed: Mapped[bool] = mapped_column(default=False)
+    lacks_gigawords: Mapped[bool] = mapped_column(default=False)
+    address: Mapped[str] = mapped_column(String(45), default="", info=PERSON)
+    device: Mapped[str] = mapped_column(String(64), default="", info=PERSON)
+    cause: Mapped[str] = mapped_column(String(40), default="")
+
+
+class UsageDay(Base):
+    """What a line carried on a day of the ISP. `hours` has, of each hour since midnight, the bytes
+    up and the bytes down, in turn; it is emptied after 35 days."""
+
+    __tablename__ = "usage_days"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"), primary_key=True)
+    day_on: Mapped[date] = mapped_column(primary_key=True)
+    up_bytes: Mapped[int] = mapped_column(info=PERSON)
+    down_bytes: Mapped[int] = mapped_column(info=PERSON)
+    hours: Mapped[list[int] | None] = mapped_column(JSON, info=PERSON)
+
+
 class HoldReason(StrEnum):
     UNPAID = "unpaid"
     STAFF = "staff"

@@ -53,6 +53,7 @@ class Kept(StrEnum):
     FORM_KEY = "seven days"
     FLOW = "a day after it ran out"
     LETTER = "90 days after it ended"
+    USAGE = "hours 35 days, days 13 months, sessions 100 days"
     PENDING = "90 days after it ran out"
     MESSAGE = "400 days; emptied with the online account, what waits then once it has gone"
 
@@ -257,6 +258,10 @@ TABLES: dict[str, Table] = {
         "id public_id account_id customer_id channel kind language state created_at "
         "sent_at try_at try_count claimed_until_at",
     ),
+    "nases": Table(
+        Kept.SETTINGS,
+        "id name heard_at rebooted_at lacks_gigawords",
+    ),
     "one_time_codes": Table(
         Kept.FLOW,
         "id purpose bound_to channel contact_id created_at expires_at ended_at",
@@ -344,6 +349,15 @@ TABLES: dict[str, Table] = {
     "taxes": Table(
         Kept.SETTINGS,
         "code name rate_bp flat_minor applies_to from_on to_on areas",
+    ),
+    "usage_days": Table(
+        Kept.USAGE,
+        "line_id day_on",
+    ),
+    "usage_sessions": Table(
+        Kept.USAGE,
+        "id line_id nas_id session started_at counted_at counted_seconds seen_at ended_at "
+        "interval_seconds is_stale is_stopped is_start_guessed lacks_gigawords cause",
     ),
     "voucher_batches": Table(
         Kept.BOOKS,

@@ -5,6 +5,8 @@ A line is known by its username. Every call is safe to repeat and may raise `Gat
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -31,3 +33,37 @@ class NetworkGateway(ABC):
     @abstractmethod
     def read_state(self, username: str) -> NetworkState | None:
         """The state the line is in; None for one the network does not know."""
+
+
+class ReportKind(StrEnum):
+    """What a NAS says with an accounting report (RFC 2866, 5.1: Acct-Status-Type)."""
+
+    START = "start"
+    INTERIM = "interim"
+    STOP = "stop"
+    REBOOT = "reboot"  # Accounting-On or Accounting-Off: every session of this NAS has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One accounting report of a NAS about a session of a line.
+
+    `at` is when the counters were so, by the clock of the NAS. `up_octets` and `down_octets` count
+    from the beginning of the session as the customer sees it (Acct-Input-Octets is what the NAS
+    took in: the customer's upload); None where the report has none. Without `has_gigawords` they
+    are the lowest 32 bits at least: a NAS may leave out gigawords that are zero (RFC 2869, 5.1), or
+    never send any. `session_seconds` (Acct-Session-Time) is None where the report has none.
+    """
+
+    kind: ReportKind
+    nas: str
+    at: datetime
+    session: str = ""
+    username: str = ""
+    session_seconds: int | None = None
+    up_octets: int | None = None
+    down_octets: int | None = None
+    has_gigawords: bool = False
+    address: str = ""
+    device: str = ""
+    cause: str = ""
