@@ -380,6 +380,21 @@ class Nas(Base):
     lacks_gigawords: Mapped[bool] = mapped_column(default=False)
 
 
+class UsageSource(Base):
+    """Where accounting is read from: how far, when next, and whether it could be read."""
+
+    __tablename__ = "usage_sources"
+
+    id: Mapped[int] = primary_key()
+    name: Mapped[str] = mapped_column(String(40), unique=True)
+    cursor: Mapped[str] = mapped_column(Text, default="")
+    due_at: Mapped[datetime | None]
+    claimed_until_at: Mapped[datetime | None]
+    read_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+    failure: Mapped[str] = mapped_column(String(300), default="")
+
+
 class UsageSession(Base):
     """A session of a line as its reports told of it; `blueprints/lines/counting.py` says what each
     column means. `address` and `device` are what the NAS gave it and whom it gave it to."""
@@ -428,7 +443,7 @@ class UsageDay(Base):
     day_on: Mapped[date] = mapped_column(primary_key=True)
     up_bytes: Mapped[int] = mapped_column(info=PERSON)
     down_bytes: Mapped[int] = mapped_column(info=PERSON)
-    hours: Mapped[list[int] | None] = mapped_column(JSON, info=PERSON)
+    hours: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True), info=PERSON)
 
 
 class HoldReason(StrEnum):

@@ -359,6 +359,10 @@ TABLES: dict[str, Table] = {
         "id line_id nas_id session started_at counted_at counted_seconds seen_at ended_at "
         "interval_seconds is_stale is_stopped is_start_guessed lacks_gigawords cause",
     ),
+    "usage_sources": Table(
+        Kept.SETTINGS,
+        "id name cursor due_at claimed_until_at read_at failed_at failure",
+    ),
     "voucher_batches": Table(
         Kept.BOOKS,
         "id public_id name amount_minor currency voucher_count made_by_id made_at "

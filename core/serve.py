@@ -210,6 +210,7 @@ def work(settings: Settings) -> None:
     from blueprints.billing.methods import expiring
     from blueprints.billing.methods import settling as methods
     from blueprints.billing.planned import foreseeing, taking
+    from blueprints.lines.reading import Reading
     from blueprints.lines.syncing import Syncing
     from core import nightly, postman, search_terms, worker
 
@@ -245,6 +246,11 @@ def work(settings: Settings) -> None:
     mend_terms = search_terms.Mending()
     asking = (ask_about_payments, ask_about_refunds, ask_about_methods, expiring.ExpiryWatch())
     planning = (take_planned_payments, foreseeing.Foreseeing())
-    sync_lines = Syncing(app.extensions["network_gateway"])
-    telling = (sync_lines, send_messages, reconciling.DailyLook(payment_gateway))
+    network = app.extensions["network_gateway"]
+    telling = (
+        Syncing(network),
+        Reading(network),
+        send_messages,
+        reconciling.DailyLook(payment_gateway),
+    )
     worker.run(app, (*asking, *planning, *telling, *nights, asked_run, mend_terms), stop)

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, case, insert, select, update
+from sqlalchemy import bindparam, case, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -36,6 +36,8 @@ AT_ONCE = 150
 HOURS_KEPT = timedelta(days=35)
 DAYS_KEPT_MONTHS = 13
 SESSIONS_KEPT = timedelta(days=100)
+LOOKED_BACK = timedelta(days=30)
+"""How long the worker may have been away before hours are kept beyond their time."""
 
 _COUNTED = tuple(field.name for field in fields(Counted))
 _SESSIONS = select(
@@ -365,3 +367,37 @@ def close_silent() -> int:
     for some in _in_parts(silent):
         unit_of_work(partial(close, some=some))
     return len(silent)
+
+
+def forget_old() -> None:
+    """Forget what is older than it is kept (hours, days, sessions), line by line: that way each
+    unit of work is short, however much is kept."""
+    now = clock.now()
+    today = clock.day_of(now, current_isp().timezone)
+    no_hours_on = today - HOURS_KEPT
+    first_on = clock.month_step(today.replace(day=1), -DAYS_KEPT_MONTHS, 1)
+
+    def work(session: Session, line_ids: Sequence[int]) -> None:
+        session.execute(
+            update(UsageDay)
+            .where(
+                UsageDay.line_id.in_(line_ids),
+                UsageDay.day_on < no_hours_on,
+                UsageDay.day_on >= no_hours_on - LOOKED_BACK,
+                UsageDay.hours.is_not(None),
+            )
+            .values(hours=None)
+        )
+        session.execute(
+            delete(UsageDay).where(UsageDay.line_id.in_(line_ids), UsageDay.day_on < first_on)
+        )
+        session.execute(
+            delete(UsageSession).where(
+                UsageSession.line_id.in_(line_ids),
+                UsageSession.started_at < now - SESSIONS_KEPT,
+                UsageSession.ended_at.is_not(None),
+            )
+        )
+
+    for line_ids in _in_parts(db.session.scalars(select(Line.id).order_by(Line.id)).all()):
+        unit_of_work(partial(work, line_ids=line_ids))

@@ -6,7 +6,7 @@ A line is known by its username. Every call is safe to repeat and may raise `Gat
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -19,20 +19,6 @@ class NetworkState(StrEnum):
     OPEN = "open"
     HELD = "held"
     CLOSED = "closed"
-
-
-class NetworkGateway(ABC):
-    """Sets and reads the state of lines. `title` names it for people."""
-
-    title: str
-
-    @abstractmethod
-    def set_state(self, username: str, state: NetworkState) -> None:
-        """Bring the line to `state`, also when it is there already."""
-
-    @abstractmethod
-    def read_state(self, username: str) -> NetworkState | None:
-        """The state the line is in; None for one the network does not know."""
 
 
 class ReportKind(StrEnum):
@@ -67,3 +53,33 @@ class Report:
     address: str = ""
     device: str = ""
     cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """What a network reported, and from where to read on the next time."""
+
+    reports: tuple[Report, ...]
+    cursor: str
+    has_more: bool = False
+
+
+class NetworkGateway(ABC):
+    """Sets and reads the state of lines, and reads what they carried, every `read_every`. `title`
+    names it for people."""
+
+    title: str
+    read_every: timedelta = timedelta(seconds=30)
+
+    @abstractmethod
+    def set_state(self, username: str, state: NetworkState) -> None:
+        """Bring the line to `state`, also when it is there already."""
+
+    @abstractmethod
+    def read_state(self, username: str) -> NetworkState | None:
+        """The state the line is in; None for one the network does not know."""
+
+    @abstractmethod
+    def read_accounting(self, cursor: str) -> Accounting:
+        """What was reported since `cursor`, which is empty at first and then what the last answer
+        said. A report may be given more than once."""

@@ -28,6 +28,24 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_nases_name")),
     )
     op.create_table(
+        "usage_sources",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=False),
+        sa.Column("due_at", models.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("claimed_until_at", models.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("read_at", models.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("failed_at", models.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("failure", sa.String(length=300), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_usage_sources")),
+        sa.UniqueConstraint("name", name=op.f("uq_usage_sources_name")),
+    )
+    op.create_table(
         "usage_days",
         sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("day_on", sa.Date(), nullable=False),
@@ -99,4 +117,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("usage_sessions")
     op.drop_table("usage_days")
+    op.drop_table("usage_sources")
     op.drop_table("nases")
