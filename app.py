@@ -220,7 +220,7 @@ def _network_gateway(settings: Settings) -> NetworkGateway | None:
     if settings.network_gateway == "simulated":
         from gateways.network.simulated import SimulatedNetwork
 
-        return SimulatedNetwork(settings.data / "network.db")
+        return SimulatedNetwork(settings.data / "network.db", clock.now)
     return None
 
 
@@ -254,12 +254,14 @@ def _register(app: Flask) -> None:
     from blueprints.dashboard import activity as activity_pages
     from blueprints.dashboard import people as people_pages
     from blueprints.dashboard import settings as settings_pages
+    from blueprints.dashboard import usage as usage_pages
 
     app.register_blueprint(auth.bp)
     app.register_blueprint(dashboard.bp)
     app.register_blueprint(settings_pages.bp)
     app.register_blueprint(people_pages.bp)
     app.register_blueprint(activity_pages.bp)
+    app.register_blueprint(usage_pages.bp)
     app.register_blueprint(billing.bp, url_prefix="/a/<account_public_id>/billing")
     app.register_blueprint(support.bp)
     app.register_blueprint(api.bp)

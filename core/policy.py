@@ -106,6 +106,7 @@ _READS_MONEY = Rule(Who.ACCOUNT, SEES_MONEY, is_kept=True)
 _CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
 _OWN = Rule(Who.CUSTOMER)
 _OWNS = Rule(Who.ACCOUNT, OWNS)
+_SEES_LINE = Rule(Who.ACCOUNT, EVERY_ROLE)
 
 
 def _sets(page: str) -> Rule:
@@ -224,6 +225,10 @@ POLICY: dict[str, Rule] = {
     "activity.event_list": _OWN,
     "activity.not_me": _OWN,
     "activity.not_me_post": _OWN,
+    "usage.period": _SEES_LINE,
+    "usage.months": _SEES_LINE,
+    "usage.sessions": _SEES_LINE,
+    "usage.csv": _SEES_LINE,
     "people.person_list": _OWNS,
     "people.invite": _OWNS,
     "people.invite_post": Rule(Who.ACCOUNT, OWNS, keeps_form="people.invite"),

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_skeleton, format_time
+from babel.units import format_unit
 from flask import Flask, g, has_request_context, request
 from flask_babel import force_locale
 from jinja2 import pass_context
@@ -129,6 +130,26 @@ def _instant(value: datetime, of_language: str) -> str:
     return f"{_day_of(value, of_language)}, {_time_of(value, of_language)}"
 
 
+def format_hour(value: datetime) -> str:
+    """The time of day of an instant at the ISP, in the language of the answer."""
+    local = value.astimezone(ZoneInfo(current_isp().timezone))
+    return _format_time(time(local.hour, local.minute), language())
+
+
+@lru_cache(maxsize=2048)
+def _format_duration(seconds: int, language: str) -> str:
+    """A span of time in its two largest units, like `3 d 4 h`."""
+    minutes, hours, days = seconds // 60 % 60, seconds // 3600 % 24, seconds // 86400
+    parts = [("day", days), ("hour", hours), ("minute", minutes)]
+    while len(parts) > 1 and not parts[0][1]:
+        parts.pop(0)
+    locale = language.replace("-", "_")
+    return " ".join(
+        format_unit(number, f"duration-{unit}", "narrow", locale=locale)
+        for unit, number in parts[:2]
+    )
+
+
 def _time_zone() -> str:
     """The zone in which the page shows times: the customer's own on pages that are only theirs."""
     person = find_signed_in() if g.get("is_personal") else None
@@ -148,7 +169,7 @@ def _in_language(form: Callable[[Any, str], str]) -> Callable[[Context, Any], st
 
 def install_filters(app: Flask) -> None:
     """Give templates `money`, `date`, `datetime`, its parts `day_of` and `time_of`, `phone`,
-    `speed` and `data_size`."""
+    `speed`, `data_size` and `duration`."""
     app.jinja_env.filters.update(
         money=_in_language(format_money),
         date=_in_language(_format_day),
@@ -158,4 +179,5 @@ def install_filters(app: Flask) -> None:
         phone=format_phone,
         speed=_in_language(format_speed),
         data_size=_in_language(format_data),
+        duration=_in_language(_format_duration),
     )

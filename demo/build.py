@@ -47,7 +47,7 @@ from blueprints.staff import catalog, importing, members
 from core import activity, clock, form_keys, ids, isp, migrate, passwords, search_terms, words
 from core.db import db, unit_of_work
 from core.settings import Settings
-from demo import DEMO_CUSTOMERS, DEMO_STAFF, DEMO_STAFF_APP
+from demo import DEMO_CUSTOMERS, DEMO_STAFF, DEMO_STAFF_APP, traffic
 from demo.habits import SLOTS, Attempt, Habit, attempts, choose
 from demo.people import (
     ED,
@@ -216,7 +216,8 @@ class _History:
         self.terms_days: int = sold.isp["terms_days"]
         self.currency: str = sold.isp["currency"]
         self.zone = ZoneInfo(sold.isp["timezone"])
-        self.today = clock.today(self.zone.key)
+        self.now = clock.now()
+        self.today = clock.day_of(self.now, self.zone.key)
         self.cut_over = clock.month_step(self.today.replace(day=1), -MONTHS, 1)
         self.gateway = SandboxInProcess(self.bank)
         self.dice = random.Random(f"{SEED} {self.today}")
@@ -739,6 +740,7 @@ class _History:
     def finish(self) -> None:
         """Receipts of long ago were sent long ago; then the mark that everything is there."""
         self.connect()
+        traffic.tell(self.now, self.zone.key)
         kept_from = clock.now() - timedelta(days=RECEIPTS_KEPT_DAYS)
 
         def work(session: Session) -> None:

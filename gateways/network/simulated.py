@@ -196,7 +196,6 @@ def _carry(
 
 def _as_report(row: tuple[Any, ...]) -> Report:
     _id, username, kind, at, session, seconds, up_bytes, down_bytes = row
-    number = crc32(username.encode())
     return Report(
         ReportKind(kind),
         NAS,
@@ -207,7 +206,19 @@ def _as_report(row: tuple[Any, ...]) -> Report:
         up_bytes,
         down_bytes,
         has_gigawords=True,
-        address=f"100.{64 + number % 64}.{number // 64 % 256}.{number // 16384 % 254 + 1}",
-        device=f"02:00:5e:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}",
+        address=address_of(username),
+        device=device_of(username),
         cause="User-Request" if kind == ReportKind.STOP else "",
     )
+
+
+def address_of(username: str) -> str:
+    """The address that a line is given, from those that carriers share out (RFC 6598)."""
+    number = crc32(username.encode())
+    return f"100.{64 + number % 64}.{number // 64 % 256}.{number // 16384 % 254 + 1}"
+
+
+def device_of(username: str) -> str:
+    """The address of the device at the end of a line."""
+    number = crc32(username.encode())
+    return f"02:00:5e:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"

@@ -9,7 +9,7 @@ from zlib import crc32
 
 _HOUR = timedelta(hours=1)
 _GB = 1_000_000_000
-# Of a day's bytes, by the hour of UTC, in thousandths: evenings at the Pacific are 2 to 6.
+# Of a day's bytes, by the hour of UTC: evenings at the Pacific are 2 to 6.
 _WEIGHTS = (
     55,
     62,
@@ -61,6 +61,14 @@ def _of_hour(username: str, hour_at: datetime) -> tuple[int, int]:
     dice = crc32(f"{username} {hour_at:%d %H}".encode()) % 100
     down = total * _WEIGHTS[hour_at.hour] * (50 + dice) // (100 * _DAY_WEIGHT)
     return down * _share_up(username) // 1000, down
+
+
+def by_hour(day_bytes: int, hours: int) -> list[int]:
+    """A day's bytes over its hours from midnight at the Pacific; they add up to them."""
+    weights = [_WEIGHTS[(number + 8) % 24] for number in range(hours)]
+    parts = [day_bytes * weight // sum(weights) for weight in weights]
+    parts[-1] += day_bytes - sum(parts)
+    return parts
 
 
 def of_day(username: str, day: date) -> tuple[int, int]:

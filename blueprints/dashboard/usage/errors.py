@@ -1,0 +1,7 @@
+"""The ways looking at usage can fail."""
+
+from core.errors import NotFound
+
+
+class LineNotFound(NotFound):
+    """The account has no such line."""

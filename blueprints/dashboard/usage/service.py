@@ -1,0 +1,265 @@
+"""What the lines of an account carried. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import func, or_, select
+
+from blueprints.billing.periods import Span, period_of
+from blueprints.dashboard.usage.errors import LineNotFound
+from blueprints.lines import accounting
+from blueprints.lines.spreading import HOUR, start_of_day
+from core import clock
+from core.db import db
+from core.isp import current_isp
+from models import Account, Line, Plan, PlanKind, Subscription, UsageDay, UsageSession, UsageSource
+
+MONTHS = 13
+SESSIONS_SHOWN = 30
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class LineChoice:
+    """A line whose usage can be looked at."""
+
+    line_id: int
+    public_id: str
+    username: str
+    is_closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Bytes on a day, in an hour or in a month; `first_on` or `from_at` says which."""
+
+    up_bytes: int
+    down_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.up_bytes + self.down_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a plan includes in a bill period; without a limit `included_bytes` is None."""
+
+    plan_name: str
+    included_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A bill period of a line so far. `days` has each day until today; `expected_bytes` is what it
+    will be at its end when the days to come are like those that were."""
+
+    span: Span
+    days: tuple[tuple[date, Carried], ...]
+    used: Carried
+    allowance: Allowance | None
+    days_left: int
+    expected_bytes: int | None
+
+    @property
+    def left_bytes(self) -> int | None:
+        """What is left of what is included, negative beyond it; None without a limit."""
+        if self.allowance is None or self.allowance.included_bytes is None:
+            return None
+        return self.allowance.included_bytes - self.used.total_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """The moment up to which everything is counted; None where nothing was ever reported. With
+    `is_behind` the network cannot be read at the moment."""
+
+    at: datetime | None
+    is_behind: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    started_at: datetime
+    ended_at: datetime | None
+    seconds: int
+    up_bytes: int
+    down_bytes: int
+    address: str
+    device: str
+
+
+def list_lines(account_id: int) -> list[LineChoice]:
+    """The account's lines, those that still run first."""
+    rows = db.session.execute(
+        select(Line.id, Line.public_id, Line.username, Line.is_closed)
+        .where(Line.account_id == account_id)
+        .order_by(Line.is_closed, Line.id)
+    )
+    return [LineChoice(*row) for row in rows]
+
+
+def get_line(account_id: int, public_id: str | None) -> LineChoice | None:
+    """The line of the account with this id, or its first; None where it has no line. Raises
+    LineNotFound."""
+    lines = list_lines(account_id)
+    if public_id is None:
+        return lines[0] if lines else None
+    for line in lines:
+        if line.public_id == public_id:
+            return line
+    raise LineNotFound
+
+
+def find_period(account_id: int, line_id: int, today: date) -> Period:
+    """The bill period in which `today` lies, in three queries."""
+    account = db.session.execute(select(Account.bill_day).where(Account.id == account_id)).one()
+    span = period_of(today, account.bill_day)
+    found = _days(line_id, span.from_on, today)
+    days = tuple((day, found.get(day, Carried(0, 0))) for day in _until(span.from_on, today))
+    used = _sum(carried for _day, carried in days)
+    return Period(
+        span,
+        days,
+        used,
+        _find_allowance(account_id, line_id, today),
+        (span.until_on - today).days,
+        _expect(span, days, used),
+    )
+
+
+def _expect(span: Span, days: Sequence[tuple[date, Carried]], used: Carried) -> int | None:
+    """By the days that are over; nothing on the first day of a period, of which nothing follows."""
+    over = len(days) - 1
+    if not over:
+        return None
+    before_today = used.total_bytes - days[-1][1].total_bytes
+    return max(used.total_bytes, before_today * span.days // over)
+
+
+def _until(from_on: date, last_on: date) -> Iterator[date]:
+    for number in range((last_on - from_on).days + 1):
+        yield from_on + number * _DAY
+
+
+def _days(line_id: int, from_on: date, last_on: date) -> dict[date, Carried]:
+    rows = db.session.execute(
+        select(UsageDay.day_on, UsageDay.up_bytes, UsageDay.down_bytes).where(
+            UsageDay.line_id == line_id, UsageDay.day_on >= from_on, UsageDay.day_on <= last_on
+        )
+    )
+    return {row.day_on: Carried(row.up_bytes, row.down_bytes) for row in rows}
+
+
+def _sum(parts: Iterator[Carried]) -> Carried:
+    up = down = 0
+    for part in parts:
+        up, down = up + part.up_bytes, down + part.down_bytes
+    return Carried(up, down)
+
+
+def _find_allowance(account_id: int, line_id: int, today: date) -> Allowance | None:
+    row = db.session.execute(
+        select(Plan.name, Plan.data_included_bytes)
+        .join(Subscription, Subscription.plan_id == Plan.id)
+        .where(
+            Subscription.account_id == account_id,
+            Plan.kind == PlanKind.INTERNET.value,
+            or_(Subscription.line_id == line_id, Subscription.line_id.is_(None)),
+            Subscription.started_on <= today,
+            or_(Subscription.ended_on.is_(None), Subscription.ended_on > today),
+        )
+        .order_by(Subscription.line_id.is_(None), Subscription.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return Allowance(row.name, row.data_included_bytes) if row is not None else None
+
+
+def find_as_of(line_id: int) -> AsOf:
+    """Up to when the line's usage is counted."""
+    running_at = (
+        select(func.min(UsageSession.counted_at))
+        .where(UsageSession.line_id == line_id, UsageSession.ended_at.is_(None))
+        .scalar_subquery()
+    )
+    row = db.session.execute(
+        select(UsageSource.read_at, UsageSource.failure, running_at.label("running_at"))
+        .order_by(UsageSource.id)
+        .limit(1)
+    ).one_or_none()
+    if row is None or row.read_at is None:
+        return AsOf(None, is_behind=False)
+    return AsOf(min(row.read_at, row.running_at or row.read_at), is_behind=bool(row.failure))
+
+
+def list_hours(line_id: int, day_on: date) -> list[tuple[datetime, Carried]]:
+    """Each hour of a day by when it began, to the last that anything came in; empty where the
+    hours are not kept any more."""
+    begins_at = start_of_day(day_on, current_isp().timezone)
+    return [
+        (begins_at + number * HOUR, Carried(up, down))
+        for number, (up, down) in enumerate(accounting.list_hours(line_id, day_on))
+    ]
+
+
+def list_months(line_id: int, today: date) -> list[tuple[date, Carried]]:
+    """The calendar months that are kept, the newest first, from the first that anything is known
+    of."""
+    first_on = clock.month_step(today.replace(day=1), 1 - MONTHS, 1)
+    months = [clock.month_step(first_on, number, 1) for number in range(MONTHS)]
+    sums: dict[date, list[int]] = {}
+    for day, carried in _days(line_id, first_on, today).items():
+        of_month = sums.setdefault(day.replace(day=1), [0, 0])
+        of_month[0] += carried.up_bytes
+        of_month[1] += carried.down_bytes
+    known = [month for month in months if month >= min(sums, default=today)]
+    return [(month, Carried(*sums.get(month, (0, 0)))) for month in reversed(known)]
+
+
+def list_days(line_id: int, from_on: date, last_on: date) -> list[tuple[date, Carried]]:
+    """Each day of the span of which anything is known, in order."""
+    return sorted(_days(line_id, from_on, last_on).items())
+
+
+def list_sessions(line_id: int, page: int) -> tuple[list[SessionView], int]:
+    """A page of the line's sessions, the newest first, and how many pages there are."""
+    count = db.session.execute(
+        select(func.count(UsageSession.id)).where(UsageSession.line_id == line_id)
+    ).scalar_one()
+    rows = db.session.execute(
+        select(
+            UsageSession.started_at,
+            UsageSession.ended_at,
+            UsageSession.counted_at,
+            UsageSession.counted_seconds,
+            UsageSession.up_bytes,
+            UsageSession.down_bytes,
+            UsageSession.address,
+            UsageSession.device,
+        )
+        .where(UsageSession.line_id == line_id)
+        .order_by(UsageSession.started_at.desc(), UsageSession.id.desc())
+        .limit(SESSIONS_SHOWN)
+        .offset((page - 1) * SESSIONS_SHOWN)
+    )
+    views = [
+        SessionView(
+            row.started_at,
+            row.ended_at,
+            max(row.counted_seconds, 0),
+            row.up_bytes,
+            row.down_bytes,
+            row.address,
+            mask(row.device),
+        )
+        for row in rows
+    ]
+    return views, max(1, -(-count // SESSIONS_SHOWN))
+
+
+def mask(device: str) -> str:
+    """A device's address with all but its end hidden: enough to know one's own router by."""
+    return f"…{device[-5:]}" if len(device) > 5 else device
