@@ -66,6 +66,8 @@ SOURCES = (
     "migrations",
     "demo",
     "blueprints/staff",
+    "blueprints/lines/accounting.py",
+    "gateways/network",
     *(
         f"blueprints/billing/{name}.py"
         for name in ("booking", "bill_run", "drafting", "invoicing", "ledger", "opening")
@@ -88,6 +90,8 @@ RULES: dict[str, dict[str, str]] = {
     },
     "line_holds": {},
     "line_openings": {},
+    "usage_days": {},
+    "usage_sessions": {"session": "session || '.' || :k"},
     "tax_exemptions": {},
     "subscriptions": {"public_id": "anew(public_id, :k)"},
     "customers": {
@@ -357,10 +361,18 @@ def _copy_rows(connection: Connection, planned: Mapping[str, dict[str, str]], co
         key = next(iter(shifted))
         statement = text(
             f"INSERT INTO {name} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {name} "
-            f"WHERE {key} <= {spans[shifted[key]]} ORDER BY rowid"
+            f"WHERE {key} <= {spans[shifted[key]]} ORDER BY {_order(name)}"
         )
         for copy in range(1, copies):
             connection.execute(statement, {"k": copy})
+
+
+def _order(name: str) -> str:
+    """As the rows lie in the file."""
+    table = Base.metadata.tables[name]
+    if table.dialect_options["sqlite"]["with_rowid"]:
+        return "rowid"
+    return ", ".join(column.name for column in table.primary_key.columns)
 
 
 def add_owners(path: Path, password_hash: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
@@ -19,9 +19,11 @@ from core import activity, clock, flows, row_names, sessions
 from core.db import db, reading, unit_of_work
 from core.ids import hash_token
 from core.policy import FIRST_PAGES, SAFE_METHODS
+from gateways.network import simulated_traffic
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
 from models import (
+    Account,
     Adjustment,
     BankImport,
     BankLine,
@@ -40,9 +42,14 @@ from models import (
     FlowKind,
     Invitation,
     Invoice,
+    Line,
+    Nas,
     PaymentMethod,
     PlannedPayment,
     PostalLetter,
+    UsageDay,
+    UsageSession,
+    UsageSource,
     VoucherBatch,
 )
 from tests import world
@@ -328,6 +335,7 @@ def prepare(portal: Portal) -> None:
         world.pay_all(portal.world, "mallory", SandboxInProcess(store), store, key="mallory-paid")
         unit_of_work(lambda session: _add_own_things(session, portal))
         unit_of_work(lambda session: add_money(session, portal.world))
+        unit_of_work(lambda session: add_usage(session, ("alice", "mallory"), days=3))
     store.close()
     (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
     with portal.app.app_context():
@@ -466,6 +474,62 @@ def add_money(session: Session, made: world.World) -> None:
                 posted_at=clock.now(),
             )
         )
+
+
+def add_usage(session: Session, names: Iterable[str], days: int) -> None:
+    """What the lines of these accounts carried on so many days until today, and a connection for
+    each; of the last 35 days also hour by hour."""
+    today = clock.today("America/Los_Angeles")
+    nas = Nas(name="10.0.0.1", heard_at=clock.now())
+    session.add_all([nas, UsageSource(name="network", read_at=clock.now())])
+    session.flush()
+    lines = session.execute(
+        select(Line.id, Line.username)
+        .join(Account, Account.id == Line.account_id)
+        .where(Account.public_id.in_([f"{name}account00" for name in names]))
+    ).all()
+    for line in lines:
+        session.execute(
+            insert(UsageDay),
+            [_day_of(line.id, line.username, today, number) for number in range(days)],
+        )
+        session.execute(
+            insert(UsageSession),
+            [_session_of(line.id, nas.id, number) for number in range(min(days, 100))],
+        )
+
+
+def _day_of(line_id: int, username: str, today: date, ago: int) -> dict[str, Any]:
+    day_on = today - timedelta(days=ago)
+    up, down = simulated_traffic.of_day(username, day_on)
+    parts = [simulated_traffic.by_hour(amount, 24) for amount in (up, down)]
+    return {
+        "line_id": line_id,
+        "day_on": day_on,
+        "up_bytes": up,
+        "down_bytes": down,
+        "hours": [part for pair in zip(*parts, strict=True) for part in pair] if ago < 35 else None,
+    }
+
+
+def _session_of(line_id: int, nas_id: int, ago: int) -> dict[str, Any]:
+    ended_at = clock.now() - timedelta(days=ago)
+    return {
+        "line_id": line_id,
+        "nas_id": nas_id,
+        "session": f"{line_id:04X}{ago:04X}",
+        "started_at": ended_at - timedelta(hours=23),
+        "counted_at": ended_at,
+        "counted_seconds": 23 * 3600,
+        "seen_at": ended_at,
+        "ended_at": ended_at if ago else None,
+        "up_bytes": 10**9 + ago,
+        "down_bytes": 7 * 10**9 + ago,
+        "interval_seconds": 900,
+        "address": f"100.64.0.{ago}",
+        "device": "02:00:5e:00:53:01",
+        "cause": "",
+    }
 
 
 def _add_own_things(session: Session, portal: Portal) -> None:

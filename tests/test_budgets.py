@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -28,6 +29,7 @@ import pytest
 from lxml import html as lxml_html
 from pyotp import TOTP
 
+from core import clock
 from core.settings import ROOT
 from gateways.payments.sandbox.control import SandboxControl
 from gateways.payments.sandbox.secrets import SandboxSecrets
@@ -374,6 +376,32 @@ def test_ways_in(served: Served, table: Table) -> None:
     for of_brotli, of_gzip in zip(way_in(served, "br"), way_in(served, "gzip"), strict=True):
         what, budget, status, answer = of_brotli
         table.add(what, budget, {"br": answer, "gzip": of_gzip[3]}, status)
+    assert table.faults == []
+
+
+@pytest.mark.parametrize("name", ["alice", "busy", "held", "vast", "new"])
+def test_usage(served: Served, table: Table, name: str) -> None:
+    """Of a line with thirteen months, in a period that has as many days as there can be."""
+    today = clock.today("America/Los_Angeles")
+    start, day = f"/a/{served.ids[name]}/usage/", today - timedelta(days=2)
+    with closing(sqlite3.connect(served.data / "lastmile.db", timeout=10)) as connection:
+        tomorrow = today + timedelta(days=1)
+        with connection:
+            connection.execute(
+                "UPDATE accounts SET bill_day = ? WHERE public_id = ?",
+                (tomorrow.day, served.ids[name]),
+            )
+    for what, rest in (
+        ("Usage", ""),
+        ("Usage, a day", f"?day={day}"),
+        ("Usage, months", "months"),
+        ("Usage, sessions", "sessions"),
+    ):
+        table.add(f"{what} ({name})", PAGE, ask(served, start + rest, name))
+    hours = ask(served, f"{start}?day={day}", name, **FRAGMENT)
+    table.add(f"Fragment of a day ({name})", BLOCK, hours)
+    rows = ask(served, f"{start}sessions", name, **FRAGMENT)
+    table.add(f"Fragment of sessions ({name})", BLOCK, rows)
     assert table.faults == []
 
 

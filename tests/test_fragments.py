@@ -28,6 +28,8 @@ FRAGMENTS = {
     "staff.bill_runs.run": "bill-run",
     "staff.money.account": "statement",
     "staff.search": "results",
+    "usage.period": "hours",
+    "usage.sessions": "session-rows",
 }
 each_page = pytest.mark.parametrize(("endpoint", "element"), FRAGMENTS.items())
 

@@ -44,6 +44,9 @@ def test_odd_queries_are_answered(portal: Portal) -> None:
         (crawl.addresses(portal)["billing.payment_detail"], ("since",)),
         (portal.path("billing/pay"), ("invoice",)),
         (portal.path("billing/statement"), ("from", "to", "page")),
+        (portal.path("usage/"), ("day",)),
+        (portal.path("usage/sessions"), ("page",)),
+        (portal.path("usage/csv"), ("from", "to")),
         (portal.path(), ("since",)),
         ("/sign-in", ("next", "done")),
     )

@@ -78,6 +78,11 @@ def add_many(portal: Portal) -> None:
         )
 
     unit_of_work(work)
+    portal.execute("DELETE FROM usage_days")
+    portal.execute("DELETE FROM usage_sessions")
+    portal.execute("DELETE FROM usage_sources")
+    portal.execute("DELETE FROM nases")
+    unit_of_work(lambda session: crawl.add_usage(session, ("alice",), days=400))
     for step in range(40):
         day = clock.month_step(date(2026, 7, 1), step, 1)
         with clock.set_to(datetime(day.year, day.month, 1, 20, tzinfo=UTC)):

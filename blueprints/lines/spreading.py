@@ -11,12 +11,14 @@ from blueprints.lines.counting import Delta
 from core import clock
 
 HOUR = timedelta(hours=1)
+_TICK = timedelta(microseconds=1)
 
 
 def spread(delta: Delta, timezone: str) -> Iterator[tuple[date, int, int, int]]:
     """Of each hour that the span touches: the ISP's day, which hour of it (a day has 23 to 25), and
     how many bytes went up and down, in proportion to the time. They add up to the delta."""
-    total_seconds = (delta.until_at - delta.from_at).total_seconds()
+    # In whole numbers: a fraction of 23 hours is none of a float.
+    whole = (delta.until_at - delta.from_at) // _TICK
     at, up_done, down_done = delta.from_at, 0, 0
     while True:
         day_on = clock.day_of(at, timezone)
@@ -28,8 +30,8 @@ def spread(delta: Delta, timezone: str) -> Iterator[tuple[date, int, int, int]]:
         if delta.until_at <= ends_at:
             yield day_on, hour, delta.up_bytes - up_done, delta.down_bytes - down_done
             return
-        part = (ends_at - delta.from_at).total_seconds() / total_seconds
-        up, down = int(delta.up_bytes * part), int(delta.down_bytes * part)
+        part = (ends_at - delta.from_at) // _TICK
+        up, down = delta.up_bytes * part // whole, delta.down_bytes * part // whole
         yield day_on, hour, up - up_done, down - down_done
         at, up_done, down_done = ends_at, up, down
 

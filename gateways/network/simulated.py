@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from core import clock
 from gateways.network.base import (
     Accounting,
     NetworkGateway,
@@ -73,7 +74,7 @@ class SimulatedNetwork(NetworkGateway):
     title = "Simulated network"
     read_every = timedelta(seconds=5)
 
-    def __init__(self, path: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, path: Path, now: Callable[[], datetime] = clock.now) -> None:
         self._path = path
         self._now = now
         with self._open() as connection:

@@ -50,7 +50,7 @@ SAVED = (
     *("methods/", "methods/?done=failed", "methods/add", "methods/busymethod1"),
     *("methods/busymethod2", "methods/busymethod1/remove"),
 )
-SEEN_BY = {"theo": ("", "billing/"), "closed": ("", "billing/invoices/")}
+SEEN_BY = {"theo": ("", "billing/", "usage/"), "closed": ("", "billing/invoices/")}
 OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
 OF_BILLING = (
     *("money", "payments/new", "credit", "charge", "refund", "unpaid"),
@@ -69,6 +69,7 @@ DESKS = (
     ),
 )
 """What they open besides."""
+OF_USAGE = ("usage/", "usage/months", "usage/sessions", "usage/csv?from=soon")
 OF_MONEY = (
     *("billing/", "billing/invoices/", "billing/payments/", "billing/spending"),
     *("billing/statement", "billing/statement?from=soon"),
@@ -132,7 +133,8 @@ def _of_staff(town: Town, name: str) -> list[str]:
 
 
 def _of_account(town: Town, name: str) -> list[str]:
-    found = [town.path(rest, name) for rest in ("", *OF_MONEY, "billing/pay")]
+    found = [town.path(rest, name) for rest in ("", *OF_MONEY, "billing/pay", *OF_USAGE)]
+    found.append(town.path(f"usage/?day={datetime.now(UTC).date() - timedelta(days=2)}", name))
     with closing(sqlite3.connect(town.data / "lastmile.db")) as connection:
         number = "SELECT id FROM accounts WHERE public_id = ?"
         values = (town.public_ids[name],)

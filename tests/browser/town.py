@@ -40,6 +40,7 @@ from models import (
     Payment,
     PaymentMethod,
     PaymentState,
+    Plan,
     PlannedPayment,
     Role,
     Subscription,
@@ -88,7 +89,35 @@ def build() -> world.World:
     unit_of_work(lambda session: _add_what_staff_do(session, made))
     unit_of_work(lambda session: _add_plans(session, made))
     unit_of_work(lambda session: crawl.add_money(session, made))
+    unit_of_work(lambda session: _add_usage(session, made))
     return made
+
+
+INCLUDED_GB = {"held": 40, "vast": 900_000}
+"""What the plans of some include; the others have no limit."""
+
+
+def _add_usage(session: Session, made: world.World) -> None:
+    """Thirteen months of usage of some; a plan with a limit for two, which is far off or passed."""
+    names = ("alice", "busy", "held", "vast", "arab")
+    crawl.add_usage(session, names, days=400)
+    for number, (name, included) in enumerate(INCLUDED_GB.items()):
+        plan = Plan(
+            code=f"METERED-{number}",
+            kind="internet",
+            name=LONG_NAME if name == "vast" else "Air 25",
+            price_minor=3900,
+            down_kbps=25_000,
+            up_kbps=5_000,
+            data_included_bytes=included * 10**9,
+        )
+        session.add(plan)
+        session.flush()
+        session.execute(
+            update(Subscription)
+            .where(Subscription.account_id == made.accounts[name], Subscription.plan_id == 1)
+            .values(plan_id=plan.id)
+        )
 
 
 def _add_plans(session: Session, made: world.World) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, or_, select
 
 from blueprints.billing.periods import Span, period_of
 from blueprints.dashboard.usage.errors import LineNotFound
 from blueprints.lines import accounting
+from blueprints.lines.reading import NETWORK
 from blueprints.lines.spreading import HOUR, start_of_day
 from core import clock
 from core.db import db
@@ -82,6 +83,15 @@ class AsOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for a line: its bill period, what its plan includes, and how far it is counted."""
+
+    span: Span
+    allowance: Allowance | None
+    as_of: AsOf
+
+
+@dataclass(frozen=True, slots=True)
 class SessionView:
     started_at: datetime
     ended_at: datetime | None
@@ -90,6 +100,15 @@ class SessionView:
     down_bytes: int
     address: str
     device: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionList:
+    """A page of sessions, the newest first."""
+
+    sessions: tuple[SessionView, ...]
+    page: int
+    page_count: int
 
 
 def list_lines(account_id: int) -> list[LineChoice]:
@@ -102,10 +121,9 @@ def list_lines(account_id: int) -> list[LineChoice]:
     return [LineChoice(*row) for row in rows]
 
 
-def get_line(account_id: int, public_id: str | None) -> LineChoice | None:
-    """The line of the account with this id, or its first; None where it has no line. Raises
+def get_line(lines: Sequence[LineChoice], public_id: str | None) -> LineChoice | None:
+    """The one of an account's lines with this id, or the first; None where there is none. Raises
     LineNotFound."""
-    lines = list_lines(account_id)
     if public_id is None:
         return lines[0] if lines else None
     for line in lines:
@@ -114,10 +132,51 @@ def get_line(account_id: int, public_id: str | None) -> LineChoice | None:
     raise LineNotFound
 
 
-def find_period(account_id: int, line_id: int, today: date) -> Period:
-    """The bill period in which `today` lies, in three queries."""
-    account = db.session.execute(select(Account.bill_day).where(Account.id == account_id)).one()
-    span = period_of(today, account.bill_day)
+def find_terms(account_id: int, line_id: int, today: date) -> Terms:
+    """What holds for a line on a day, and up to when its usage is counted, in one query."""
+    running_at = (
+        select(func.min(UsageSession.counted_at))
+        .where(UsageSession.line_id == line_id, UsageSession.ended_at.is_(None))
+        .scalar_subquery()
+    )
+    row = db.session.execute(
+        select(
+            Account.bill_day,
+            Plan.name,
+            Plan.data_included_bytes,
+            UsageSource.read_at,
+            UsageSource.failure,
+            running_at.label("running_at"),
+        )
+        .select_from(Account)
+        .outerjoin(
+            Subscription,
+            and_(
+                Subscription.account_id == Account.id,
+                or_(Subscription.line_id == line_id, Subscription.line_id.is_(None)),
+                Subscription.started_on <= today,
+                or_(Subscription.ended_on.is_(None), Subscription.ended_on > today),
+                Subscription.plan_id.in_(
+                    select(Plan.id).where(Plan.kind == PlanKind.INTERNET.value)
+                ),
+            ),
+        )
+        .outerjoin(Plan, Plan.id == Subscription.plan_id)
+        .outerjoin(UsageSource, UsageSource.name == NETWORK)
+        .where(Account.id == account_id)
+        .order_by(Subscription.line_id.is_(None), Subscription.id.desc())
+        .limit(1)
+    ).one()
+    as_of = AsOf(None, is_behind=bool(row.failure))
+    if row.read_at is not None:
+        as_of = replace(as_of, at=min(row.read_at, row.running_at or row.read_at))
+    allowance = Allowance(row.name, row.data_included_bytes) if row.name is not None else None
+    return Terms(period_of(today, row.bill_day), allowance, as_of)
+
+
+def find_period(line_id: int, terms: Terms, today: date) -> Period:
+    """The bill period in which `today` lies."""
+    span = terms.span
     found = _days(line_id, span.from_on, today)
     days = tuple((day, found.get(day, Carried(0, 0))) for day in _until(span.from_on, today))
     used = _sum(carried for _day, carried in days)
@@ -125,7 +184,7 @@ def find_period(account_id: int, line_id: int, today: date) -> Period:
         span,
         days,
         used,
-        _find_allowance(account_id, line_id, today),
+        terms.allowance,
         (span.until_on - today).days,
         _expect(span, days, used),
     )
@@ -161,40 +220,6 @@ def _sum(parts: Iterator[Carried]) -> Carried:
     return Carried(up, down)
 
 
-def _find_allowance(account_id: int, line_id: int, today: date) -> Allowance | None:
-    row = db.session.execute(
-        select(Plan.name, Plan.data_included_bytes)
-        .join(Subscription, Subscription.plan_id == Plan.id)
-        .where(
-            Subscription.account_id == account_id,
-            Plan.kind == PlanKind.INTERNET.value,
-            or_(Subscription.line_id == line_id, Subscription.line_id.is_(None)),
-            Subscription.started_on <= today,
-            or_(Subscription.ended_on.is_(None), Subscription.ended_on > today),
-        )
-        .order_by(Subscription.line_id.is_(None), Subscription.id.desc())
-        .limit(1)
-    ).one_or_none()
-    return Allowance(row.name, row.data_included_bytes) if row is not None else None
-
-
-def find_as_of(line_id: int) -> AsOf:
-    """Up to when the line's usage is counted."""
-    running_at = (
-        select(func.min(UsageSession.counted_at))
-        .where(UsageSession.line_id == line_id, UsageSession.ended_at.is_(None))
-        .scalar_subquery()
-    )
-    row = db.session.execute(
-        select(UsageSource.read_at, UsageSource.failure, running_at.label("running_at"))
-        .order_by(UsageSource.id)
-        .limit(1)
-    ).one_or_none()
-    if row is None or row.read_at is None:
-        return AsOf(None, is_behind=False)
-    return AsOf(min(row.read_at, row.running_at or row.read_at), is_behind=bool(row.failure))
-
-
 def list_hours(line_id: int, day_on: date) -> list[tuple[datetime, Carried]]:
     """Each hour of a day by when it began, to the last that anything came in; empty where the
     hours are not kept any more."""
@@ -224,16 +249,17 @@ def list_days(line_id: int, from_on: date, last_on: date) -> list[tuple[date, Ca
     return sorted(_days(line_id, from_on, last_on).items())
 
 
-def list_sessions(line_id: int, page: int) -> tuple[list[SessionView], int]:
-    """A page of the line's sessions, the newest first, and how many pages there are."""
+def list_sessions(line_id: int, page: int) -> SessionList:
+    """A page of the line's sessions, the newest first; one beyond the last is the last."""
     count = db.session.execute(
         select(func.count(UsageSession.id)).where(UsageSession.line_id == line_id)
     ).scalar_one()
+    page_count = max(1, -(-count // SESSIONS_SHOWN))
+    page = min(max(page, 1), page_count)
     rows = db.session.execute(
         select(
             UsageSession.started_at,
             UsageSession.ended_at,
-            UsageSession.counted_at,
             UsageSession.counted_seconds,
             UsageSession.up_bytes,
             UsageSession.down_bytes,
@@ -245,7 +271,7 @@ def list_sessions(line_id: int, page: int) -> tuple[list[SessionView], int]:
         .limit(SESSIONS_SHOWN)
         .offset((page - 1) * SESSIONS_SHOWN)
     )
-    views = [
+    sessions = tuple(
         SessionView(
             row.started_at,
             row.ended_at,
@@ -256,8 +282,8 @@ def list_sessions(line_id: int, page: int) -> tuple[list[SessionView], int]:
             mask(row.device),
         )
         for row in rows
-    ]
-    return views, max(1, -(-count // SESSIONS_SHOWN))
+    )
+    return SessionList(sessions, page, page_count)
 
 
 def mask(device: str) -> str:

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from flask import Response, g, request
+from flask_babel import gettext as _
 
 from blueprints.dashboard.usage import bp, service
 from blueprints.dashboard.usage.service import Carried, LineChoice
@@ -25,16 +26,21 @@ def _today() -> date:
     return clock.today(current_isp().timezone)
 
 
-def _line() -> LineChoice | None:
-    return service.get_line(g.account_id, request.args.get("line"))
+def _lines() -> tuple[LineChoice | None, dict[str, Any]]:
+    """The line that is asked for, and what a page says of the lines there are."""
+    lines = service.list_lines(g.account_id)
+    line = service.get_line(lines, request.args.get("line"))
+    return line, {"line": line, "lines": lines if len(lines) > 1 else []}
 
 
-def _chart(labels: list[str], carried: list[Carried]) -> charts.Chart:
+def _chart(labels: list[str], carried: list[Carried], *, is_whole: bool = False) -> charts.Chart:
+    """Download and upload stacked, or (`is_whole`) both as one."""
     highest = max((each.total_bytes for each in carried), default=0)
+    whole = [[each.total_bytes] for each in carried]
     return charts.columns(
-        ["down", "up"],
+        [_("Download and upload")] if is_whole else [_("Download"), _("Upload")],
         labels,
-        [[each.down_bytes, each.up_bytes] for each in carried],
+        whole if is_whole else [[each.down_bytes, each.up_bytes] for each in carried],
         lambda amount: format_data(amount, language()) if amount else "0",
         GB if highest >= GB else GB // 1000,
     )
@@ -48,31 +54,29 @@ def _asked_day(today: date) -> date | None:
     return day if today - timedelta(days=400) <= day <= today else None
 
 
-def _lines(line: LineChoice) -> dict[str, Any]:
-    lines = service.list_lines(g.account_id)
-    return {"line": line, "lines": lines if len(lines) > 1 else []}
-
-
 @bp.get("/", endpoint="period")
 def period_page() -> Response:
-    line, today = _line(), _today()
+    (line, shared), today = _lines(), _today()
     if line is None:
         return render("usage/none.html")
     day = _asked_day(today)
     hours = service.list_hours(line.line_id, day) if day is not None else []
-    period = service.find_period(g.account_id, line.line_id, today)
+    terms = service.find_terms(g.account_id, line.line_id, today)
+    period = service.find_period(line.line_id, terms, today)
     days = list(period.days)
     return render(
         "usage/period.html",
         "hours",
-        **_lines(line),
+        **shared,
         period=period,
-        as_of=service.find_as_of(line.line_id),
+        as_of=terms.as_of,
         today=today,
         day=day,
         hours=[(format_hour(at), carried) for at, carried in hours],
         hours_chart=_chart(
-            [format_hour(at) for at, _carried in hours], [carried for _at, carried in hours]
+            [format_hour(at) for at, _each in hours],
+            [carried for _each, carried in hours],
+            is_whole=True,
         ),
         chart=_chart([str(on.day) for on, _carried in days], [carried for _on, carried in days]),
     )
@@ -80,55 +84,48 @@ def period_page() -> Response:
 
 @bp.get("/months", endpoint="months")
 def months_page() -> Response:
-    line, today = _line(), _today()
+    line, shared = _lines()
     if line is None:
         return render("usage/none.html")
-    months = service.list_months(line.line_id, today)
+    return _months_page(line, shared, SpanForm(_today()))
+
+
+def _months_page(
+    line: LineChoice, shared: dict[str, Any], form: SpanForm, status: int = 200
+) -> Response:
+    months = service.list_months(line.line_id, _today())
     return render(
         "usage/months.html",
-        **_lines(line),
+        None,
+        status,
+        **shared,
         months=[(format_month(month), carried) for month, carried in months],
         chart=_chart(
             [month_letter(month) for month, _carried in reversed(months)],
             [carried for _month, carried in reversed(months)],
         ),
-        form=SpanForm(today),
+        form=form,
     )
 
 
 @bp.get("/sessions", endpoint="sessions")
 def sessions_page() -> Response:
-    line = _line()
+    line, shared = _lines()
     if line is None:
         return render("usage/none.html")
     page = min(max(request.args.get("page", 1, type=int), 1), HIGHEST_PAGE)
-    sessions, page_count = service.list_sessions(line.line_id, page)
-    return render(
-        "usage/sessions.html",
-        "session_rows",
-        **_lines(line),
-        sessions=sessions,
-        page=min(page, page_count),
-        page_count=page_count,
-    )
+    found = service.list_sessions(line.line_id, page)
+    return render("usage/sessions.html", "session_rows", **shared, found=found)
 
 
 @bp.get("/csv", endpoint="csv")
 def usage_csv() -> Response:
     """A row for each day of the span, for a spreadsheet; bytes, not rounded."""
-    line, form = _line(), SpanForm(_today())
+    (line, shared), form = _lines(), SpanForm(_today())
     if line is None:
         return render("usage/none.html")
     if not form.validate():
-        months = service.list_months(line.line_id, _today())
-        return render(
-            "usage/months.html",
-            status=422,
-            **_lines(line),
-            months=[(format_month(month), carried) for month, carried in months],
-            chart=_chart([], []),
-            form=form,
-        )
+        return _months_page(line, shared, form, 422)
     from_on, to_on = form.days()
     return csv_answer(
         f"usage_{from_on}_{to_on}.csv",
