@@ -321,7 +321,8 @@ class Line(Base):
     """One connection, known to the network by its line username, with its wanted speeds.
 
     `wanted_state` follows from the holds and is written with them; `reached_state` is what the
-    network last confirmed. While the two differ, `sync_at` says when the worker tries next.
+    network last confirmed, and so are the `reached` speeds. While they differ from what is wanted,
+    `sync_at` says when the worker tries next.
     `opened_until_at`: a held line is open until then, so that its customer can pay.
     """
 
@@ -347,6 +348,8 @@ class Line(Base):
         String(8), default=LineState.OPEN, server_default=text("'open'")
     )
     reached_state: Mapped[str | None] = mapped_column(String(8))
+    reached_down_kbps: Mapped[int | None]
+    reached_up_kbps: Mapped[int | None]
     opened_until_at: Mapped[datetime | None]
     sync_at: Mapped[datetime | None]
     sync_count: Mapped[int] = added_number(0)

@@ -239,6 +239,7 @@ TABLES: dict[str, Table] = {
     "lines": Table(
         Kept.CONTRACT,
         "id public_id account_id is_closed down_kbps up_kbps wanted_state reached_state "
+        "reached_down_kbps reached_up_kbps "
         "opened_until_at sync_at sync_count sync_failure claimed_until_at",
     ),
     "maintenance": Table(

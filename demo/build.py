@@ -733,7 +733,12 @@ class _History:
         network.set_states((line.username, NetworkState(line.wanted_state)) for line in lines)
         unit_of_work(
             lambda session: session.execute(
-                update(Line).values(reached_state=Line.wanted_state, sync_at=None)
+                update(Line).values(
+                    reached_state=Line.wanted_state,
+                    reached_down_kbps=Line.down_kbps,
+                    reached_up_kbps=Line.up_kbps,
+                    sync_at=None,
+                )
             )
         )
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from core import addressees, clock, due_work, outbox, revisions
 from core.db import db, unit_of_work
 from core.topics import Topic
-from gateways.network.base import NetworkGateway, NetworkState
+from gateways.network.base import NetworkGateway, NetworkState, Setting
 from gateways.network.errors import NetworkError
 from models import Line, LineState
 
@@ -39,6 +39,18 @@ def wanted_now(line: Any, now: datetime) -> LineState:
     if wanted is LineState.HELD and line.opened_until_at and line.opened_until_at > now:
         return LineState.OPEN
     return wanted
+
+
+def setting_now(line: Any, now: datetime) -> Setting:
+    """The same, with the speeds wanted of the line."""
+    return Setting(NetworkState(wanted_now(line, now).value), line.down_kbps, line.up_kbps)
+
+
+def confirmed_of(line: Any) -> Setting | None:
+    """What the network confirmed at last."""
+    if line.reached_state is None:
+        return None
+    return Setting(NetworkState(line.reached_state), line.reached_down_kbps, line.reached_up_kbps)
 
 
 class Syncing:
@@ -72,7 +84,12 @@ def _plan_unreached(session: Session) -> None:
         update(Line)
         .where(
             Line.sync_at.is_(None),
-            or_(Line.reached_state.is_(None), Line.reached_state != Line.wanted_state),
+            or_(
+                Line.reached_state.is_(None),
+                Line.reached_state != Line.wanted_state,
+                Line.reached_down_kbps.is_distinct_from(Line.down_kbps),
+                Line.reached_up_kbps.is_distinct_from(Line.up_kbps),
+            ),
         )
         .values(sync_at=clock.now())
     )
@@ -80,14 +97,22 @@ def _plan_unreached(session: Session) -> None:
 
 def _sync(line_id: int, gateway: NetworkGateway) -> None:
     line = db.session.execute(
-        select(Line.account_id, Line.username, Line.wanted_state, Line.opened_until_at).where(
-            Line.id == line_id
-        )
+        select(
+            Line.account_id,
+            Line.username,
+            Line.wanted_state,
+            Line.opened_until_at,
+            Line.down_kbps,
+            Line.up_kbps,
+            Line.reached_state,
+            Line.reached_down_kbps,
+            Line.reached_up_kbps,
+        ).where(Line.id == line_id)
     ).one()
-    wanted = wanted_now(line, clock.now())
+    wanted = setting_now(line, clock.now())
     failure = ""
     try:
-        gateway.set_state(line.username, NetworkState(wanted.value))
+        gateway.set_line(line.username, wanted, confirmed_of(line))
     except NetworkError as error:
         failure = str(error)[:LONGEST_FAILURE] or type(error).__name__
         log.warning("the network did not change a line", extra={"why": failure})
@@ -115,10 +140,10 @@ def _put_off(session: Session, line_id: int, failure: str) -> None:
     )
 
 
-def _note(session: Session, line_id: int, reached: LineState) -> None:
+def _note(session: Session, line_id: int, setting: Setting) -> None:
     """Write that the network is there, and what is to be done next: something else may be wanted
     by now, and an opening ends."""
-    now = clock.now()
+    now, reached = clock.now(), LineState(setting.state.value)
     line = session.get_one(Line, line_id, populate_existing=True)
     is_back = (
         line.wanted_state == LineState.OPEN == reached
@@ -128,8 +153,9 @@ def _note(session: Session, line_id: int, reached: LineState) -> None:
     if line.reached_state != reached:
         revisions.raise_account(session, line.account_id)
     line.reached_state = reached.value
+    line.reached_down_kbps, line.reached_up_kbps = setting.down_kbps, setting.up_kbps
     line.sync_count, line.sync_failure, line.claimed_until_at = 0, "", None
-    if wanted_now(line, now) is not reached:
+    if setting_now(line, now) != setting:
         line.sync_at = now
     elif line.wanted_state != reached:
         line.sync_at = line.opened_until_at

@@ -421,6 +421,8 @@ def _end_what_is_over(session: Session, changes: Sequence[Change], frame: Frame)
             is_closed=bindparam("new_is_closed"),
             down_kbps=bindparam("new_down"),
             up_kbps=bindparam("new_up"),
+            sync_at=clock.now(),
+            sync_count=0,
         ),
         turned,
     )

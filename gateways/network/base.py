@@ -21,6 +21,16 @@ class NetworkState(StrEnum):
     CLOSED = "closed"
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the network makes of a line: whether it is open, and its speeds; None: the network's
+    own."""
+
+    state: NetworkState
+    down_kbps: int | None = None
+    up_kbps: int | None = None
+
+
 class ReportKind(StrEnum):
     """What a NAS says with an accounting report (RFC 2866, 5.1: Acct-Status-Type)."""
 
@@ -65,15 +75,15 @@ class Accounting:
 
 
 class NetworkGateway(ABC):
-    """Sets and reads the state of lines, and reads what they carried, every `read_every`. `title`
-    names it for people."""
+    """Sets lines and reads what they carried, every `read_every`. `title` names it for people."""
 
     title: str
     read_every: timedelta = timedelta(seconds=30)
 
     @abstractmethod
-    def set_state(self, username: str, state: NetworkState) -> None:
-        """Bring the line to `state`, also when it is there already."""
+    def set_line(self, username: str, wanted: Setting, confirmed: Setting | None) -> None:
+        """Bring the line to `wanted`, also when it is there already. `confirmed`: what the network
+        was brought to at last, as far as that is known; None before the first time."""
 
     @abstractmethod
     def read_state(self, username: str) -> NetworkState | None:

@@ -12,6 +12,11 @@ depends_on = None
 
 
 def upgrade() -> None:
+    with op.batch_alter_table("lines") as batch:
+        for name in ("reached_down_kbps", "reached_up_kbps"):
+            batch.add_column(
+                sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True)
+            )
     op.create_table(
         "nases",
         sa.Column(
@@ -119,3 +124,6 @@ def downgrade() -> None:
     op.drop_table("usage_days")
     op.drop_table("usage_sources")
     op.drop_table("nases")
+    with op.batch_alter_table("lines") as batch:
+        batch.drop_column("reached_up_kbps")
+        batch.drop_column("reached_down_kbps")

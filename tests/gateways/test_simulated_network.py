@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateways.network.base import NetworkState
+from gateways.network.base import NetworkState, Setting
 from gateways.network.errors import GatewayRefused, GatewayTimeout
 from gateways.network.simulated import SimulatedNetwork
 
@@ -15,13 +15,13 @@ def test_line_is_in_the_state_it_was_set_to(tmp_path: Path) -> None:
     network = SimulatedNetwork(tmp_path / "network.db")
     assert network.read_state("ppp-alice") is None
     for state in (NetworkState.HELD, NetworkState.HELD, NetworkState.OPEN, NetworkState.CLOSED):
-        network.set_state("ppp-alice", state)
+        network.set_line("ppp-alice", Setting(state), None)
         assert network.read_state("ppp-alice") is state
 
 
 def test_file_is_kept_and_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "network.db"
-    SimulatedNetwork(path).set_state("ppp-alice", NetworkState.HELD)
+    SimulatedNetwork(path).set_states([("ppp-alice", NetworkState.HELD)])
     assert SimulatedNetwork(path).read_state("ppp-alice") is NetworkState.HELD
     assert path.stat().st_mode & 0o077 == 0
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from blueprints.lines import holding
 from blueprints.lines.syncing import Syncing
 from core.db import db, refuse_inside_unit, unit_of_work
-from gateways.network.base import NetworkState
+from gateways.network.base import NetworkState, Setting
 from gateways.network.simulated import SimulatedNetwork
 from models import HoldReason, Line
 from tests.conftest import Portal
@@ -25,13 +25,15 @@ class ShakyNetwork(SimulatedNetwork):
         path = portal.settings.data / "network.db"
         path.unlink(missing_ok=True)
         super().__init__(path)
+        self.calls: list[tuple[str, Setting, Setting | None]] = []
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None
 
-    def set_state(self, username: str, state: NetworkState) -> None:
+    def set_line(self, username: str, wanted: Setting, confirmed: Setting | None) -> None:
         refuse_inside_unit("a call to the network")
         self.before()
-        super().set_state(username, state)
+        super().set_line(username, wanted, confirmed)
+        self.calls.append((username, wanted, confirmed))
         self.after()
 
 

@@ -53,7 +53,7 @@ def test_what_the_network_carried_is_read(ctx: Portal, network: SimulatedNetwork
 def test_line_that_is_held_carries_nothing(ctx: Portal, network: SimulatedNetwork) -> None:
     reading, start = Reading(network), clock.now()
     live(reading, start, 2)
-    network.set_state("ppp-alice", NetworkState.HELD)
+    network.set_states([("ppp-alice", NetworkState.HELD)])
     live(reading, start + timedelta(hours=2, minutes=5), 1)
     before = down_of(ctx, "alice")
     live(reading, start + timedelta(hours=4), 3)

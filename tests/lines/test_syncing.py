@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sqlalchemy import update
+
 from blueprints.lines.syncing import PAUSES, Syncing
-from gateways.network.base import NetworkState
+from core import clock
+from core.db import unit_of_work
+from gateways.network.base import NetworkState, Setting
 from gateways.network.errors import GatewayRefused, GatewayTimeout
-from models import HoldReason
+from models import HoldReason, Line
 from tests.conftest import Portal
 from tests.lines.conftest import Street
 
@@ -166,3 +170,37 @@ def test_page_says_that_the_line_comes_back_and_that_it_is_back(street: Street) 
     text = visitor.get(street.portal.path()).text
     assert "Your line is open again" in text
     assert "being switched on" not in text
+
+
+def test_new_speed_is_told_with_what_was_confirmed_before(street: Street) -> None:
+    line_id = street.line_id()
+    was = Setting(
+        NetworkState.OPEN,
+        *street.portal.rows("SELECT down_kbps, up_kbps FROM lines WHERE id = :id", id=line_id)[0],
+    )
+    street.network.calls.clear()
+    faster = {"down_kbps": 50_000, "up_kbps": 5_000, "sync_at": clock.now()}
+    unit_of_work(
+        lambda session: session.execute(update(Line).values(faster).where(Line.id == line_id))
+    )
+    street.sync()
+    wanted = Setting(NetworkState.OPEN, 50_000, 5_000)
+    assert street.network.calls == [("ppp-alice", wanted, was)]
+    assert street.column("sync_at") is None
+    assert street.column("reached_down_kbps") == 50_000
+    assert messages(street.portal) == []
+
+
+def test_speed_wanted_meanwhile_is_brought_next(street: Street) -> None:
+    def want_more() -> None:
+        street.network.after = lambda: None
+        street.portal.execute("UPDATE lines SET up_kbps = 7000 WHERE id = :id", id=street.line_id())
+
+    street.hold()
+    street.network.after = want_more
+    street.sync()
+    street.sync()
+    assert street.network.calls[-1][1] == Setting(
+        NetworkState.HELD, street.column("down_kbps"), 7_000
+    )
+    assert street.column("sync_at") is None
