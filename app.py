@@ -221,6 +221,10 @@ def _network_gateway(settings: Settings) -> NetworkGateway | None:
         from gateways.network.simulated import SimulatedNetwork
 
         return SimulatedNetwork(settings.data / "network.db", clock.now)
+    if settings.radius is not None:
+        from gateways.network.freeradius.gateway import FreeradiusNetwork
+
+        return FreeradiusNetwork(settings.radius)
     return None
 
 

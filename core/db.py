@@ -226,7 +226,9 @@ as well, so that half of SQLite's usual 2 MB costs no time that can be measured.
 
 @event.listens_for(Engine, "connect")
 def _prepare_connection(connection: Any, _record: object) -> None:
-    if isinstance(connection, sqlite3.Connection):
+    # A file of somebody else's is opened with a class that says so, and left as it is.
+    is_ours = not getattr(connection, "is_theirs", False)
+    if is_ours and isinstance(connection, sqlite3.Connection):
         for pragma in (
             "journal_mode = WAL",
             "synchronous = FULL",

@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -38,6 +37,7 @@ from core import (
 )
 from core.backup_file import BadBackup
 from core.db import check_engine, db
+from core.findings import Finding, Level
 from core.isp import current_isp
 from core.restore import words_of_age
 from core.settings import LOOPBACK_HOSTS, Settings
@@ -50,37 +50,22 @@ from models import (
     Line,
     Message,
     MessageState,
+    Nas,
     Payment,
     PlannedPayment,
+    UsageSource,
 )
 
 BACKUP_MAX_AGE = timedelta(hours=26)
 MAIL_WAITS_TOO_LONG = timedelta(hours=1)
 GIVEN_UP_LATELY = timedelta(days=1)
 LINE_LAGS_AFTER = timedelta(minutes=5)
+USAGE_LAGS_AFTER = timedelta(minutes=15)
 SMTP_SECONDS = 8.0
 CLOCK_SECONDS = 30
 _SET_UP = "flask setup catalog.toml; or see that LASTMILE_DATA and DATABASE_URL are those you mean"
 _MIN_FREE_BYTES = 500_000_000
 _ADJTIMEX_UNSYNCHRONISED = 5  # TIME_ERROR
-
-
-class Level(StrEnum):
-    """How bad it is. A note may be meant so; something wrong makes `flask doctor` exit 1."""
-
-    OK = "ok"
-    NOTE = "note"
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found. `remedy` is empty when there is nothing to do."""
-
-    check: str
-    level: Level
-    words: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +108,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("texts", _texts),
         ("payments", _payments),
         ("lines", _lines),
+        ("usage", _usage),
     )
     for name, check in checks:
         try:
@@ -621,3 +607,38 @@ def _lines(settings: Settings) -> _Said:
         f"{gateway.title}: {lag}{': ' + failure if failure else ''}.",
         "see that the worker runs and what its log says of the network",
     )
+
+
+def _usage(_settings: Settings) -> _Said:
+    """Whether what lines carry is known as it goes (bars 65 and 66)."""
+    sources = db.session.execute(
+        select(UsageSource.read_at, UsageSource.failure).order_by(UsageSource.id)
+    ).all()
+    if not sources:
+        return _note(
+            "No accounting was ever read: the usage pages are empty.",
+            "set LASTMILE_NETWORK_GATEWAY or LASTMILE_ACCOUNTING_TOKEN: docs/freeradius.md",
+        )
+    failing = next((source for source in sources if source.failure), None)
+    if failing is not None:
+        since = f" for {words_of_age(failing.read_at)}" if failing.read_at else ""
+        return _wrong(
+            f"Accounting could not be read{since}: {failing.failure}.", "flask network check"
+        )
+    read_at = max((source.read_at for source in sources if source.read_at), default=None)
+    if read_at is None or clock.now() - read_at > USAGE_LAGS_AFTER:
+        age = f" for {words_of_age(read_at)}" if read_at else ""
+        return _wrong(
+            f"No accounting was read{age}.",
+            "see that the worker runs, or that your RADIUS server posts",
+        )
+    lacking = db.session.scalars(
+        select(Nas.name).where(Nas.lacks_gigawords.is_(True)).order_by(Nas.name)
+    ).all()
+    if lacking:
+        return _note(
+            f"Without gigawords report {', '.join(lacking[:5])}: what a session carries beyond "
+            "4 GB between two reports is not seen.",
+            "have them send Acct-Input-Gigawords and Acct-Output-Gigawords, or report more often",
+        )
+    return _ok(f"Accounting was read {words_of_age(read_at)} ago.")

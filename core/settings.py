@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError
 
 from core.log import LogWhat
 from core.paths import origin_of
+from core.radius_settings import RadiusMistake, RadiusSettings, read_radius
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE_VARIABLE = "LASTMILE_SETTINGS"
@@ -103,6 +104,10 @@ class Settings:
     """The provider of text messages; None: there are none."""
     network_gateway: str = ""
     """What tells the network whether a line is open; empty: nothing does."""
+    radius: RadiusSettings | None = field(default=None, repr=False)
+    """With LASTMILE_NETWORK_GATEWAY=freeradius."""
+    accounting_token: str = field(default="", repr=False)
+    """What whoever posts accounting must bring; empty: nobody may."""
     stripe: StripeSettings | None = field(default=None, repr=False)
     """With LASTMILE_PAYMENT_GATEWAY=stripe."""
     log: LogWhat = LogWhat.QUIET
@@ -261,17 +266,24 @@ def _log(env: Mapping[str, str], *, is_demo: bool) -> LogWhat:
         ) from None
 
 
-def _metrics_token(env: Mapping[str, str]) -> str:
-    text = env.get("LASTMILE_METRICS_TOKEN", "").strip()
+def _token(env: Mapping[str, str], name: str) -> str:
+    text = env.get(name, "").strip()
     if text and not (
         len(text) >= MIN_TOKEN_SIGNS and text.isascii() and text.isprintable() and " " not in text
     ):
         # It is a secret, so it is not repeated.
         raise SettingsError(
-            f"LASTMILE_METRICS_TOKEN must have {MIN_TOKEN_SIGNS} characters or more and no space: "
+            f"{name} must have {MIN_TOKEN_SIGNS} characters or more and no space: "
             "make one with python3 -c 'import secrets; print(secrets.token_hex(16))'"
         )
     return text
+
+
+def _radius(env: Mapping[str, str]) -> RadiusSettings:
+    try:
+        return read_radius(env)
+    except RadiusMistake as mistake:
+        raise SettingsError(str(mistake)) from None
 
 
 def _database_url(env: Mapping[str, str], data: Path) -> str:
@@ -413,7 +425,12 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(
             "LASTMILE_NETWORK_GATEWAY=simulated connects nobody: it needs LASTMILE_DEMO=1"
         )
-    if network not in ("", "simulated"):
+    if network == "freeradius" and is_demo:
+        raise SettingsError(
+            "LASTMILE_DEMO=1 makes up its subscribers: no real network must be told of them, "
+            "so unset LASTMILE_NETWORK_GATEWAY"
+        )
+    if network not in ("", "simulated", "freeradius"):
         raise SettingsError(f"LASTMILE_NETWORK_GATEWAY: there is no gateway named {network!r}")
     public_url = _public_url(env, port, is_demo=is_demo)
     prepare_data_folder(data)
@@ -442,5 +459,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         network_gateway=network,
         stripe=_stripe(env, is_demo=is_demo) if gateway == "stripe" else None,
         log=_log(env, is_demo=is_demo),
-        metrics_token=_metrics_token(env),
+        metrics_token=_token(env, "LASTMILE_METRICS_TOKEN"),
+        radius=_radius(env) if network == "freeradius" else None,
+        accounting_token=_token(env, "LASTMILE_ACCOUNTING_TOKEN"),
     )

@@ -34,11 +34,13 @@ CLOCKS = {
 }  # fmt: skip
 OF_MODULES = {"datetime", "date", "time", "func", "dt"}
 # The sandbox bank is a program of its own; what a copy of the database notes about itself and the
-# instants in the log are no money, session or usage.
+# instants in the log are no money, session or usage. The clock of FreeRADIUS' database is its own:
+# sessions are looked for by it.
 READ_THE_CLOCK = {
     "blueprints/staff/copy_target.py": 2,
     "core/clock.py": 2,
     "core/log.py": 3,
+    "gateways/network/freeradius/database.py": 3,
     "gateways/payments/sandbox/notices.py": 1,
     "gateways/payments/sandbox/books.py": 1,
 }

@@ -13,7 +13,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from core import doctor
-from core.doctor import Finding, Level
+from core.findings import Finding, Level
 
 _COLOURS = {Level.OK: "green", Level.NOTE: "yellow", Level.WRONG: "red"}
 _MARGIN = 19
@@ -29,23 +29,27 @@ def doctor_command(as_json: bool) -> None:
     for finding in doctor.examine(settings):
         findings.append(finding)
         if not as_json:
-            _show(finding)
+            show(finding)
     wrong = sum(finding.level is Level.WRONG for finding in findings)
     if as_json:
         checks = [asdict(finding) for finding in findings]
         click.echo(json.dumps({"ok": not wrong, "checks": checks}, indent=2))
     else:
-        click.echo()
-        click.echo(
-            f"{wrong} of {len(findings)} checks found something wrong."
-            if wrong
-            else "Nothing is wrong."
-        )
+        show_sum(wrong, len(findings))
     if wrong:
         sys.exit(1)
 
 
-def _show(finding: Finding) -> None:
+def show_sum(wrong: int, count: int) -> None:
+    """Print how many of the checks found something."""
+    click.echo()
+    click.echo(
+        f"{wrong} of {count} checks found something wrong." if wrong else "Nothing is wrong."
+    )
+
+
+def show(finding: Finding) -> None:
+    """Print it, with what to do about it."""
     level = click.style(f"{finding.level:<6}", fg=_COLOURS[finding.level], bold=True)
     width = max(min(shutil.get_terminal_size().columns, 110), 50) - _MARGIN
     lines = textwrap.wrap(finding.words, width, break_long_words=False, break_on_hyphens=False)

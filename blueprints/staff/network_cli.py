@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 import click
 from flask import current_app
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from blueprints.staff import doctor_cli
 from core import clock
 from core.commands import Commands
-from core.db import count_changed, unit_of_work
+from core.db import count_changed, db, unit_of_work
+from core.findings import Level
 from gateways.payments.base import PaymentGateway
 from models import Line
 
@@ -44,6 +48,34 @@ def sync() -> None:
         )
     )
     click.echo(f"{count} lines will be set by the worker.")
+
+
+@network_cli.command("check")
+def check() -> None:
+    """Try every way to the network, and say in words what is wrong; exit 1 if something is.
+
+    Nothing is changed: what is written to see whether it may be is taken back, and access servers
+    are told of a session that does not exist.
+    """
+    gateway = current_app.extensions["network_gateway"]
+    if gateway is None:
+        raise click.ClickException(
+            "There is no network gateway: set LASTMILE_NETWORK_GATEWAY=freeradius and what it "
+            "needs, as docs/freeradius.md says."
+        )
+    wrong = count = 0
+    for finding in gateway.check(_known_lines):
+        doctor_cli.show(finding)
+        count += 1
+        wrong += finding.level is Level.WRONG
+    doctor_cli.show_sum(wrong, count)
+    if wrong:
+        sys.exit(1)
+
+
+def _known_lines(usernames: Collection[str]) -> set[str]:
+    """Those of the usernames that are of a line here."""
+    return set(db.session.scalars(select(Line.username).where(Line.username.in_(usernames))))
 
 
 def hosts() -> list[str]:

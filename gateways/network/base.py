@@ -5,9 +5,12 @@ A line is known by its username. Every call is safe to repeat and may raise `Gat
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from core.findings import Finding
 
 
 class NetworkState(StrEnum):
@@ -29,6 +32,10 @@ class Setting:
     state: NetworkState
     down_kbps: int | None = None
     up_kbps: int | None = None
+
+
+LONGEST_SESSION = timedelta(days=400)
+"""A session that claims to be older does not know how old it is."""
 
 
 class ReportKind(StrEnum):
@@ -74,6 +81,10 @@ class Accounting:
     has_more: bool = False
 
 
+KnownLines = Callable[[Collection[str]], set[str]]
+"""Those of some line usernames that the portal knows."""
+
+
 class NetworkGateway(ABC):
     """Sets lines and reads what they carried, every `read_every`. `title` names it for people."""
 
@@ -93,3 +104,7 @@ class NetworkGateway(ABC):
     def read_accounting(self, cursor: str) -> Accounting:
         """What was reported since `cursor`, which is empty at first and then what the last answer
         said. A report may be given more than once."""
+
+    @abstractmethod
+    def check(self, known_lines: KnownLines) -> Iterator[Finding]:
+        """Try every way to the network and say what is wrong with it, changing nothing."""

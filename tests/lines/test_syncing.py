@@ -200,7 +200,6 @@ def test_speed_wanted_meanwhile_is_brought_next(street: Street) -> None:
     street.network.after = want_more
     street.sync()
     street.sync()
-    assert street.network.calls[-1][1] == Setting(
-        NetworkState.HELD, street.column("down_kbps"), 7_000
-    )
+    [_name, wanted, _confirmed] = street.network.calls[-1]
+    assert (wanted.state, wanted.up_kbps) == (NetworkState.HELD, 7_000)
     assert street.column("sync_at") is None

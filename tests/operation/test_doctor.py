@@ -15,15 +15,17 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import update
 
 from app import create_app
 from core import backup, clock, doctor, erasures, isp, maintenance, nightly, worker
 from core.db import unit_of_work
-from core.doctor import Level
+from core.findings import Finding, Level
 from core.isp import MaintenanceWindow
 from core.outbox import Letter, queue
 from gateways.messages.smtp import SmtpGateway
 from gateways.network.simulated import SimulatedNetwork
+from models import Nas, UsageSource
 from tests.conftest import Portal, _settings
 from tests.core.test_postman import FACTS, running_mail_server
 from tests.operation.conftest import Operator
@@ -47,7 +49,7 @@ def healthy(operator: Operator) -> Iterator[Portal]:
         yield portal
 
 
-def look(portal: Portal, check: str, **changes: Any) -> doctor.Finding:
+def look(portal: Portal, check: str, **changes: Any) -> Finding:
     """What the doctor says of one thing, with other settings."""
     settings = replace(portal.settings, **changes)
     with portal.app.app_context():
@@ -55,7 +57,7 @@ def look(portal: Portal, check: str, **changes: Any) -> doctor.Finding:
     return found
 
 
-def is_wrong(found: doctor.Finding, words: str) -> bool:
+def is_wrong(found: Finding, words: str) -> bool:
     """Whether it is wrong in these words, and something to do is named."""
     assert found.level is Level.WRONG, found
     assert found.remedy
@@ -71,7 +73,7 @@ def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
     assert checks == [
         *("mode", "secret", "permissions", "disk", "clock", "database", "schema", "worker"),
         *("backup", "erasures", "bills", "dunning", "proxy", "mail", "texts", "payments"),
-        "lines",
+        *("lines", "usage"),
     ]
 
 
@@ -298,12 +300,12 @@ def test_proxies(changes: dict[str, Any], level: Level, words: str) -> None:
 def test_proxy_count_that_is_too_high_shows_in_requests(tmp_path: Path) -> None:
     settings = replace(_settings(tmp_path, "sqlite:////x"), public_url=HTTPS, proxy_count=2)
 
-    def after(*addresses: str) -> doctor.Finding:
+    def after(*addresses: str) -> Finding:
         client = create_app(settings).test_client()
         for value in addresses:
             client.get("/static/none", base_url=HTTPS, headers={"X-Forwarded-For": value})
         found = doctor._proxy(settings)
-        return doctor.Finding("proxy", found.level, found.words, found.remedy)
+        return Finding("proxy", found.level, found.words, found.remedy)
 
     assert after("", "198.51.100.7, 10.0.0.1", "1, 2, 3").level is Level.OK
     found = after("198.51.100.7, 10.0.0.1", "10.0.0.1")
@@ -418,6 +420,24 @@ def test_lines_that_lag_behind_what_is_wanted(healthy: Portal) -> None:
     healthy.execute("UPDATE lines SET sync_count = 2, sync_failure = 'no answer' WHERE id = 1")
     assert is_wrong(look(healthy, "lines"), "no answer")
     healthy.app.extensions["network_gateway"] = None
+
+
+@on_sqlite
+def test_usage_that_is_not_read_and_servers_that_send_no_gigawords(healthy: Portal) -> None:
+    def told(**values: Any) -> None:
+        unit_of_work(lambda session: session.execute(update(UsageSource).values(**values)))
+
+    assert look(healthy, "usage").level is Level.NOTE
+    unit_of_work(lambda session: session.add(UsageSource(name="network", read_at=clock.now())))
+    assert look(healthy, "usage").level is Level.OK
+    told(failure="no answer", read_at=clock.now() - timedelta(hours=3))
+    assert is_wrong(look(healthy, "usage"), "could not be read for 3 hours: no answer.")
+    told(failure="")
+    assert is_wrong(look(healthy, "usage"), "No accounting was read for 3 hours.")
+    told(read_at=clock.now())
+    unit_of_work(lambda session: session.add(Nas(name="10.0.0.1", lacks_gigawords=True)))
+    found = look(healthy, "usage")
+    assert (found.level, "10.0.0.1" in found.words) == (Level.NOTE, True)
 
 
 @on_sqlite

@@ -13,6 +13,7 @@ from blueprints.billing.methods import settling as methods
 from blueprints.billing.planned import foreseeing
 from core import clock, doctor
 from core.db import db
+from core.findings import Finding, Level
 from models import Payment
 from tests.billing.planned.diary import MONTH_MINOR, TODAY, Diary
 from tests.billing.planned.test_arrangements import agree
@@ -25,7 +26,7 @@ def move(diary: Diary) -> None:
     diary.portal.execute("UPDATE payment_methods SET gateway = 'formerly'")
 
 
-def doctor_says(diary: Diary) -> doctor.Finding:
+def doctor_says(diary: Diary) -> Finding:
     with diary.portal.app.app_context():
         found = {each.check: each for each in doctor.examine(diary.portal.settings)}
         db.session.remove()
@@ -115,7 +116,7 @@ def test_without_any_gateway_plans_wait_and_the_doctor_says_so(diary: Diary) -> 
         assert diary.mandates() == [""]
         assert "No longer usable" not in diary.visit(alice, "methods/").text
         said = doctor_says(diary)
-    assert said.level is doctor.Level.WRONG
+    assert said.level is Level.WRONG
     assert "2 planned payments wait, and nothing is taken." in said.words
 
 
@@ -133,7 +134,7 @@ def test_payment_under_way_there_is_not_asked_of_another(diary: Diary) -> None:
             db.session.remove()
         assert state == "sent"
         said = doctor_says(diary)
-    assert said.level is doctor.Level.WRONG
+    assert said.level is Level.WRONG
     assert "1 payment is under way at formerly" in said.words
 
 

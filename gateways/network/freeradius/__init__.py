@@ -1,0 +1,1 @@
+"""The network behind an ISP's FreeRADIUS: its tables, and the access servers that it serves."""
