@@ -350,6 +350,7 @@ POLICY: dict[str, Rule] = {
         get_writes="the payment's state, as the gateway tells it",
     ),
     "api.payment_notice": Rule(Who.EVERYONE, proof=Proof.OWN),
+    "api.accounting": Rule(Who.EVERYONE, proof=Proof.OWN),
     "staff.join": _PUBLIC,
     "staff.join_post": _PUBLIC,
     "staff.join_strength": _PUBLIC,

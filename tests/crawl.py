@@ -249,6 +249,7 @@ _PATHS = {
     "billing.disputes.dispute_withdraw": "/a/{account}/billing/disputes/{dispute}/withdraw",
     "billing.payment_return": "/pay/{payment}/return",
     "api.payment_notice": "/webhooks/payments/sandbox",
+    "api.accounting": "/accounting/radius",
     "staff.join": "/staff/join/nothing",
     "staff.join_post": "/staff/join/nothing",
     "staff.join_strength": "/staff/join/nothing/strength",

@@ -20,7 +20,12 @@ from tests.page import BASE, BOOSTED, FRAGMENT, Page, Visitor
 from tests.world import PASSWORD, STAFF
 
 ROLE_OF = {"alice": Role.OWNER, "bob": Role.PAYER, "vera": Role.VIEWER, "theo": Role.TECHNICAL}
-OWN_PROOF = {"billing.payment_return", "billing.method_return", "api.payment_notice"}
+OWN_PROOF = {
+    "billing.payment_return",
+    "billing.method_return",
+    "api.payment_notice",
+    "api.accounting",
+}
 RETURNS = ("billing.payment_return", "billing.method_return")
 NOWHERE = "0000000000000000"
 SIGN_IN = {"sign_in_id": "alice", "password": PASSWORD}
