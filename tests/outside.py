@@ -53,8 +53,20 @@ def _is_server(folder: Path) -> bool:
     return all(os.access(folder / program, os.X_OK) for program in POSTGRESQL_PROGRAMS)
 
 
+def _find_freeradius() -> Path | None:
+    """The server, where its schema may be read too and the tool that asks it is there."""
+    schema = Path("/etc/freeradius/3.0/mods-config/sql/main/sqlite/schema.sql")
+    is_whole = os.access(schema, os.R_OK) and _first_on_path("radclient")
+    return _first_on_path("freeradius", "/usr/sbin/freeradius") if is_whole else None
+
+
 PROGRAMS = {
     "chromium": Program("Chromium", "chromium", _find_chromium),
+    "freeradius": Program(
+        "FreeRADIUS",
+        "freeradius freeradius-utils freeradius-postgresql freeradius-rest",
+        _find_freeradius,
+    ),
     "lynx": Program("lynx", "lynx", lambda: _first_on_path("lynx")),
     "nginx": Program("nginx", "nginx-light", lambda: _first_on_path("nginx", "/usr/sbin/nginx")),
     "postgresql": Program("PostgreSQL's server", "postgresql", _find_postgresql),

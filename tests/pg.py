@@ -106,7 +106,7 @@ class PgServer:
         try:
             yield
         finally:
-            self.process = _start(outside.need("postgresql"), self.folder, _owner())
+            self.process = _start(outside.need("postgresql"), self.folder, owner())
             _wait(self)
 
     def stop(self) -> None:
@@ -129,11 +129,11 @@ def server() -> PgServer:
     _remove_abandoned()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=FOLDERS))
     lock = _hold(folder)
-    owner = _owner()
-    if owner is not None:
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-    _initialise(programs, folder, owner)
-    started = PgServer(folder, _start(programs, folder, owner), lock)
+    user = owner()
+    if user is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    _initialise(programs, folder, user)
+    started = PgServer(folder, _start(programs, folder, user), lock)
     stop = _only_in_this_process(started.stop)
     atexit.register(stop)
     try:
@@ -144,8 +144,8 @@ def server() -> PgServer:
     return started
 
 
-def _owner() -> pwd.struct_passwd | None:
-    """Whom the server runs as: None for ourselves; it refuses root, so then somebody else."""
+def owner() -> pwd.struct_passwd | None:
+    """Whom a server runs as: None for ourselves; PostgreSQL refuses root, so then somebody else."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
