@@ -245,7 +245,7 @@ def _is_after(order: tuple[Any, ...], keys: tuple[Any, ...]) -> Any:
 
 
 def as_report(row: Any, *, is_swapped: bool) -> Report | None:
-    """What a row of `radacct` says; None of one that has no time at all."""
+    """What a row of `radacct` says; None of one whose times say nothing."""
     started, updated, stopped = row.started, row.updated, row.stopped
     seconds = None if row.seconds is None else max(0, int(row.seconds))
     is_taken_over = stopped is not None and started is not None and stopped < started
@@ -261,15 +261,11 @@ def as_report(row: Any, *, is_swapped: bool) -> Report | None:
     if seconds is not None and seconds > LONGEST_SESSION.total_seconds():
         seconds = None
     up, down = row.octets_in, row.octets_out
-    # A session that has just begun in the row of a former one, with what that one counted. A row
-    # made by an interim report, when the start was lost, has the same times, and no interval yet.
-    is_new = (
-        (is_taken_over or row.interval is not None)
-        and stopped is None
-        and updated is not None
-        and updated == started
-        and bool(seconds)
-    )
+    # FreeRADIUS writes a start over whatever the row holds, and an interim report whose start was
+    # lost as if it had begun then: times that are the same do not say of when the counters are.
+    is_new = stopped is None and updated is not None and updated == started and bool(seconds)
+    if is_new and not is_taken_over and row.interval is None:
+        return None  # the next report tells
     if is_new:
         seconds, up, down = 0, None, None
     kind = ReportKind.STOP if stopped is not None else ReportKind.INTERIM
