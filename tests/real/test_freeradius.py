@@ -3,13 +3,14 @@ on the usage page to the byte."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -23,8 +24,10 @@ from blueprints.lines.reading import Reading
 from blueprints.lines.syncing import Syncing
 from core import clock, worker
 from core.db import unit_of_work
+from core.findings import Level
 from core.radius_settings import NasSettings, RadiusSettings
-from gateways.network.base import NetworkState
+from core.settings import ROOT
+from gateways.network.base import NetworkState, Setting
 from gateways.network.freeradius import accounting
 from gateways.network.freeradius.gateway import FreeradiusNetwork
 from gateways.payments.sandbox.store import Decision
@@ -37,6 +40,7 @@ from tests.real import radius
 from tests.test_serve import free_ports
 
 GROUP = "walled-garden"
+DOCS = ROOT / "docs" / "freeradius.md"
 FULL, HELD = "300000k/300000k", "1000k/1000k"
 
 
@@ -257,6 +261,35 @@ def test_usage_sent_as_packets_is_on_the_page_to_the_byte(
         days = alice.get(town.portal.path("usage/csv"))
         sums = [row.split(",")[1:] for row in days.response.text.splitlines()[1:]]
         assert [sum(int(row[place]) for row in sums) for place in range(3)] == [up, down, up + down]
+
+
+def test_rights_that_the_docs_grant_are_enough(town: Town) -> None:
+    town.isp.account("Start", "ppp-alice", "S1")
+    url = town.database.url
+    is_postgresql = town.database.dialect == "postgresql"
+    if is_postgresql:
+        [grants] = re.findall(r"```sql\n(.*?)```", DOCS.read_text(), re.DOTALL)
+        for statement in grants.replace("lastmile", "portal").split(";\n"):
+            if statement.strip():
+                town.database.execute(statement)
+        portal = town.database.engine.url.set(username="portal", password="x")
+        url = portal.render_as_string(hide_password=False)
+    settings = replace(town.network.settings, read_url=url, write_url=url)
+    network = FreeradiusNetwork(settings)
+    try:
+        with clock.set_to(datetime.now(UTC)):
+            found = list(network.check(set))
+        network.read_accounting("")
+        network.set_line("ppp-alice", Setting(NetworkState.HELD), None)
+    finally:
+        network.source.engine.dispose()
+        network.target.engine.dispose()
+        if is_postgresql:
+            town.database.execute("DROP OWNED BY portal")
+            town.database.execute("DROP ROLE portal")
+    assert [each for each in found if each.level is not Level.OK] == []
+    assert found[-1].words == "127.0.0.1 answers CoA (Session-Context-Not-Found)."
+    assert town.nas.got()[-1]["Mikrotik-Address-List"] == "lastmile-held"
 
 
 def total(town: Town) -> tuple[int, int]:
