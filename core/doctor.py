@@ -617,7 +617,9 @@ def _usage(_settings: Settings) -> _Said:
     if not sources:
         return _note(
             "No accounting was ever read: the usage pages are empty.",
-            "set LASTMILE_NETWORK_GATEWAY or LASTMILE_ACCOUNTING_TOKEN: docs/freeradius.md",
+            "set LASTMILE_NETWORK_GATEWAY or LASTMILE_ACCOUNTING_TOKEN: docs/freeradius.md"
+            if current_app.extensions["network_gateway"] is None
+            else "start the worker, which reads it",
         )
     failing = next((source for source in sources if source.failure), None)
     if failing is not None:

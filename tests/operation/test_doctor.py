@@ -427,7 +427,12 @@ def test_usage_that_is_not_read_and_servers_that_send_no_gigawords(healthy: Port
     def told(**values: Any) -> None:
         unit_of_work(lambda session: session.execute(update(UsageSource).values(**values)))
 
-    assert look(healthy, "usage").level is Level.NOTE
+    assert "docs/freeradius.md" in look(healthy, "usage").remedy
+    healthy.app.extensions["network_gateway"] = SimulatedNetwork(
+        healthy.settings.data / "network.db"
+    )
+    assert "start the worker" in look(healthy, "usage").remedy
+    healthy.app.extensions["network_gateway"] = None
     unit_of_work(lambda session: session.add(UsageSource(name="network", read_at=clock.now())))
     assert look(healthy, "usage").level is Level.OK
     told(failure="no answer", read_at=clock.now() - timedelta(hours=3))
