@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -20,6 +21,8 @@ from gateways.network.freeradius.tables import Tables
 
 MOST_SESSIONS = 8
 """Of one line, the newest: more are left over from sessions whose end was never reported."""
+MOST_SECONDS = 6.0
+"""How long sessions of one line are told of a change once one could not be."""
 
 
 class FreeradiusNetwork(NetworkGateway):
@@ -48,8 +51,11 @@ class FreeradiusNetwork(NetworkGateway):
         if confirmed is None and wanted.state is NetworkState.OPEN:
             return
         is_state = confirmed is None or confirmed == wanted or confirmed.state != wanted.state
-        failures = []
+        failures: list[NetworkError] = []
+        until = time.monotonic() + MOST_SECONDS
         for session in self.list_running(username):
+            if failures and time.monotonic() > until:
+                break  # the others when it is tried again: the worker has more to do
             try:
                 self._tell(session, wanted, is_state=is_state)
             except NetworkError as error:

@@ -9,7 +9,7 @@ import pytest
 from core.radius_settings import HoldSettings, Means, NasType
 from gateways.network.base import NetworkState, Setting
 from gateways.network.errors import GatewayRefused, GatewayTimeout
-from gateways.network.freeradius import coa
+from gateways.network.freeradius import coa, gateway
 from tests.gateways.freeradius.conftest import Connect, FakeNas, Radius
 
 OPEN = Setting(NetworkState.OPEN, 100_000, 20_000)
@@ -245,6 +245,25 @@ def test_one_session_that_fails_keeps_no_other_from_being_told(
     with pytest.raises(GatewayRefused, match=r"runs on 192\.0\.2\.1, of which .* no secret"):
         connect().set_line(LINE, HELD, OPEN)
     assert [told["Acct-Session-Id"] for _kind, told in nas.got] == [["s2"]]
+
+
+def test_silent_servers_of_one_line_do_not_hold_up_the_worker(
+    radius: Radius, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def say_nothing(_nas: object, session: coa.Running, _attributes: object) -> None:
+        asked.append(session.session_id)
+        raise GatewayTimeout("no answer")
+
+    monkeypatch.setattr(gateway, "MOST_SECONDS", 0)
+    for number in range(4):
+        radius.session(f"s{number}")
+    network = connect()
+    monkeypatch.setattr(network.caller, "change", say_nothing)
+    with pytest.raises(GatewayTimeout, match="no answer"):
+        network.set_line(LINE, HELD, OPEN)
+    assert asked == ["s3"]
 
 
 def test_walled_garden_by_group_alone_needs_a_new_session(
