@@ -208,6 +208,14 @@ class PlanKind(StrEnum):
     OPTION = "option"
 
 
+class OverRule(StrEnum):
+    """What happens to a line that has used all that is included."""
+
+    CHARGE = "charge"
+    SLOW = "slow"
+    STOP = "stop"
+
+
 class Plan(Base):
     __tablename__ = "plans"
     __table_args__ = (
@@ -235,6 +243,12 @@ class Plan(Base):
     data_included_bytes: Mapped[int | None]
     overage_minor: Mapped[int | None]
     overage_bytes: Mapped[int | None]
+    over_rule: Mapped[str] = added_text(6)
+    slow_down_kbps: Mapped[int | None]
+    slow_up_kbps: Mapped[int | None]
+    top_up_bytes: Mapped[int | None]
+    top_up_minor: Mapped[int | None]
+    top_up_days: Mapped[int | None] = mapped_column(Integer)
     plan_id_suffix: Mapped[str | None] = mapped_column(String(15), unique=True)
     changes_to: Mapped[list[str]] = mapped_column(JSON, default=list)
     requires: Mapped[list[str]] = mapped_column(JSON, default=list)
@@ -320,6 +334,11 @@ class LineState(StrEnum):
 class Line(Base):
     """One connection, known to the network by its line username, with its wanted speeds.
 
+    Its customer is told when so many percent of what is included are used as `alert_percents` says,
+    or the usual ones; `look_at`: what it carried since then, the worker has not looked at. One that
+    has used all of it runs at the `slow` speeds, or is held, until the day before
+    `limited_until_on`.
+
     `wanted_state` follows from the holds and is written with them; `reached_state` is what the
     network last confirmed, and so are the `reached` speeds. While they differ from what is wanted,
     `sync_at` says when the worker tries next.
@@ -334,6 +353,12 @@ class Line(Base):
             "sync_at",
             sqlite_where=text("sync_at IS NOT NULL"),
             postgresql_where=text("sync_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_lines_look",
+            "look_at",
+            sqlite_where=text("look_at IS NOT NULL"),
+            postgresql_where=text("look_at IS NOT NULL"),
         ),
     )
 
@@ -355,6 +380,11 @@ class Line(Base):
     sync_count: Mapped[int] = added_number(0)
     sync_failure: Mapped[str] = added_text(300)
     claimed_until_at: Mapped[datetime | None]
+    alert_percents: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
+    look_at: Mapped[datetime | None]
+    slow_down_kbps: Mapped[int | None]
+    slow_up_kbps: Mapped[int | None]
+    limited_until_on: Mapped[date | None]
 
 
 class LineOpening(Base):
@@ -449,8 +479,64 @@ class UsageDay(Base):
     hours: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True), info=PERSON)
 
 
+class UsageAlert(Base):
+    """That a customer was told that so many percent of what is included in the bill period that
+    began on `period_on` are used; once, as the key says."""
+
+    __tablename__ = "usage_alerts"
+
+    line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"), primary_key=True)
+    period_on: Mapped[date] = mapped_column(primary_key=True)
+    percent: Mapped[int] = mapped_column(Integer, primary_key=True)
+    told_at: Mapped[datetime]
+
+
+class UsageBlock(Base):
+    """That a block of data beyond what is included was charged: the `number`th one of the bill
+    period that began on `period_on`; once, as the key says. One charge may be for several."""
+
+    __tablename__ = "usage_blocks"
+
+    line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"), primary_key=True)
+    period_on: Mapped[date] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    charge_id: Mapped[int] = mapped_column(ForeignKey("charges.id"), index=True)
+
+
+class TopUp(Base):
+    """Data that was bought beside what is included, used before anything is charged or limited, at
+    last on `expires_on`. It joins the next bill as `charge_id`."""
+
+    __tablename__ = "top_ups"
+    __table_args__ = (
+        CheckConstraint("amount_bytes > 0", name="amount"),
+        Index(None, "line_id", "expires_on"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"), index=True)
+    amount_bytes: Mapped[int]
+    bought_at: Mapped[datetime]
+    expires_on: Mapped[date]
+    charge_id: Mapped[int | None] = mapped_column(ForeignKey("charges.id"), unique=True)
+
+
+class TopUpUse(Base):
+    """How much of a top-up was used in the bill period that began on `period_on`."""
+
+    __tablename__ = "top_up_uses"
+
+    top_up_id: Mapped[int] = mapped_column(ForeignKey("top_ups.id"), primary_key=True)
+    period_on: Mapped[date] = mapped_column(primary_key=True)
+    used_bytes: Mapped[int] = mapped_column(info=PERSON)
+
+
 class HoldReason(StrEnum):
     UNPAID = "unpaid"
+    USAGE = "usage"
     STAFF = "staff"
     PAUSE = "pause"
     ABUSE = "abuse"

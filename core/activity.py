@@ -55,7 +55,7 @@ ABOUT_MONEY = (
 """Kinds about money, most of which name an amount: not for whoever may not see money."""
 OF_ALL = (
     *ABOUT_MONEY,
-    *("line_held", "line_switched_off", "line_released"),
+    *("line_held", "line_switched_off", "line_released", "line_slowed", "line_unslowed"),
     *("account_opened", "account_closed"),
 )
 """Kinds about an account that everybody who uses it may read. What else happens on it (contacts,

@@ -240,7 +240,8 @@ TABLES: dict[str, Table] = {
         Kept.CONTRACT,
         "id public_id account_id is_closed down_kbps up_kbps wanted_state reached_state "
         "reached_down_kbps reached_up_kbps "
-        "opened_until_at sync_at sync_count sync_failure claimed_until_at",
+        "opened_until_at sync_at sync_count sync_failure claimed_until_at alert_percents "
+        "look_at slow_down_kbps slow_up_kbps limited_until_on",
     ),
     "maintenance": Table(
         Kept.SETTINGS,
@@ -309,7 +310,8 @@ TABLES: dict[str, Table] = {
         "id code kind name is_offered technology price_minor intro_price_minor "
         "intro_months setup_minor contract_months early_termination_minor down_kbps "
         "up_kbps typical_down_kbps typical_up_kbps typical_latency_ms data_included_bytes "
-        "overage_minor overage_bytes plan_id_suffix changes_to requires requires_kind "
+        "overage_minor overage_bytes over_rule slow_down_kbps slow_up_kbps top_up_bytes "
+        "top_up_minor top_up_days plan_id_suffix changes_to requires requires_kind "
         "channels streaming features",
     ),
     "postal_letters": Table(
@@ -350,6 +352,22 @@ TABLES: dict[str, Table] = {
     "taxes": Table(
         Kept.SETTINGS,
         "code name rate_bp flat_minor applies_to from_on to_on areas",
+    ),
+    "top_up_uses": Table(
+        Kept.BOOKS,
+        "top_up_id period_on",
+    ),
+    "top_ups": Table(
+        Kept.BOOKS,
+        "id public_id key line_id customer_id amount_bytes bought_at expires_on charge_id",
+    ),
+    "usage_alerts": Table(
+        Kept.USAGE,
+        "line_id period_on percent told_at",
+    ),
+    "usage_blocks": Table(
+        Kept.BOOKS,
+        "line_id period_on number charge_id",
     ),
     "usage_days": Table(
         Kept.USAGE,

@@ -210,6 +210,7 @@ def work(settings: Settings) -> None:
     from blueprints.billing.methods import expiring
     from blueprints.billing.methods import settling as methods
     from blueprints.billing.planned import foreseeing, taking
+    from blueprints.lines.allowances.watching import Watching
     from blueprints.lines.reading import Reading
     from blueprints.lines.syncing import Syncing
     from core import nightly, postman, search_terms, worker
@@ -250,6 +251,7 @@ def work(settings: Settings) -> None:
     telling = (
         Syncing(network),
         Reading(network),
+        Watching(),
         send_messages,
         reconciling.DailyLook(payment_gateway),
     )

@@ -130,6 +130,11 @@ def _instant(value: datetime, of_language: str) -> str:
     return f"{_day_of(value, of_language)}, {_time_of(value, of_language)}"
 
 
+def hour_of(value: datetime) -> int:
+    """The hour of the day of an instant at the ISP."""
+    return value.astimezone(ZoneInfo(current_isp().timezone)).hour
+
+
 def format_hour(value: datetime) -> str:
     """The time of day of an instant at the ISP, in the language of the answer."""
     local = value.astimezone(ZoneInfo(current_isp().timezone))

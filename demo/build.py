@@ -23,7 +23,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from flask import current_app
-from sqlalchemy import select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from blueprints.auth import service as auth
@@ -735,8 +735,8 @@ class _History:
             lambda session: session.execute(
                 update(Line).values(
                     reached_state=Line.wanted_state,
-                    reached_down_kbps=Line.down_kbps,
-                    reached_up_kbps=Line.up_kbps,
+                    reached_down_kbps=func.coalesce(Line.slow_down_kbps, Line.down_kbps),
+                    reached_up_kbps=func.coalesce(Line.slow_up_kbps, Line.up_kbps),
                     sync_at=None,
                 )
             )
@@ -744,8 +744,8 @@ class _History:
 
     def finish(self) -> None:
         """Receipts of long ago were sent long ago; then the mark that everything is there."""
-        self.connect()
         traffic.tell(self.now, self.zone.key)
+        self.connect()
         kept_from = clock.now() - timedelta(days=RECEIPTS_KEPT_DAYS)
 
         def work(session: Session) -> None:

@@ -17,6 +17,8 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from blueprints.lines import accounting
+from blueprints.lines.allowances import deciding
+from blueprints.lines.allowances.standing import list_standings
 from blueprints.lines.spreading import start_of_day
 from core import clock
 from core.db import db, unit_of_work
@@ -56,6 +58,21 @@ def tell(now: datetime, timezone: str) -> None:
         ]
         unit_of_work(partial(_write, table=UsageDay, rows=[row for rows in days for row in rows]))
         unit_of_work(partial(_write, table=UsageSession, rows=sessions))
+    _decide(today)
+
+
+def _decide(today: date) -> None:
+    """What follows from it in this bill period, without the messages that have been sent."""
+    lines = {row.id: row.account_id for row in db.session.execute(select(Line.id, Line.account_id))}
+    standings = list_standings(db.session(), sorted(lines), today)
+    for start in range(0, len(standings), LINES_AT_ONCE):
+        some = [each.line_id for each in standings[start : start + LINES_AT_ONCE]]
+
+        def work(session: Session, line_ids: Sequence[int] = some) -> None:
+            for line_id in line_ids:
+                deciding.decide(session, line_id, today, is_told=False)
+
+        unit_of_work(work, *{lines[line_id] for line_id in some})
 
 
 def _add_nas(session: Session) -> int:

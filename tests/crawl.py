@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
@@ -45,6 +45,8 @@ from models import (
     Line,
     Nas,
     PaymentMethod,
+    Plan,
+    PlanKind,
     PlannedPayment,
     PostalLetter,
     UsageDay,
@@ -152,6 +154,10 @@ _PATHS = {
     "usage.months": "/a/{account}/usage/months",
     "usage.sessions": "/a/{account}/usage/sessions",
     "usage.csv": "/a/{account}/usage/csv",
+    "usage.top_up": "/a/{account}/usage/top-up",
+    "usage.top_up_post": "/a/{account}/usage/top-up",
+    "usage.alerts": "/a/{account}/usage/alerts",
+    "usage.alerts_post": "/a/{account}/usage/alerts",
     "people.person_list": "/a/{account}/people",
     "people.invite": "/a/{account}/people/invite",
     "people.invite_post": "/a/{account}/people/invite",
@@ -477,10 +483,24 @@ def add_money(session: Session, made: world.World) -> None:
         )
 
 
+SELLS_DATA = {
+    "data_included_bytes": 900 * 10**9,
+    "overage_minor": 1000,
+    "overage_bytes": 50 * 10**9,
+    "top_up_bytes": 50 * 10**9,
+    "top_up_minor": 800,
+}
+
+
 def add_usage(session: Session, names: Iterable[str], days: int) -> None:
     """What the lines of these accounts carried on so many days until today, and a connection for
-    each; of the last 35 days also hour by hour."""
+    each; of the last 35 days also hour by hour. Their plans have a limit, and more data is sold."""
     today = clock.today("America/Los_Angeles")
+    session.execute(
+        update(Plan)
+        .where(Plan.kind == PlanKind.INTERNET.value, Plan.data_included_bytes.is_(None))
+        .values(SELLS_DATA)
+    )
     nas = Nas(name="10.0.0.1", heard_at=clock.now())
     session.add_all([nas, UsageSource(name="network", read_at=clock.now())])
     session.flush()

@@ -81,6 +81,10 @@ FACTS: dict[str, dict[str, Any]] = {
     "second_step_code": CODE,
     "security": {"event": "password_changed"},
     "staff_link": {"by": "Ada", "days": 7, "token": "atoken"},
+    "usage_alert": OF_ACCOUNT
+    | {"what": "charged", "amount_minor": 1000, "currency": "USD", "data_bytes": 50 * 10**9}
+    | {"percent": 90, "used_bytes": 270 * 10**9, "included_bytes": 300 * 10**9}
+    | {"plan": "Air 25", "line": "ppp-alice", "line_id": "aliceline00", "last_on": "2026-06-30"},
     "your_id": {"sign_in_ids": "alice"},
 }
 ALWAYS_NEW = ("auth.passkey_options",)

@@ -246,7 +246,7 @@ class NewCharge:
     description: str
     reason: str
     kind: str
-    added_by_id: int
+    added_by_id: int | None
 
 
 def add_charge(session: Session, new: NewCharge) -> str:

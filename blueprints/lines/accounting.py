@@ -21,13 +21,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from blueprints.lines import counting
+from blueprints.lines.allowances import watching
 from blueprints.lines.counting import Counted, Delta
 from blueprints.lines.spreading import spread
 from core import clock
 from core.db import db, unit_of_work
 from core.isp import current_isp
 from gateways.network.base import Report, ReportKind
-from models import Line, Nas, UsageDay, UsageSession
+from models import Line, Nas, UsageAlert, UsageDay, UsageSession
 
 T = TypeVar("T")
 
@@ -285,7 +286,8 @@ Hours = dict[tuple[int, date], dict[int, list[int]]]
 
 
 def add_hours(session: Session, found: Hours) -> None:
-    """Add bytes to the days of lines, within a unit of work that holds the lines."""
+    """Add bytes to the days of lines, within a unit of work that holds the lines, and have the
+    worker look at what follows."""
     if not found:
         return
     rows = session.execute(
@@ -313,6 +315,7 @@ def add_hours(session: Session, found: Hours) -> None:
             }
         )
     session.connection().execute(_upsert_day(session.get_bind().dialect.name), values)
+    watching.mark(session, {line_id for line_id, _day_on in found})
 
 
 def _upsert_day(engine: str) -> Any:
@@ -390,6 +393,11 @@ def forget_old() -> None:
         )
         session.execute(
             delete(UsageDay).where(UsageDay.line_id.in_(line_ids), UsageDay.day_on < first_on)
+        )
+        session.execute(
+            delete(UsageAlert).where(
+                UsageAlert.line_id.in_(line_ids), UsageAlert.period_on < first_on
+            )
         )
         session.execute(
             delete(UsageSession).where(

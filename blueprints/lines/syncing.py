@@ -10,7 +10,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import addressees, clock, due_work, outbox, revisions
@@ -42,8 +42,13 @@ def wanted_now(line: Any, now: datetime) -> LineState:
 
 
 def setting_now(line: Any, now: datetime) -> Setting:
-    """The same, with the speeds wanted of the line."""
-    return Setting(NetworkState(wanted_now(line, now).value), line.down_kbps, line.up_kbps)
+    """The same, with the speeds wanted of the line: of one that has used up its data, the slow
+    ones."""
+    return Setting(
+        NetworkState(wanted_now(line, now).value),
+        line.slow_down_kbps or line.down_kbps,
+        line.slow_up_kbps or line.up_kbps,
+    )
 
 
 def confirmed_of(line: Any) -> Setting | None:
@@ -87,8 +92,12 @@ def _plan_unreached(session: Session) -> None:
             or_(
                 Line.reached_state.is_(None),
                 Line.reached_state != Line.wanted_state,
-                Line.reached_down_kbps.is_distinct_from(Line.down_kbps),
-                Line.reached_up_kbps.is_distinct_from(Line.up_kbps),
+                Line.reached_down_kbps.is_distinct_from(
+                    func.coalesce(Line.slow_down_kbps, Line.down_kbps)
+                ),
+                Line.reached_up_kbps.is_distinct_from(
+                    func.coalesce(Line.slow_up_kbps, Line.up_kbps)
+                ),
             ),
         )
         .values(sync_at=clock.now())
@@ -104,6 +113,8 @@ def _sync(line_id: int, gateway: NetworkGateway) -> None:
             Line.opened_until_at,
             Line.down_kbps,
             Line.up_kbps,
+            Line.slow_down_kbps,
+            Line.slow_up_kbps,
             Line.reached_state,
             Line.reached_down_kbps,
             Line.reached_up_kbps,

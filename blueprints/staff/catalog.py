@@ -28,7 +28,7 @@ from core.bank_account import is_iban, is_routing_number
 from core.db import unit_of_work
 from core.dunning_policy import DunningPolicy
 from core.money import MAX_MINOR
-from models import Account, Area, Base, Channel, CustomerGroup, Isp, Plan, PlanKind, Tax
+from models import Account, Area, Base, Channel, CustomerGroup, Isp, OverRule, Plan, PlanKind, Tax
 
 KINDS = tuple(kind.value for kind in PlanKind)
 MAX_FILE_BYTES = 1_000_000
@@ -388,6 +388,7 @@ _TAX = _Keys(
     },
 )
 _speed = _whole(1, 1_000_000_000)
+_over_rule = _one_of(*(rule.value for rule in OverRule))
 _bytes = _whole(1, 10**18)
 _names = _list_of(_name)
 _PLAN = _Keys(
@@ -407,6 +408,12 @@ _PLAN = _Keys(
         "data_included_bytes": _bytes,
         "overage_minor": _amount,
         "overage_bytes": _bytes,
+        "over_rule": _over_rule,
+        "slow_down_kbps": _speed,
+        "slow_up_kbps": _speed,
+        "top_up_bytes": _bytes,
+        "top_up_minor": _amount,
+        "top_up_days": _whole(1, 366),
         "plan_id_suffix": _text(15, r"[A-Z0-9]{15}", "15 capitals or digits"),
         "changes_to": _list_of(_code),
         "requires": _list_of(_code),
@@ -420,8 +427,13 @@ _PLAN = _Keys(
 _PAIRS = (
     ("intro_price_minor", "intro_months"),
     ("overage_minor", "overage_bytes"),
+    ("slow_down_kbps", "slow_up_kbps"),
+    ("top_up_minor", "top_up_bytes"),
     ("down_kbps", "up_kbps"),
 )
+
+
+_NEEDED_BY = {OverRule.CHARGE: "overage_minor", OverRule.SLOW: "slow_down_kbps"}
 
 
 def _tables(document: Mapping[str, Any], name: str, keys: _Keys) -> list[dict[str, Any]]:
@@ -440,6 +452,16 @@ def _tables(document: Mapping[str, Any], name: str, keys: _Keys) -> list[dict[st
     return rows
 
 
+def _check_allowance(path: str, plan: Mapping[str, Any]) -> None:
+    """What happens beyond an allowance needs one, and what its rule asks for."""
+    needed = _NEEDED_BY.get(plan.get("over_rule", ""))
+    if needed is not None and needed not in plan:
+        raise _bad(f"{path}.{needed}", f"is missing; over_rule {plan['over_rule']!r} needs it")
+    for key in ("over_rule", "overage_minor", "top_up_minor", "slow_down_kbps"):
+        if key in plan and "data_included_bytes" not in plan:
+            raise _bad(f"{path}.data_included_bytes", f"is missing; {key} means nothing without it")
+
+
 def _check_plans(plans: list[dict[str, Any]]) -> None:
     codes = {plan["code"]: plan for plan in plans}
     suffixes: dict[str, str] = {}
@@ -449,6 +471,7 @@ def _check_plans(plans: list[dict[str, Any]]) -> None:
             if (one in plan) != (other in plan):
                 there, missing = (one, other) if one in plan else (other, one)
                 raise _bad(f"{path}.{missing}", f"is missing; {there} means nothing without it")
+        _check_allowance(path, plan)
         if plan["kind"] == PlanKind.INTERNET and "down_kbps" not in plan:
             raise _bad(f"{path}.down_kbps", "is missing; an internet plan needs its speeds")
         for key in ("changes_to", "requires"):

@@ -50,6 +50,106 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_usage_sources")),
         sa.UniqueConstraint("name", name=op.f("uq_usage_sources_name")),
     )
+    with op.batch_alter_table("plans", schema=None) as batch_op:
+        batch_op.add_column(
+            sa.Column(
+                "over_rule", sa.String(length=6), server_default=sa.text("''"), nullable=False
+            )
+        )
+        for name in ("slow_down_kbps", "slow_up_kbps", "top_up_bytes", "top_up_minor"):
+            batch_op.add_column(
+                sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True)
+            )
+        batch_op.add_column(sa.Column("top_up_days", sa.Integer(), nullable=True))
+    _change_reasons("unpaid", "usage", "staff", "pause", "abuse", "imported")
+    with op.batch_alter_table("lines", schema=None) as batch_op:
+        for name in ("slow_down_kbps", "slow_up_kbps"):
+            batch_op.add_column(
+                sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True)
+            )
+        batch_op.add_column(sa.Column("limited_until_on", sa.Date(), nullable=True))
+        batch_op.add_column(sa.Column("alert_percents", sa.JSON(), nullable=True))
+        batch_op.add_column(sa.Column("look_at", models.UtcDateTime(timezone=True), nullable=True))
+        batch_op.create_index(
+            "ix_lines_look",
+            ["look_at"],
+            unique=False,
+            sqlite_where=sa.text("look_at IS NOT NULL"),
+            postgresql_where=sa.text("look_at IS NOT NULL"),
+        )
+    op.create_table(
+        "usage_blocks",
+        sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("period_on", sa.Date(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column(
+            "charge_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.ForeignKeyConstraint(
+            ["charge_id"], ["charges.id"], name=op.f("fk_usage_blocks_charge_id")
+        ),
+        sa.ForeignKeyConstraint(["line_id"], ["lines.id"], name=op.f("fk_usage_blocks_line_id")),
+        sa.PrimaryKeyConstraint("line_id", "period_on", "number", name=op.f("pk_usage_blocks")),
+    )
+    op.create_index(op.f("ix_usage_blocks_charge_id"), "usage_blocks", ["charge_id"], unique=False)
+    op.create_table(
+        "top_ups",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("public_id", sa.String(length=24), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "customer_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
+        sa.Column(
+            "amount_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("bought_at", models.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("expires_on", sa.Date(), nullable=False),
+        sa.Column("charge_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.CheckConstraint("amount_bytes > 0", name=op.f("ck_top_ups_amount")),
+        sa.ForeignKeyConstraint(["charge_id"], ["charges.id"], name=op.f("fk_top_ups_charge_id")),
+        sa.ForeignKeyConstraint(
+            ["customer_id"], ["customers.id"], name=op.f("fk_top_ups_customer_id")
+        ),
+        sa.ForeignKeyConstraint(["line_id"], ["lines.id"], name=op.f("fk_top_ups_line_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_top_ups")),
+        sa.UniqueConstraint("charge_id", name=op.f("uq_top_ups_charge_id")),
+        sa.UniqueConstraint("key", name=op.f("uq_top_ups_key")),
+        sa.UniqueConstraint("public_id", name=op.f("uq_top_ups_public_id")),
+    )
+    op.create_index(op.f("ix_top_ups_customer_id"), "top_ups", ["customer_id"], unique=False)
+    op.create_index(
+        op.f("ix_top_ups_line_id_expires_on"), "top_ups", ["line_id", "expires_on"], unique=False
+    )
+    op.create_table(
+        "top_up_uses",
+        sa.Column(
+            "top_up_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("period_on", sa.Date(), nullable=False),
+        sa.Column(
+            "used_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.ForeignKeyConstraint(
+            ["top_up_id"], ["top_ups.id"], name=op.f("fk_top_up_uses_top_up_id")
+        ),
+        sa.PrimaryKeyConstraint("top_up_id", "period_on", name=op.f("pk_top_up_uses")),
+    )
+    op.create_table(
+        "usage_alerts",
+        sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("period_on", sa.Date(), nullable=False),
+        sa.Column("percent", sa.Integer(), nullable=False),
+        sa.Column("told_at", models.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["line_id"], ["lines.id"], name=op.f("fk_usage_alerts_line_id")),
+        sa.PrimaryKeyConstraint("line_id", "period_on", "percent", name=op.f("pk_usage_alerts")),
+    )
     op.create_table(
         "usage_days",
         sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -119,9 +219,39 @@ def upgrade() -> None:
     )
 
 
+def _change_reasons(*reasons: str) -> None:
+    name = op.f("ck_line_holds_reason")
+    values = ", ".join(f"'{reason}'" for reason in reasons)
+    with op.batch_alter_table("line_holds", schema=None) as batch_op:
+        batch_op.drop_constraint(name, type_="check")
+        batch_op.create_check_constraint(name, f"reason IN ({values})")
+
+
 def downgrade() -> None:
+    op.drop_table("top_up_uses")
+    op.drop_table("top_ups")
+    op.drop_table("usage_blocks")
     op.drop_table("usage_sessions")
     op.drop_table("usage_days")
+    op.drop_table("usage_alerts")
+    with op.batch_alter_table("lines", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_lines_look",
+            sqlite_where=sa.text("look_at IS NOT NULL"),
+            postgresql_where=sa.text("look_at IS NOT NULL"),
+        )
+        batch_op.drop_column("look_at")
+        batch_op.drop_column("alert_percents")
+        for name in ("limited_until_on", "slow_up_kbps", "slow_down_kbps"):
+            batch_op.drop_column(name)
+    op.execute("DELETE FROM line_holds WHERE reason = 'usage'")
+    _change_reasons("unpaid", "staff", "pause", "abuse", "imported")
+    with op.batch_alter_table("plans", schema=None) as batch_op:
+        for name in (
+            *("over_rule", "slow_down_kbps", "slow_up_kbps"),
+            *("top_up_bytes", "top_up_minor", "top_up_days"),
+        ):
+            batch_op.drop_column(name)
     op.drop_table("usage_sources")
     op.drop_table("nases")
     with op.batch_alter_table("lines") as batch:

@@ -69,7 +69,14 @@ DESKS = (
     ),
 )
 """What they open besides."""
-OF_USAGE = ("usage/", "usage/months", "usage/sessions", "usage/csv?from=soon")
+OF_USAGE = (
+    "usage/",
+    "usage/months",
+    "usage/sessions",
+    "usage/csv?from=soon",
+    "usage/alerts",
+    "usage/top-up",
+)
 OF_MONEY = (
     *("billing/", "billing/invoices/", "billing/payments/", "billing/spending"),
     *("billing/statement", "billing/statement?from=soon"),

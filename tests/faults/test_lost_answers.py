@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import LargeBinary, select
+from sqlalchemy import LargeBinary, select, update
 from sqlalchemy.orm import Session
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -28,7 +28,7 @@ from core import clock
 from core.db import reading, unit_of_work
 from gateways.payments.sandbox.store import Decision
 from models import Base as Tables
-from models import Voucher, VoucherBatch
+from models import Plan, Voucher, VoucherBatch
 from tests import crawl
 from tests.conftest import Base, Portal
 from tests.test_budgets import Answer, Wire
@@ -98,6 +98,7 @@ class Street:
         )
         with self.portal.app.app_context():
             unit_of_work(self._sell_voucher)
+            unit_of_work(lambda session: session.execute(update(Plan).values(crawl.SELLS_DATA)))
         wire = Wire(self.entrance)
         if name in STAFF:
             wire.cookies["session"] = self.portal.visitor(name).cookies()["session"]

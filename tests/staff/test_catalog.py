@@ -159,6 +159,36 @@ def test_a_wrong_bank_account_is_one_line(named: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+AIR = "data_included_bytes = 300_000_000_000\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (AIR, AIR + "over_rule = 'slow'\n", "slow_down_kbps: is missing"),
+        (AIR, "", "data_included_bytes: is missing; overage_minor means nothing"),
+        (AIR, AIR + "over_rule = 'more'\n", "must be one of charge, slow, stop"),
+        (AIR, AIR + "top_up_bytes = 1\n", "top_up_minor: is missing"),
+        (AIR, AIR + "slow_up_kbps = 1\n", "slow_down_kbps: is missing"),
+    ],
+)
+def test_what_follows_beyond_an_allowance_must_make_sense(
+    edited: Edit, old: str, new: str, message: str
+) -> None:
+    with pytest.raises(CatalogInvalid) as refusal:
+        catalog.read_file(edited((old, new)))
+    assert message in str(refusal.value)
+
+
+def test_rules_beyond_an_allowance_are_stored(ctx: Portal, edited: Edit) -> None:
+    more = "over_rule = 'slow'\nslow_down_kbps = 2000\nslow_up_kbps = 1000\n"
+    more += "top_up_bytes = 5\ntop_up_minor = 8\ntop_up_days = 7\n"
+    catalog.load(edited((AIR, AIR + more)))
+    columns = "over_rule, slow_down_kbps, slow_up_kbps, top_up_bytes, top_up_minor, top_up_days"
+    kept = ctx.rows(f"SELECT {columns} FROM plans WHERE code IN ('AIR-25', 'AIR-50') ORDER BY code")
+    assert kept == [("slow", 2000, 1000, 5, 8, 7), ("", None, None, None, None, None)]
+
+
 def test_a_tax_that_left_the_file_is_pointed_out(desk: Desk, edited: Edit) -> None:
     [note] = catalog.load(edited(('code = "E911"', 'code = "E912"'))).notes
     assert "E911" in note

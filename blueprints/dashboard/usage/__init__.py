@@ -1,4 +1,5 @@
-"""What the lines of an account carried: this bill period, its days and hours, a year, sessions."""
+"""What the lines of an account carried: this bill period, its days and hours, a year, sessions;
+and when their customers are told."""
 
 from flask import Blueprint
 

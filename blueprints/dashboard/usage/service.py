@@ -1,22 +1,28 @@
-"""What the lines of an account carried. Reads only."""
+"""What the lines of an account carried, and when their customer is told of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from blueprints.billing.periods import Span, period_of
 from blueprints.dashboard.usage.errors import LineNotFound
 from blueprints.lines import accounting
+from blueprints.lines.allowances.rules import USUAL_PERCENTS, percents_of, spend
+from blueprints.lines.allowances.standing import is_in_use, list_top_ups, rule_of
 from blueprints.lines.reading import NETWORK
 from blueprints.lines.spreading import HOUR, start_of_day
-from core import clock
+from core import clock, form_keys
 from core.db import db
+from core.form_keys import ArrivedKey
 from core.isp import current_isp
-from models import Account, Line, Plan, PlanKind, Subscription, UsageDay, UsageSession, UsageSource
+from core.money import Money
+from models import Account, Line, OverRule, Plan, Subscription, UsageDay, UsageSession, UsageSource
 
 MONTHS = 13
 SESSIONS_SHOWN = 30
@@ -51,6 +57,19 @@ class Allowance:
 
     plan_name: str
     included_bytes: int | None
+    rule: OverRule | None = None
+    overage: Money | None = None
+    overage_bytes: int = 0
+    slow_down_kbps: int | None = None
+    has_top_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TopUpLeft:
+    """What is left of data that was bought, until and with `expires_on`."""
+
+    left_bytes: int
+    expires_on: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +83,7 @@ class Period:
     allowance: Allowance | None
     days_left: int
     expected_bytes: int | None
+    top_ups: tuple[TopUpLeft, ...] = ()
 
     @property
     def left_bytes(self) -> int | None:
@@ -144,6 +164,11 @@ def find_terms(account_id: int, line_id: int, today: date) -> Terms:
             Account.bill_day,
             Plan.name,
             Plan.data_included_bytes,
+            Plan.over_rule,
+            Plan.overage_minor,
+            Plan.overage_bytes,
+            Plan.slow_down_kbps,
+            Plan.top_up_bytes,
             UsageSource.read_at,
             UsageSource.failure,
             running_at.label("running_at"),
@@ -151,15 +176,7 @@ def find_terms(account_id: int, line_id: int, today: date) -> Terms:
         .select_from(Account)
         .outerjoin(
             Subscription,
-            and_(
-                Subscription.account_id == Account.id,
-                or_(Subscription.line_id == line_id, Subscription.line_id.is_(None)),
-                Subscription.started_on <= today,
-                or_(Subscription.ended_on.is_(None), Subscription.ended_on > today),
-                Subscription.plan_id.in_(
-                    select(Plan.id).where(Plan.kind == PlanKind.INTERNET.value)
-                ),
-            ),
+            is_in_use(line_id, Account.id, today),
         )
         .outerjoin(Plan, Plan.id == Subscription.plan_id)
         .outerjoin(UsageSource, UsageSource.name == NETWORK)
@@ -170,8 +187,21 @@ def find_terms(account_id: int, line_id: int, today: date) -> Terms:
     as_of = AsOf(None, is_behind=bool(row.failure))
     if row.read_at is not None:
         as_of = replace(as_of, at=min(row.read_at, row.running_at or row.read_at))
-    allowance = Allowance(row.name, row.data_included_bytes) if row.name is not None else None
-    return Terms(period_of(today, row.bill_day), allowance, as_of)
+    return Terms(period_of(today, row.bill_day), _allowance_of(row), as_of)
+
+
+def _allowance_of(row: Any) -> Allowance | None:
+    if row.name is None:
+        return None
+    return Allowance(
+        row.name,
+        row.data_included_bytes,
+        rule_of(row.over_rule, row.overage_minor),
+        Money(row.overage_minor or 0, current_isp().currency),
+        row.overage_bytes or 0,
+        row.slow_down_kbps,
+        has_top_up=bool(row.top_up_bytes),
+    )
 
 
 def find_period(line_id: int, terms: Terms, today: date) -> Period:
@@ -187,6 +217,26 @@ def find_period(line_id: int, terms: Terms, today: date) -> Period:
         terms.allowance,
         (span.until_on - today).days,
         _expect(span, days, used),
+        _top_ups_left(line_id, terms, used.total_bytes, today),
+    )
+
+
+def _top_ups_left(
+    line_id: int, terms: Terms, used_bytes: int, today: date
+) -> tuple[TopUpLeft, ...]:
+    """The top-ups that can still be used, with what this period leaves of them."""
+    if terms.allowance is None or terms.allowance.included_bytes is None:
+        return ()
+    period_on = terms.span.from_on
+    known = [
+        each for each in list_top_ups(db.session(), line_id, period_on) if each.left_for(period_on)
+    ]
+    over_bytes = max(0, used_bytes - terms.allowance.included_bytes)
+    uses, _rest = spend(known, over_bytes, period_on, today)
+    return tuple(
+        TopUpLeft(each.left_for(period_on) - uses.get(each.top_up_id, 0), each.expires_on)
+        for each in known
+        if each.expires_on >= today
     )
 
 
@@ -284,6 +334,29 @@ def list_sessions(line_id: int, page: int) -> SessionList:
         for row in rows
     )
     return SessionList(sessions, page, page_count)
+
+
+def find_percents(line_id: int) -> tuple[int, ...]:
+    """The thresholds at which the line's customer is told."""
+    chosen = db.session.scalar(select(Line.alert_percents).where(Line.id == line_id))
+    return percents_of(chosen)
+
+
+def choose_percents(
+    account_id: int, line_id: int, percents: tuple[int, ...], path: str, key: ArrivedKey
+) -> str:
+    """Have the line's customer told at these thresholds; `path` is where that is shown."""
+
+    def work(session: Session) -> str:
+        chosen = None if percents == USUAL_PERCENTS else list(percents)
+        session.execute(
+            update(Line)
+            .where(Line.id == line_id, Line.account_id == account_id)
+            .values(alert_percents=chosen)
+        )
+        return path
+
+    return form_keys.once(key, work, account_id)
 
 
 def mask(device: str) -> str:

@@ -5,21 +5,30 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from flask import Response, g, request
+from flask import Response, g, request, url_for
 from flask_babel import gettext as _
+from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.dashboard.usage import bp, service
+from blueprints.dashboard.usage.forms import AlertsForm
 from blueprints.dashboard.usage.service import Carried, LineChoice
+from blueprints.lines.allowances import top_ups
+from blueprints.lines.allowances.errors import BoughtMeanwhile, NoTopUp, OfferChanged
 from core import charts, clock
+from core.db import db
 from core.downloads import csv_answer
-from core.forms import SpanForm
-from core.htmx import render
+from core.form_guard import arrived_key
+from core.forms import SpanForm, shown
+from core.htmx import go_to, render
 from core.isp import current_isp
+from core.money import Money
+from core.sessions import signed_in
 from core.units import format_data
-from core.words import format_hour, format_month, language, month_letter
+from core.words import format_hour, format_month, hour_of, language, month_letter
 
 GB = 1_000_000_000
 HIGHEST_PAGE = 10_000
+DONE_WORDS = ("alerts", "top-up")
 
 
 def _today() -> date:
@@ -68,13 +77,14 @@ def period_page() -> Response:
         "usage/period.html",
         "hours",
         **shared,
+        done=request.args.get("done") if request.args.get("done") in DONE_WORDS else None,
         period=period,
         as_of=terms.as_of,
         today=today,
         day=day,
         hours=[(format_hour(at), carried) for at, carried in hours],
         hours_chart=_chart(
-            [format_hour(at) for at, _each in hours],
+            [str(hour_of(at)) for at, _each in hours],
             [carried for _each, carried in hours],
             is_whole=True,
         ),
@@ -134,4 +144,77 @@ def usage_csv() -> Response:
             (day, carried.up_bytes, carried.down_bytes, carried.total_bytes)
             for day, carried in service.list_days(line.line_id, from_on, to_on)
         ],
+    )
+
+
+# When to be told ------------------------------------------------------------------------------
+
+
+@bp.get("/alerts", endpoint="alerts")
+def alerts_page() -> Response:
+    line, shared = _lines()
+    if line is None:
+        return render("usage/none.html")
+    percents = service.find_percents(line.line_id)
+    form = shown(AlertsForm, percents=", ".join(str(percent) for percent in percents))
+    return render("usage/alerts.html", **shared, form=form)
+
+
+@bp.post("/alerts", endpoint="alerts_post")
+def alerts_post() -> Response | BaseResponse:
+    (line, shared), form = _lines(), AlertsForm()
+    if line is None:
+        return render("usage/none.html", status=404)
+    if not form.validate():
+        return render("usage/alerts.html", status=422, **shared, form=form)
+    path = _period_path(line, "alerts")
+    return go_to(
+        service.choose_percents(g.account_id, line.line_id, form.chosen, path, arrived_key())
+    )
+
+
+def _period_path(line: LineChoice, done: str) -> str:
+    account = signed_in().account
+    public_id = account.public_id if account else ""
+    return url_for("usage.period", account_public_id=public_id, line=line.public_id, done=done)
+
+
+# More data ------------------------------------------------------------------------------------
+
+
+@bp.get("/top-up", endpoint="top_up")
+def top_up_page() -> Response:
+    line, shared = _lines()
+    if line is None:
+        return render("usage/none.html")
+    return _top_up_page(line, shared)
+
+
+@bp.post("/top-up", endpoint="top_up_post")
+def top_up_post() -> Response | BaseResponse:
+    line, shared = _lines()
+    if line is None:
+        raise NoTopUp
+    try:
+        path = top_ups.buy(
+            g.account_id,
+            line.line_id,
+            signed_in().customer_id,
+            request.form.get("stamp", "")[:60],
+            _period_path(line, "top-up"),
+            arrived_key(),
+        )
+    except (OfferChanged, BoughtMeanwhile) as refusal:
+        return _top_up_page(line, shared, refusal.customer_message)
+    return go_to(path)
+
+
+def _top_up_page(line: LineChoice, shared: dict[str, Any], refusal: str = "") -> Response:
+    offer = top_ups.find_offer(db.session(), g.account_id, line.line_id, _today())
+    if offer is None:
+        raise NoTopUp
+    price = Money(offer.price_minor, current_isp().currency)
+    status = 422 if refusal else 200
+    return render(
+        "usage/top_up.html", None, status, **shared, offer=offer, price=price, refusal=refusal
     )

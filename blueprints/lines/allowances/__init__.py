@@ -1,0 +1,1 @@
+"""What a plan includes of data, and what is done about how much of it is used."""

@@ -1,0 +1,121 @@
+"""Looking at how much lines have used, by the worker.
+
+Whatever a line carried marks it (`Line.look_at`) in the transaction that counts it; the worker
+looks at what is marked right afterwards, and at what is limited once its period has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+
+from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy.orm import Session
+
+from blueprints.lines.allowances import deciding
+from blueprints.lines.allowances.standing import list_standings
+from core import clock
+from core.db import db, unit_of_work
+from core.isp import current_isp
+from models import Line, Plan, PlanKind, Subscription
+
+AT_ONCE = 200
+WAKE_EVERY = timedelta(minutes=1)
+
+_MARK = (
+    update(Line)
+    .where(
+        Line.id.in_(bindparam("lines", expanding=True)),
+        exists().where(
+            Subscription.account_id == Line.account_id,
+            Plan.id == Subscription.plan_id,
+            Plan.kind == PlanKind.INTERNET.value,
+            Plan.data_included_bytes.is_not(None),
+        ),
+    )
+    .values(look_at=bindparam("now"))
+)
+_SEEN = (
+    update(Line)
+    .where(Line.id == bindparam("line"), Line.look_at == bindparam("seen"))
+    .values(look_at=None)
+)
+
+
+def mark(session: Session, line_ids: Collection[int]) -> None:
+    """Have the worker look at those of the lines that have a limit."""
+    if line_ids:
+        values = {"lines": sorted(line_ids), "now": clock.now()}
+        session.connection().execute(_MARK, values)
+
+
+class Watching:
+    """A duty of the worker: looks at lines of which something was counted, or whose limit ends."""
+
+    def __init__(self) -> None:
+        self.__name__ = "watching of allowances"  # as the log names a duty
+        self._woken_at = clock.now() - WAKE_EVERY
+
+    def __call__(self) -> int:
+        """Returns at how many lines it looked."""
+        if clock.now() - self._woken_at >= WAKE_EVERY:
+            self._woken_at = clock.now()
+            return look() + _wake()
+        return look()
+
+
+def look() -> int:
+    """Look at the lines that are marked; returns at how many."""
+    marked = {
+        row.id: row.look_at
+        for row in db.session.execute(
+            select(Line.id, Line.look_at)
+            .where(Line.look_at.is_not(None))
+            .order_by(Line.look_at, Line.id)
+            .limit(AT_ONCE)
+        )
+    }
+    if not marked:
+        return 0
+    today = clock.today(current_isp().timezone)
+    for line_id, account_id in _with_news(db.session(), sorted(marked), today):
+        unit_of_work(partial(deciding.decide, line_id=line_id, today=today), account_id)
+    unit_of_work(partial(_note_seen, marked=marked))
+    return len(marked)
+
+
+def _note_seen(session: Session, marked: dict[int, datetime]) -> None:
+    # One that was marked again meanwhile stays so.
+    session.connection().execute(
+        _SEEN, [{"line": line_id, "seen": marked[line_id]} for line_id in sorted(marked)]
+    )
+
+
+def _with_news(session: Session, line_ids: Sequence[int], today: date) -> list[tuple[int, int]]:
+    """Those of the lines about which there may be something to do, with their accounts: a threshold
+    of which nobody was told, something used beyond, a period that has just begun."""
+    standings = list_standings(session, line_ids, today)
+    told = deciding.told_of(session, standings)
+    return [
+        (each.line_id, each.account_id)
+        for each in standings
+        if each.over_bytes
+        or each.limited_until_on is not None
+        or deciding.crossed_of(each) - told.get(each.line_id, set())
+        or (today - each.span.from_on).days <= deciding.LATE_DAYS
+    ]
+
+
+def _wake() -> int:
+    """Decide anew about the lines that are limited for a period that has ended."""
+    today = clock.today(current_isp().timezone)
+    rows = db.session.execute(
+        select(Line.id, Line.account_id)
+        .where(Line.limited_until_on <= today)
+        .order_by(Line.id)
+        .limit(AT_ONCE)
+    ).all()
+    for row in rows:
+        unit_of_work(partial(deciding.decide, line_id=row.id, today=today), row.account_id)
+    return len(rows)
