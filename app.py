@@ -257,6 +257,7 @@ def _register(app: Flask) -> None:
     from blueprints.billing.views import payment_return
     from blueprints.dashboard import activity as activity_pages
     from blueprints.dashboard import people as people_pages
+    from blueprints.dashboard import plans as plan_pages
     from blueprints.dashboard import settings as settings_pages
     from blueprints.dashboard import usage as usage_pages
 
@@ -266,6 +267,7 @@ def _register(app: Flask) -> None:
     app.register_blueprint(people_pages.bp)
     app.register_blueprint(activity_pages.bp)
     app.register_blueprint(usage_pages.bp)
+    app.register_blueprint(plan_pages.bp)
     app.register_blueprint(billing.bp, url_prefix="/a/<account_public_id>/billing")
     app.register_blueprint(support.bp)
     app.register_blueprint(api.bp)

@@ -217,6 +217,10 @@ class OverRule(StrEnum):
 
 
 class Plan(Base):
+    """What can be subscribed to: in `areas` only, where that is not empty. With `needs_staff` the
+    ISP's people decide about each change to it; `excludes` are plans that it cannot stand beside.
+    """
+
     __tablename__ = "plans"
     __table_args__ = (
         one_of("kind", PlanKind),
@@ -256,6 +260,9 @@ class Plan(Base):
     channels: Mapped[list[str]] = mapped_column(JSON, default=list)
     streaming: Mapped[list[str]] = mapped_column(JSON, default=list)
     features: Mapped[list[str]] = mapped_column(JSON, default=list)
+    areas: Mapped[list[str] | None] = mapped_column(JSON)
+    excludes: Mapped[list[str] | None] = mapped_column(JSON)
+    needs_staff: Mapped[bool] = added_claim()
 
 
 # Accounts -----------------------------------------------------------------------------------
@@ -602,6 +609,89 @@ class Subscription(Base):
     billed_taxes: Mapped[dict[str, list[int | None]] | None] = mapped_column(
         JSON(none_as_null=True)
     )
+
+
+class PlanChangeState(StrEnum):
+    ASKED = "asked"
+    PLANNED = "planned"
+    DONE = "done"
+    UNDONE = "undone"
+    REFUSED = "refused"
+
+
+class PlanChange(Base):
+    """That a plan of an account follows another, begins or ends, or with `is_end` all of them.
+
+    `from_id` is the subscription that ends on `effective_on`, `to_plan_id` the plan that is in use
+    from then on, by the subscription `to_id`; one that was asked for and is not decided has none.
+    `ended` are the ids of all subscriptions that end.
+    While `planned` or `asked`, another change of the same subscription, or to the same plan, is
+    refused. `quote` is what was shown before the button, `charges` the ids of the one-off charges
+    that came with it. On `due_at` the worker brings the line and the customer to it.
+    """
+
+    __tablename__ = "plan_changes"
+    __table_args__ = (
+        one_of("state", PlanChangeState),
+        CheckConstraint(
+            "from_id IS NOT NULL OR to_plan_id IS NOT NULL OR is_end", name="something"
+        ),
+        Index(
+            "uq_plan_changes_from",
+            "from_id",
+            unique=True,
+            sqlite_where=text("state IN ('asked', 'planned')"),
+            postgresql_where=text("state IN ('asked', 'planned')"),
+        ),
+        Index(
+            "uq_plan_changes_to",
+            "account_id",
+            "to_plan_id",
+            unique=True,
+            sqlite_where=text("state IN ('asked', 'planned')"),
+            postgresql_where=text("state IN ('asked', 'planned')"),
+        ),
+        Index(
+            "uq_plan_changes_end",
+            "account_id",
+            unique=True,
+            sqlite_where=text("is_end AND state = 'planned'"),
+            postgresql_where=text("is_end AND state = 'planned'"),
+        ),
+        Index(
+            "ix_plan_changes_due",
+            "due_at",
+            sqlite_where=text("due_at IS NOT NULL"),
+            postgresql_where=text("due_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_plan_changes_asked",
+            "created_at",
+            sqlite_where=text("state = 'asked'"),
+            postgresql_where=text("state = 'asked'"),
+        ),
+        Index(None, "account_id", "created_at"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"), index=True)
+    from_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"))
+    to_plan_id: Mapped[int | None] = mapped_column(ForeignKey("plans.id"))
+    to_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"), index=True)
+    is_end: Mapped[bool] = mapped_column(default=False)
+    ended: Mapped[list[int]] = mapped_column(JSON, default=list)
+    effective_on: Mapped[date]
+    state: Mapped[str] = mapped_column(String(8))
+    quote: Mapped[dict[str, Any]] = mapped_column(JSON)
+    charges: Mapped[list[int]] = mapped_column(JSON, default=list)
+    answer: Mapped[str] = mapped_column(String(300), default="", info=PERSON)
+    decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]
+    claimed_until_at: Mapped[datetime | None]
 
 
 # Customers, sessions ------------------------------------------------------------------------

@@ -136,6 +136,11 @@ RULES: dict[str, dict[str, str]] = {
         "ask_at": "NULL",
     },
     "charges": {"public_id": "anew(public_id, :k)"},
+    "plan_changes": {
+        "public_id": "anew(public_id, :k)",
+        "ended": "'[]'",
+        "charges": "'[]'",
+    },
     "adjustments": {"public_id": "anew(public_id, :k)", "key": "'copy-' || anew(key, :k)"},
     "disputes": {"public_id": "anew(public_id, :k)"},
     "dispute_posts": {},

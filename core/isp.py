@@ -65,6 +65,7 @@ class IspView:
     requires_mixed_password: bool
     is_demo: bool
     postal_address: str = ""
+    frn: str = ""
     bank: BankAccount | None = None
     billing_rules: BillingRules = DEFAULT_RULES
     dunning: DunningRules = USUAL_RULES
@@ -174,6 +175,7 @@ def current_isp() -> IspView:
             requires_mixed_password=row.requires_mixed_password,
             is_demo=row.is_demo,
             postal_address=row.postal_address,
+            frn=row.frn,
             bank=BankAccount.read(row.bank_account),
             billing_rules=BillingRules.read(row.billing_rules),
             dunning=DunningRules.read((row.billing_rules or {}).get("dunning")),

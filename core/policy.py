@@ -102,6 +102,7 @@ def _staff(who: frozenset[StaffRole], get_writes: str = "", keeps_form: str = ""
 
 _PUBLIC = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE)
 _OPEN = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, stays_open=True)
+_GREETS = Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, is_kept=True, greets=True)
 _READS_MONEY = Rule(Who.ACCOUNT, SEES_MONEY, is_kept=True)
 _CHANGES_PAYMENT = Rule(Who.ACCOUNT, PAYS)
 _OWN = Rule(Who.CUSTOMER)
@@ -138,7 +139,9 @@ POLICY: dict[str, Rule] = {
     "static": _OPEN,
     "health": _OPEN,
     "metrics": Rule(Who.OPERATOR, stays_open=True),
-    "support.help": Rule(Who.EVERYONE, proof=Proof.STRICT_COOKIE, is_kept=True, greets=True),
+    "support.help": _GREETS,
+    "support.broadband_facts": _GREETS,
+    "support.broadband_facts_csv": _PUBLIC,
     "auth.sign_in": _PUBLIC,
     "auth.sign_in_post": _PUBLIC,
     # Whoever holds a view ends it there.
@@ -233,6 +236,19 @@ POLICY: dict[str, Rule] = {
     "usage.top_up_post": Rule(Who.ACCOUNT, PAYS, keeps_form="usage.top_up"),
     "usage.alerts": _OWNS,
     "usage.alerts_post": Rule(Who.ACCOUNT, OWNS, keeps_form="usage.alerts"),
+    "plans.list": Rule(Who.ACCOUNT, SEES_MONEY),
+    "plans.channels": Rule(Who.ACCOUNT, SEES_MONEY),
+    "plans.compare": Rule(Who.ACCOUNT, SEES_MONEY),
+    "plans.switch": _OWNS,
+    "plans.switch_post": Rule(Who.ACCOUNT, OWNS, keeps_form="plans.switch"),
+    "plans.add": _OWNS,
+    "plans.add_post": Rule(Who.ACCOUNT, OWNS, keeps_form="plans.add"),
+    "plans.remove": _OWNS,
+    "plans.remove_post": Rule(Who.ACCOUNT, OWNS, keeps_form="plans.remove"),
+    "plans.end": _OWNS,
+    "plans.end_post": Rule(Who.ACCOUNT, OWNS, keeps_form="plans.end"),
+    "plans.change": Rule(Who.ACCOUNT, SEES_MONEY),
+    "plans.undo": _OWNS,
     "people.person_list": _OWNS,
     "people.invite": _OWNS,
     "people.invite_post": Rule(Who.ACCOUNT, OWNS, keeps_form="people.invite"),
@@ -380,6 +396,10 @@ POLICY: dict[str, Rule] = {
     "staff.reset_proof_post": _staff(HELPERS, keeps_form="staff.reset_proof"),
     "staff.reset_approve": _staff(HELPERS),
     "staff.reset_refuse": _staff(HELPERS),
+    "staff.plan_changes": _staff(CALL_TAKERS, _NOTED),
+    "staff.plan_change": _staff(CALL_TAKERS, _NOTED),
+    "staff.plan_change_accept": _staff(CALL_TAKERS, keeps_form="staff.plan_change"),
+    "staff.plan_change_refuse": _staff(CALL_TAKERS, keeps_form="staff.plan_change"),
     "staff.letters": _staff(HELPERS, _NOTED),
     "staff.letter_print": _staff(HELPERS),
     "staff.bill_runs.list": _staff(BILLERS),

@@ -312,7 +312,12 @@ TABLES: dict[str, Table] = {
         "up_kbps typical_down_kbps typical_up_kbps typical_latency_ms data_included_bytes "
         "overage_minor overage_bytes over_rule slow_down_kbps slow_up_kbps top_up_bytes "
         "top_up_minor top_up_days plan_id_suffix changes_to requires requires_kind "
-        "channels streaming features",
+        "channels streaming features areas excludes needs_staff",
+    ),
+    "plan_changes": Table(
+        Kept.CONTRACT,
+        "id public_id account_id customer_id from_id to_plan_id to_id is_end ended effective_on "
+        "state quote charges decided_by_id created_at ended_at due_at claimed_until_at",
     ),
     "postal_letters": Table(
         Kept.LETTER,

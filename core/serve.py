@@ -210,6 +210,7 @@ def work(settings: Settings) -> None:
     from blueprints.billing.methods import expiring
     from blueprints.billing.methods import settling as methods
     from blueprints.billing.planned import foreseeing, taking
+    from blueprints.dashboard.plans import due as plans
     from blueprints.lines.allowances.watching import Watching
     from blueprints.lines.reading import Reading
     from blueprints.lines.syncing import Syncing
@@ -249,6 +250,7 @@ def work(settings: Settings) -> None:
     planning = (take_planned_payments, foreseeing.Foreseeing())
     network = app.extensions["network_gateway"]
     telling = (
+        plans.take_effect_due,
         Syncing(network),
         Reading(network),
         Watching(),

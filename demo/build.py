@@ -42,6 +42,7 @@ from blueprints.billing.planned import (
     taking,
 )
 from blueprints.billing.starting import Choice
+from blueprints.dashboard.plans import changing, quoting
 from blueprints.lines import holding
 from blueprints.staff import catalog, importing, members
 from core import activity, clock, form_keys, ids, isp, migrate, passwords, search_terms, words
@@ -51,9 +52,11 @@ from demo import DEMO_CUSTOMERS, DEMO_STAFF, DEMO_STAFF_APP, traffic
 from demo.habits import SLOTS, Attempt, Habit, attempts, choose
 from demo.people import (
     ED,
+    GRACE,
     MARIA,
     NAMED_ACCOUNTS,
     NEWCOMER,
+    NINA,
     OMAR,
     PETROV_BICYCLES,
     SHARED,
@@ -88,8 +91,10 @@ from models import (
     Payment,
     PaymentMethod,
     PaymentState,
+    Plan,
     Role,
     StaffRole,
+    Subscription,
 )
 
 T = TypeVar("T")
@@ -256,6 +261,7 @@ class _History:
         with clock.set_to(self.instant(day, time(8, self.dice.randrange(60)))):
             self.register_people(day)
             self.plan_payments(day)
+            self.change_plans(day)
         for slot, hour in zip(range(SLOTS), (11, 19), strict=True):
             with clock.set_to(self.instant(day, time(hour, self.dice.randrange(60)))):
                 self.pay(day, slot)
@@ -579,6 +585,25 @@ class _History:
             self.switch_autopay_on(MARIA, days_before=0, ceiling_minor=25_000)
         if day == self.today - timedelta(days=2):
             self.schedule(PETROV_BICYCLES, self.today + timedelta(days=6))
+
+    def change_plans(self, day: date) -> None:
+        """Grace gets a faster plan on her next bill day; Nina has asked for a phone line."""
+        if day == self.today - timedelta(days=1):
+            self.change_plan(GRACE, "FIBER-300", follows="FIBER-100")
+            self.change_plan(NINA, "VOICE-HOME")
+
+    def change_plan(self, number: str, code: str, follows: str | None = None) -> None:
+        payer = self.payers[self.by_number[number]]
+        customer_id = payer.customer_id or 0
+        old = db.session.scalar(
+            select(Subscription.public_id)
+            .join(Plan, Plan.id == Subscription.plan_id)
+            .where(Subscription.account_id == payer.account_id, Plan.code == follows)
+        )
+        wish = quoting.Wish(payer.account_id, old, code)
+        with words.speaking("en"):
+            shown = quoting.quote(db.session(), wish).digest
+            changing.change(wish, shown, customer_id, self.arrived_key(customer_id), "/{id}")
 
     def arrived_key(self, customer_id: int) -> form_keys.ArrivedKey:
         """The key of a form that a customer of the demo sends."""

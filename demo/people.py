@@ -66,6 +66,7 @@ class NamedAccount:
 
 MARIA, ROSA, ED = "10200014", "10200063", "10200056"
 OMAR, PETROV_BICYCLES = "10200035", "10200049"
+GRACE, NINA = "10200028", "10200042"
 
 NAMED_ACCOUNTS = (
     NamedAccount(
@@ -79,7 +80,7 @@ NAMED_ACCOUNTS = (
         paid_until_days=80,
     ),
     NamedAccount(
-        "10200028", "Grace Kim", "grace.kim", "FIBER-100", "77 Mill Ln", 9, Habit.AHEAD,
+        GRACE, "Grace Kim", "grace.kim", "FIBER-100", "77 Mill Ln", 9, Habit.AHEAD,
         add_ons="STATIC-IP", activated_on="2024-01-20", phone="+1 503 226 7767",
     ),
     NamedAccount(
@@ -87,7 +88,7 @@ NAMED_ACCOUNTS = (
         add_ons="VOICE-HOME", activated_on="2022-08-09", phone="+1 971 804 3341",
     ),
     NamedAccount(
-        "10200042", "Nina Petrov", "nina.petrov", "FIBER-300", "2 Harbor Rd", 11, Habit.PROMPT,
+        NINA, "Nina Petrov", "nina.petrov", "FIBER-300", "2 Harbor Rd", 11, Habit.PROMPT,
         add_ons="TV-BASIC;TV-KIDS", activated_on="2022-02-11", phone="+1 503 862 4095",
     ),
     NamedAccount(

@@ -42,10 +42,12 @@ from models import (
     FlowKind,
     Invitation,
     Invoice,
+    Isp,
     Line,
     Nas,
     PaymentMethod,
     Plan,
+    PlanChange,
     PlanKind,
     PlannedPayment,
     PostalLetter,
@@ -56,6 +58,7 @@ from models import (
 )
 from tests import world
 from tests.conftest import Portal
+from tests.dashboard.plans import shop
 from tests.page import BASE, Visitor
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE")
@@ -67,6 +70,8 @@ _PATHS = {
     "health": "/health",
     "metrics": "/metrics",
     "support.help": "/help",
+    "support.broadband_facts": "/broadband-facts",
+    "support.broadband_facts_csv": "/broadband-facts/csv",
     "auth.sign_in": "/sign-in",
     "auth.sign_in_post": "/sign-in",
     "auth.staff_sign_in": "/staff/sign-in",
@@ -158,6 +163,19 @@ _PATHS = {
     "usage.top_up_post": "/a/{account}/usage/top-up",
     "usage.alerts": "/a/{account}/usage/alerts",
     "usage.alerts_post": "/a/{account}/usage/alerts",
+    "plans.list": "/a/{account}/plans/",
+    "plans.channels": "/a/{account}/plans/channels",
+    "plans.compare": "/a/{account}/plans/{subscription}/change",
+    "plans.switch": "/a/{account}/plans/{subscription}/change/FIBER-1000",
+    "plans.switch_post": "/a/{account}/plans/{subscription}/change/FIBER-1000",
+    "plans.add": "/a/{account}/plans/add/STATIC-IP",
+    "plans.add_post": "/a/{account}/plans/add/STATIC-IP",
+    "plans.remove": "/a/{account}/plans/{package}/remove",
+    "plans.remove_post": "/a/{account}/plans/{package}/remove",
+    "plans.end": "/a/{account}/plans/end",
+    "plans.end_post": "/a/{account}/plans/end",
+    "plans.change": "/a/{account}/plans/changes/{plan_change}",
+    "plans.undo": "/a/{account}/plans/changes/{plan_change}/undo",
     "people.person_list": "/a/{account}/people",
     "people.invite": "/a/{account}/people/invite",
     "people.invite_post": "/a/{account}/people/invite",
@@ -280,6 +298,10 @@ _PATHS = {
     "staff.reset_proof_post": "/staff/lost-factors/{reset}/proof",
     "staff.reset_approve": "/staff/lost-factors/{reset}/approve",
     "staff.reset_refuse": "/staff/lost-factors/{reset}/refuse",
+    "staff.plan_changes": "/staff/plan-changes",
+    "staff.plan_change": "/staff/plan-changes/{plan_change}",
+    "staff.plan_change_accept": "/staff/plan-changes/{plan_change}/accept",
+    "staff.plan_change_refuse": "/staff/plan-changes/{plan_change}/refuse",
     "staff.letters": "/staff/letters",
     "staff.letter_print": "/staff/letters/{letter}/print",
     "staff.bill_runs.list": "/staff/bill-runs/",
@@ -343,6 +365,7 @@ def prepare(portal: Portal) -> None:
         unit_of_work(lambda session: _add_own_things(session, portal))
         unit_of_work(lambda session: add_money(session, portal.world))
         unit_of_work(lambda session: add_usage(session, ("alice", "mallory"), days=3))
+        unit_of_work(lambda session: add_plans(session, portal.world))
     store.close()
     (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
     with portal.app.app_context():
@@ -553,6 +576,34 @@ def _session_of(line_id: int, nas_id: int, ago: int) -> dict[str, Any]:
     }
 
 
+def add_plans(session: Session, made: world.World) -> None:
+    """More plans, and of each owner one that staff are asked for."""
+    shop.stock(session)
+    session.execute(update(Isp).values(frn="0031234567", revision=Isp.revision + 1))
+    session.flush()
+    for name in ("alice", "mallory"):
+        session.add(
+            PlanChange(
+                public_id=f"{name}wish",
+                account_id=made.accounts[name],
+                customer_id=made.customers[name],
+                to_plan_id=session.scalar(select(Plan.id).where(Plan.code == "TV-KIDS")),
+                effective_on=clock.now().date() + timedelta(days=9),
+                state="asked",
+                quote={
+                    "bill_on": "2026-07-01",
+                    "total_minor": 11_000,
+                    "total_before_minor": 10_000,
+                    "monthly_minor": 11_000,
+                    "monthly_before_minor": 10_000,
+                    "currency": "USD",
+                    "lines": [["Kids", 700]],
+                },
+                created_at=clock.now(),
+            )
+        )
+
+
 def _add_own_things(session: Session, portal: Portal) -> None:
     """A contact of each owner's that waits for its code, another session and a trusted device; and
     that they and bob have lost their factors, of whom one waits for a second member of staff; and
@@ -666,6 +717,9 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
         "line": f"{account}line",
         "dispute": f"{account}dispute",
         "batch": "vouchers",
+        "subscription": f"{account}sub1",
+        "package": f"{account}sub3",
+        "plan_change": f"{account}wish",
         "letter": f"{account}letter",
         "reset": f"{account}reset",
         "method": f"{account}method",

@@ -66,6 +66,9 @@ FACTS: dict[str, dict[str, Any]] = {
     "not_registered": {},
     "payment_reversed": OF_ACCOUNT
     | {"how": "refund", "amount_minor": 500, "currency": "USD", "payment": "apayment"},
+    "plan_change": OF_ACCOUNT
+    | {"what": "made", "old": "Fiber 300", "new": "Fiber Gig", "effective_on": "2026-07-01"}
+    | {"change": "achange", "monthly": "$85.00", "total": "$90.00", "bill_on": "2026-07-01"},
     "planned": OF_ACCOUNT
     | {"what": "notice", "kind": "autopay", "planned": "aplan", "method": "Visa ending 4242"}
     | {"amount_minor": 500, "currency": "USD", "due_on": "2026-07-01", "reason": ""},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Any
 
 from sqlalchemy import BindParameter, bindparam, or_, select
 from sqlalchemy.orm import Session
@@ -30,6 +31,7 @@ from models import (
 )
 
 ADJUSTMENT_LEDGER = "revenue:adjustment"
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,34 +499,15 @@ def draft_next(
     gets a draft for each. Of a closed account there is one for what is left, if anything is. What
     credits exceed charges by becomes a credit note.
     """
-    accounts = session.connection().execute(_LIST_ACCOUNTS, {"accounts": account_ids})
-    rows = accounts.all()
-    starts = {
-        row.id: row.billed_through_on + timedelta(days=1)
-        if row.billed_through_on
-        else row.opened_on
-        for row in rows
-    }
-    rows = [row for row in rows if starts[row.id] <= issued_on]
-    due_ids = [row.id for row in rows]
-    if not due_ids:
+    found = session.connection().execute(_LIST_ACCOUNTS, {"accounts": account_ids})
+    rows = [row for row in found.all() if next_start(row) <= issued_on]
+    if not rows:
         return []
     taxes = list_taxes(session)
-    subscriptions = _subscriptions(session, due_ids)
-    one_offs = _one_offs(session, due_ids)
-    exemptions = _exemptions(session, due_ids, issued_on)
-    addresses = _addresses(session, due_ids)
+    addresses = _addresses(session, [row.id for row in rows])
     drafts = []
-    for row in rows:
-        account = BilledAccount(
-            row.id,
-            row.bill_day,
-            Span(starts[row.id], period_of(starts[row.id], row.bill_day).until_on),
-            row.area_code,
-            tuple(subscriptions.get(row.id, ())),
-            tuple(one_offs.get(row.id, ())),
-            exemptions.get(row.id, ()),
-        )
+    for row, first in zip(rows, _read(session, rows, issued_on), strict=True):
+        account = first
         while account.span.from_on <= issued_on:
             lines, marks = compute(account, taxes, issued_on)
             if row.status == AccountStatus.CLOSED and not marks and not account.one_offs:
@@ -551,6 +534,41 @@ def draft_next(
             )
             account = _after(account, marks)
     return drafts
+
+
+def find_extras(
+    session: Session, account_id: int, day: date
+) -> tuple[tuple[OneOff, ...], tuple[str, ...]]:
+    """What waits for the account's next bill besides its subscriptions, and the taxes that it does
+    not pay on `day`."""
+    one_offs = _one_offs(session, [account_id]).get(account_id, [])
+    return tuple(one_offs), _exemptions(session, [account_id], day).get(account_id, ())
+
+
+def next_start(row: Any) -> date:
+    """The first day of the account's next period, from its `billed_through_on` and `opened_on`."""
+    billed_through_on: date | None = row.billed_through_on
+    opened_on: date = row.opened_on
+    return billed_through_on + _DAY if billed_through_on else opened_on
+
+
+def _read(session: Session, rows: Sequence[Any], issued_on: date) -> list[BilledAccount]:
+    account_ids = [row.id for row in rows]
+    subscriptions = _subscriptions(session, account_ids)
+    one_offs = _one_offs(session, account_ids)
+    exemptions = _exemptions(session, account_ids, issued_on)
+    return [
+        BilledAccount(
+            row.id,
+            row.bill_day,
+            Span(next_start(row), period_of(next_start(row), row.bill_day).until_on),
+            row.area_code,
+            tuple(subscriptions.get(row.id, ())),
+            tuple(one_offs.get(row.id, ())),
+            exemptions.get(row.id, ()),
+        )
+        for row in rows
+    ]
 
 
 def _after(account: BilledAccount, marks: Sequence[Mark]) -> BilledAccount:

@@ -310,7 +310,12 @@ def _list_subscriptions(account_id: int, currency: str) -> list[SubscriptionView
     today = clock.today(current_isp().timezone)
     rows = _SUBSCRIPTIONS.all(account_id=account_id, today=today)
     kinds = list(PlanKind)
-    ordered = sorted(rows, key=lambda row: kinds.index(PlanKind(row.kind)))
+    running = {row.kind for row in rows if row.started_on <= today}
+    ordered = sorted(
+        # What is to follow a plan in use is on the page of plans.
+        (row for row in rows if row.started_on <= today or row.kind not in running),
+        key=lambda row: kinds.index(PlanKind(row.kind)),
+    )
     return [
         SubscriptionView(
             row.name,

@@ -421,6 +421,9 @@ _PLAN = _Keys(
         "channels": _names,
         "streaming": _names,
         "features": _names,
+        "areas": _list_of(_short_code),
+        "excludes": _list_of(_code),
+        "needs_staff": _flag,
     },
 )
 # Keys that mean something only together.
@@ -474,7 +477,7 @@ def _check_plans(plans: list[dict[str, Any]]) -> None:
         _check_allowance(path, plan)
         if plan["kind"] == PlanKind.INTERNET and "down_kbps" not in plan:
             raise _bad(f"{path}.down_kbps", "is missing; an internet plan needs its speeds")
-        for key in ("changes_to", "requires"):
+        for key in ("changes_to", "requires", "excludes"):
             for code in plan.get(key, []):
                 if code == plan["code"]:
                     raise _bad(f"{path}.{key}", "names the plan itself; remove it")

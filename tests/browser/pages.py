@@ -37,6 +37,7 @@ EVERYONES = (
     "/recover/link/nothing",
     "/forgot-id",
     "/help",
+    "/broadband-facts",
     "/demo/mailbox",
     "/there-is-no-such-page",
 )
@@ -76,6 +77,18 @@ OF_USAGE = (
     "usage/csv?from=soon",
     "usage/alerts",
     "usage/top-up",
+)
+PLANS = (
+    *("", "alicesub1/change", "alicesub1/change/FIBER-1000?when=now", "alicesub1/change/FIBER-100"),
+    *(
+        "alicesub1/change/AIR-50",
+        "add/STATIC-IP",
+        "add/TV-BASIC",
+        "channels?q=o",
+        "alicesub3/remove",
+        "end",
+    ),
+    *("changes/alicewish", "changes/alicewish?done=made"),
 )
 OF_MONEY = (
     *("billing/", "billing/invoices/", "billing/payments/", "billing/spending"),
@@ -135,6 +148,7 @@ def _of_staff(town: Town, name: str) -> list[str]:
     person = f"{account}/people/alicecustomer"
     found += [f"{account}?done=verified", person, f"{person}?done=unlocked", f"{person}/view"]
     found += [f"{account}/call", f"{account}/call?done=sent", "letters"]
+    found += ["plan-changes", "plan-changes?done=accepted", "plan-changes/alicewish"]
     found += ["lost-factors", "lost-factors/alicereset/proof", "members", "members/bencustomer"]
     return found
 
@@ -179,6 +193,7 @@ def _of_account(town: Town, name: str) -> list[str]:
         )
         ways = (f"invoices/{disputed}/dispute", "disputes/alicedispute", "voucher", "how-to-pay")
         found += [town.path(f"billing/{rest}", name) for rest in ways]
+        found += [town.path(f"plans/{rest}", name) for rest in PLANS]
     if name in ("alice", "rich"):
         found += [town.path(f"billing/{rest}", name) for rest in ("disputes/", "credit")]
     if name == "busy":

@@ -90,6 +90,7 @@ def build() -> world.World:
     unit_of_work(lambda session: _add_plans(session, made))
     unit_of_work(lambda session: crawl.add_money(session, made))
     unit_of_work(lambda session: _add_usage(session, made))
+    unit_of_work(lambda session: crawl.add_plans(session, made))
     return made
 
 

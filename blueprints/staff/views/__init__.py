@@ -7,6 +7,7 @@ from blueprints.staff.views import (
     letters,
     members,
     person,
+    plan_changes,
     resets,
     search,
     unpaid,

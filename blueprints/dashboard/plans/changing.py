@@ -1,0 +1,409 @@
+"""Changing what an account subscribes to: in one press, from a day, and back until that day.
+
+Subscriptions are written when the button is pressed, with the day on which each ends or begins, so
+that any bill finds them. On that day the worker brings the line to its new speed (`due.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from blueprints.billing.dunning import closing
+from blueprints.dashboard.plans import quoting
+from blueprints.dashboard.plans.errors import (
+    DayOutOfBounds,
+    NotUndoable,
+    PlanNotFound,
+    QuoteChanged,
+)
+from blueprints.dashboard.plans.quoting import Fee, Quote, When, Wish
+from core import activity, addressees, clock, form_keys, ids, outbox, revisions
+from core.db import db
+from core.form_keys import ArrivedKey
+from core.isp import current_isp
+from core.money import Money, format_money
+from core.topics import Topic
+from core.words import language
+from models import (
+    Account,
+    AccountStatus,
+    Charge,
+    Line,
+    Plan,
+    PlanChange,
+    PlanChangeState,
+    PlanKind,
+    Subscription,
+)
+
+FREE_WITHIN = timedelta(hours=24)
+"""How long a TV package that has begun can be given back as if it had never been (47 USC 562)."""
+LONGEST_AHEAD = timedelta(days=90)
+PLANNED, DONE = PlanChangeState.PLANNED, PlanChangeState.DONE
+
+
+# By the customer ---------------------------------------------------------------------------------
+
+
+def change(wish: Wish, shown: str, customer_id: int, key: ArrivedKey, path: str) -> str:
+    """Make the change that was `shown` (the quote's digest), or ask staff for it where they decide;
+    the path that shows it, which is `path` with its public id for `{id}`.
+
+    Raises PlanNotFound, QuoteChanged, DayOutOfBounds and ChangeRefused.
+    """
+    language()
+    check_day(wish.on)
+
+    def work(session: Session) -> str:
+        quote = quoting.quote(session, wish)
+        if quote.digest != shown:
+            raise QuoteChanged
+        made = PlanChange(
+            public_id=ids.public_id(),
+            account_id=wish.account_id,
+            customer_id=customer_id,
+            from_id=quote.old.subscription_id if quote.old is not None else None,
+            to_plan_id=quote.new.id if quote.new is not None else None,
+            is_end=wish.is_end,
+            ended=[each.subscription_id for each in quote.ending],
+            effective_on=quote.effective_on,
+            state=PlanChangeState.ASKED.value,
+            quote=quote.facts(),
+            charges=[],
+            answer="",
+            created_at=clock.now(),
+        )
+        session.add(made)
+        if quote.is_by_staff:
+            _note(session, made, "plan_change_asked")
+        else:
+            _make(session, made, quote)
+        return path.format(id=made.public_id)
+
+    return form_keys.once(key, work, wish.account_id)
+
+
+def undo(account_id: int, public_id: str, customer_id: int, key: ArrivedKey, path: str) -> str:
+    """Take a change back while `can_undo`; `path`. Raises PlanNotFound, NotUndoable."""
+    current_isp()
+
+    def work(session: Session) -> str:
+        made = _get(session, account_id, public_id)
+        if made.state == PlanChangeState.UNDONE:
+            return path
+        if not can_undo(session, made):
+            raise NotUndoable
+        was_asked = made.state == PlanChangeState.ASKED
+        _end(made, PlanChangeState.UNDONE)
+        if not was_asked:
+            _put_back(session, made)
+        made.customer_id = made.customer_id or customer_id
+        _note(session, made, "plan_change_undone")
+        _tell(session, made, "undone")
+        return path
+
+    return form_keys.once(key, work, account_id)
+
+
+def can_undo(session: Session, made: PlanChange) -> bool:
+    """Whether it waits for staff or for its day; or is a TV package of the last 24 hours that still
+    stands."""
+    if made.state == PlanChangeState.ASKED:
+        return True
+    if made.state == PLANNED:
+        return made.effective_on > clock.today(current_isp().timezone)
+    if made.state != DONE or made.from_id is not None or made.to_id is None:
+        return False
+    kind = session.scalar(select(Plan.kind).where(Plan.id == made.to_plan_id))
+    stands = session.scalar(select(Subscription.ended_on).where(Subscription.id == made.to_id))
+    return kind == PlanKind.TV and stands is None and clock.now() - made.created_at < FREE_WITHIN
+
+
+# By staff ----------------------------------------------------------------------------------------
+
+
+def accept(public_id: str, on: date, staff_id: int, key: ArrivedKey, path: str) -> str:
+    """Let a change that was asked for begin on the day `on`; `path`. Raises PlanNotFound,
+    DayOutOfBounds, NotUndoable and ChangeRefused."""
+    language()
+    check_day(on)
+
+    def work(session: Session) -> str:
+        made = _take_asked(session, account_id, public_id)
+        quote = quoting.quote(session, _wish_of(session, made, on))
+        made.effective_on = on
+        made.quote = quote.facts()
+        made.decided_by_id = staff_id
+        _make(session, made, quote)
+        return path
+
+    account_id = account_of(public_id)
+    return form_keys.once(key, work, account_id)
+
+
+def refuse(public_id: str, why: str, staff_id: int, key: ArrivedKey, path: str) -> str:
+    """Say no to a change that was asked for, and why; `path`. Raises PlanNotFound, NotUndoable."""
+    current_isp()
+
+    def work(session: Session) -> str:
+        made = _take_asked(session, account_id, public_id)
+        _end(made, PlanChangeState.REFUSED)
+        made.answer = why
+        made.decided_by_id = staff_id
+        _note(session, made, "plan_change_refused")
+        _tell(session, made, "refused")
+        return path
+
+    account_id = account_of(public_id)
+    return form_keys.once(key, work, account_id)
+
+
+def check_day(on: date | None) -> None:
+    """Raises DayOutOfBounds for a day on which no change can begin."""
+    today = clock.today(current_isp().timezone)
+    if on is not None and not today <= on <= today + LONGEST_AHEAD:
+        raise DayOutOfBounds
+
+
+def account_of(public_id: str) -> int:
+    """Whose change it is. Raises PlanNotFound."""
+    found = db.session.scalar(
+        select(PlanChange.account_id).where(PlanChange.public_id == public_id)
+    )
+    if found is None:
+        raise PlanNotFound
+    return found
+
+
+def _take_asked(session: Session, account_id: int, public_id: str) -> PlanChange:
+    made = _get(session, account_id, public_id)
+    if made.state != PlanChangeState.ASKED:
+        raise NotUndoable
+    return made
+
+
+def _wish_of(session: Session, made: PlanChange, on: date) -> Wish:
+    old = session.scalar(select(Subscription.public_id).where(Subscription.id == made.from_id))
+    code = session.scalar(select(Plan.code).where(Plan.id == made.to_plan_id))
+    return Wish(made.account_id, old, code, When.NOW, on)
+
+
+# Within a unit of work ---------------------------------------------------------------------------
+
+
+def _get(session: Session, account_id: int, public_id: str) -> PlanChange:
+    made = session.scalars(
+        select(PlanChange).where(
+            PlanChange.account_id == account_id, PlanChange.public_id == public_id
+        )
+    ).one_or_none()
+    if made is None:
+        raise PlanNotFound
+    return made
+
+
+def _make(session: Session, made: PlanChange, quote: Quote) -> None:
+    """Write the subscriptions and charges of a change, and let it take effect if its day is
+    here."""
+    session.execute(
+        update(Subscription)
+        .where(Subscription.id.in_(made.ended))
+        .values(ended_on=quote.effective_on)
+    )
+    if quote.new is not None:
+        made.to_id = _subscribe(session, made, quote)
+    made.charges = [_charge(session, made, fee) for fee in quote.fees]
+    isp = current_isp()
+    if quote.effective_on <= clock.today(isp.timezone):
+        made.state = PLANNED.value
+        take_effect(session, made)
+        _note(session, made, "plan_changed")
+    else:
+        made.state = PLANNED.value
+        starts = datetime.combine(quote.effective_on, time(), ZoneInfo(isp.timezone))
+        made.due_at = starts.astimezone(clock.now().tzinfo)
+        _note(session, made, "plan_change_planned")
+    _tell(session, made, "made")
+
+
+def _subscribe(session: Session, made: PlanChange, quote: Quote) -> int:
+    plan = quote.new
+    if plan is None:
+        raise LookupError("the change begins nothing")
+    begun = Subscription(
+        public_id=ids.public_id(),
+        account_id=made.account_id,
+        plan_id=plan.id,
+        line_id=quote.old.line_id if quote.old is not None else None,
+        started_on=quote.effective_on,
+        intro_price_minor=quote.intro.amount_minor if quote.intro is not None else None,
+        intro_until_on=quote.intro_until_on,
+    )
+    session.add(begun)
+    session.flush()
+    return begun.id
+
+
+def _charge(session: Session, made: PlanChange, fee: Fee) -> int:
+    charge = Charge(
+        public_id=ids.public_id(),
+        account_id=made.account_id,
+        is_credit=False,
+        kind=fee.kind,
+        description=fee.description,
+        reason="",
+        amount_minor=fee.amount_minor,
+        added_by_id=made.customer_id,
+        created_at=clock.now(),
+    )
+    session.add(charge)
+    session.flush()
+    return charge.id
+
+
+def take_effect(session: Session, made: PlanChange) -> bool:
+    """Bring the account's line to the plan that begins; False, and the change undone, where the
+    plan ended before it began, as with a closed account."""
+    if made.to_id is not None:
+        begun = session.get_one(Subscription, made.to_id)
+        if begun.ended_on is not None and begun.ended_on <= begun.started_on:
+            _end(made, PlanChangeState.UNDONE)
+            session.flush()
+            return False
+        _set_speed(session, begun)
+    if made.is_end and session.get_one(Account, made.account_id).status == AccountStatus.ACTIVE:
+        closing.close(session, [made.account_id], made.effective_on)
+    _end(made, DONE)
+    session.flush()
+    return True
+
+
+def _end(made: PlanChange, state: PlanChangeState) -> None:
+    made.state = state.value
+    made.ended_at = clock.now()
+    made.due_at = made.claimed_until_at = None
+
+
+def _set_speed(session: Session, begun: Subscription) -> None:
+    """Want the plan's speeds of the line it is had on, or of the account's only one."""
+    plan = session.get_one(Plan, begun.plan_id)
+    if plan.kind != PlanKind.INTERNET:
+        return
+    line_ids = (
+        [begun.line_id]
+        if begun.line_id is not None
+        else session.scalars(
+            select(Line.id).where(Line.account_id == begun.account_id, Line.is_closed.is_(False))
+        ).all()
+    )
+    if len(line_ids) != 1:
+        return
+    session.execute(
+        update(Line)
+        .where(Line.id == line_ids[0])
+        .values(down_kbps=plan.down_kbps, up_kbps=plan.up_kbps, sync_at=clock.now(), sync_count=0)
+    )
+
+
+def _put_back(session: Session, made: PlanChange) -> None:
+    """What began is over before it began, what was to end goes on, what it cost is given back."""
+    if made.to_id is not None:
+        session.execute(
+            update(Subscription)
+            .where(Subscription.id == made.to_id)
+            .values(ended_on=Subscription.started_on)
+        )
+    session.flush()
+    session.execute(
+        update(Subscription).where(Subscription.id.in_(made.ended)).values(ended_on=None)
+    )
+    for charge in session.scalars(select(Charge).where(Charge.id.in_(made.charges))):
+        if charge.invoice_id is None:
+            charge.cancelled_at = clock.now()
+        else:
+            session.add(
+                Charge(
+                    public_id=ids.public_id(),
+                    account_id=charge.account_id,
+                    is_credit=True,
+                    kind=charge.kind,
+                    description=charge.description,
+                    reason="",
+                    amount_minor=charge.amount_minor,
+                    added_by_id=charge.added_by_id,
+                    created_at=clock.now(),
+                )
+            )
+    session.flush()
+
+
+def _note(session: Session, made: PlanChange, kind: str) -> None:
+    event = activity.Event(
+        kind, clock.now(), account_id=made.account_id, customer_id=made.customer_id
+    )
+    activity.record(session, [event])
+    revisions.raise_account(session, made.account_id)
+
+
+# Telling -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    old: str
+    new: str
+
+
+def _names(session: Session, made: PlanChange) -> _Names:
+    old = session.scalar(
+        select(Plan.name)
+        .join(Subscription, Subscription.plan_id == Plan.id)
+        .where(Subscription.id == made.from_id)
+    )
+    new = session.scalar(select(Plan.name).where(Plan.id == made.to_plan_id))
+    return _Names(old or "", new or "")
+
+
+def _tell(session: Session, made: PlanChange, what: str) -> None:
+    """Send the account's people what was agreed, with what it costs (47 USC 562)."""
+    session.flush()
+    names = _names(session, made)
+    outbox.queue(
+        session,
+        [
+            outbox.Letter(
+                "plan_change",
+                each.recipient,
+                each.language,
+                account_id=each.account_id,
+                customer_id=each.customer_id,
+                channel=each.channel.value,
+                facts={
+                    "account": each.account_public_id,
+                    "account_number": each.account_number,
+                    "change": made.public_id,
+                    "what": what,
+                    "old": names.old,
+                    "new": names.new,
+                    "is_end": made.is_end,
+                    "effective_on": made.effective_on.isoformat(),
+                    "monthly": _formatted(made.quote, "monthly_minor", each.language),
+                    "total": _formatted(made.quote, "total_minor", each.language),
+                    "bill_on": made.quote["bill_on"],
+                    "answer": made.answer,
+                },
+            )
+            for each in addressees.find(session, [made.account_id], Topic.SERVICE)
+        ],
+    )
+
+
+def _formatted(quote: Mapping[str, Any], name: str, of_language: str) -> str:
+    return format_money(Money(quote[name], quote["currency"]), of_language)

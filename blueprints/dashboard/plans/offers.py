@@ -1,0 +1,290 @@
+"""What an account subscribes to, and what the catalog lets it change to.
+
+A plan names those it changes to (`changes_to`), the areas where it is had, and whether staff decide
+(`needs_staff`). Another technology means a visit, so staff decide about that too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import and_, exists, or_, select
+from sqlalchemy.orm import Session
+
+from blueprints.billing import drafting
+from blueprints.billing.drafting import BilledSubscription
+from blueprints.dashboard.plans.errors import (
+    AccountClosed,
+    NeededBy,
+    Needs,
+    NotOffered,
+    PayFirst,
+    PlanNotFound,
+    StandsAgainst,
+)
+from core import clock
+from models import (
+    Account,
+    AccountStatus,
+    HoldReason,
+    Line,
+    LineHold,
+    Plan,
+    PlanKind,
+    Subscription,
+)
+
+ADDED_ALONE = (PlanKind.TV, PlanKind.EQUIPMENT, PlanKind.OPTION, PlanKind.PHONE)
+"""Kinds of which one more can be had. An internet plan comes with a line, which is a visit."""
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """A subscription in use, or to come. `price_minor` is a whole period's today, before tax; until
+    the day before `bound_until_on` its contract binds."""
+
+    subscription_id: int
+    public_id: str
+    plan: Plan
+    line_id: int | None
+    started_on: date
+    ended_on: date | None
+    price_minor: int
+    bound_until_on: date | None
+
+    def termination_minor(self, day: date) -> int:
+        """What ending it on `day` costs, before tax, since its contract lasts longer."""
+        if self.bound_until_on is None or day >= self.bound_until_on:
+            return 0
+        return self.plan.early_termination_minor or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A plan that can be had; `is_by_staff`: they decide, and say from when."""
+
+    plan: Plan
+    is_by_staff: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """An account with all it subscribes to: `in_use` has not ended, by kind; `billed` is what its
+    next bill is made of. `next_on` is the first day of the period that it is for."""
+
+    account_id: int
+    area: str | None
+    bill_day: int
+    next_on: date
+    is_open: bool
+    is_held_unpaid: bool
+    in_use: tuple[InUse, ...]
+    billed: tuple[BilledSubscription, ...]
+
+
+def read_contract(session: Session, account_id: int, today: date) -> Contract:
+    """The account as it stands on `today`, in one query."""
+    is_held = (
+        exists()
+        .where(
+            Line.account_id == Account.id,
+            LineHold.line_id == Line.id,
+            LineHold.reason == HoldReason.UNPAID.value,
+            LineHold.released_at.is_(None),
+        )
+        .correlate(Account)
+    )
+    rows: Sequence[Any] = session.execute(
+        select(Account, is_held, Subscription, Plan)
+        .outerjoin(
+            Subscription,
+            and_(
+                Subscription.account_id == Account.id,
+                or_(Subscription.ended_on > today, drafting.IS_NOT_BILLED_OUT),
+            ),
+        )
+        .outerjoin(Plan, Plan.id == Subscription.plan_id)
+        .where(Account.id == account_id)
+        .order_by(Subscription.id)
+    ).all()
+    account, held = rows[0][0], rows[0][1]
+    kinds = list(PlanKind)
+    standing = [
+        (subscription, plan) for _account, _held, subscription, plan in rows if plan is not None
+    ]
+    in_use = [_in_use(*each, today) for each in standing if _is_standing(each[0], today)]
+    in_use.sort(key=lambda each: (kinds.index(PlanKind(each.plan.kind)), each.subscription_id))
+    return Contract(
+        account.id,
+        account.area_code,
+        account.bill_day,
+        drafting.next_start(account),
+        account.status == AccountStatus.ACTIVE,
+        bool(held),
+        tuple(in_use),
+        tuple(_billed(*each) for each in standing),
+    )
+
+
+def _is_standing(subscription: Subscription, today: date) -> bool:
+    ended_on = subscription.ended_on
+    return ended_on is None or (ended_on > today and ended_on > subscription.started_on)
+
+
+def _billed(subscription: Subscription, plan: Plan) -> BilledSubscription:
+    return BilledSubscription(
+        subscription.id,
+        plan.name,
+        plan.kind,
+        plan.price_minor,
+        subscription.intro_price_minor,
+        subscription.intro_until_on,
+        subscription.started_on,
+        subscription.ended_on,
+        subscription.billed_until_on,
+        subscription.billed_price_minor,
+        subscription.billed_taxes,
+    )
+
+
+def _in_use(subscription: Subscription, plan: Plan, today: date) -> InUse:
+    until, intro = subscription.intro_until_on, subscription.intro_price_minor
+    first_on = max(today, subscription.started_on)
+    has_intro = until is not None and intro is not None and first_on < until
+    bound = None
+    if plan.contract_months:
+        started = subscription.started_on
+        bound = clock.month_step(started, plan.contract_months, started.day)
+    return InUse(
+        subscription.id,
+        subscription.public_id,
+        plan,
+        subscription.line_id,
+        subscription.started_on,
+        subscription.ended_on,
+        intro if has_intro and intro is not None else plan.price_minor,
+        bound if bound is not None and bound > today else None,
+    )
+
+
+def get_in_use(in_use: Sequence[InUse], public_id: str) -> InUse:
+    """The one with this id. Raises PlanNotFound."""
+    for each in in_use:
+        if each.public_id == public_id:
+            return each
+    raise PlanNotFound
+
+
+def list_offers(session: Session, contract: Contract, of: InUse) -> list[Offer]:
+    """The plans that can follow one that is in use, the cheapest first."""
+    plans = session.scalars(select(Plan).where(Plan.code.in_(of.plan.changes_to)))
+    return [
+        Offer(plan, _is_by_staff(of.plan, plan))
+        for plan in sorted(plans, key=lambda plan: (plan.price_minor, plan.code))
+        if _can_follow(of.plan, plan, contract.area)
+    ]
+
+
+def list_additions(session: Session, contract: Contract) -> list[Plan]:
+    """The plans that can be had besides, by kind and price."""
+    plans = session.scalars(select(Plan).where(Plan.kind.in_([kind.value for kind in ADDED_ALONE])))
+    kinds = {each.plan.kind for each in contract.in_use}
+    kinds_in_order = list(PlanKind)
+    return sorted(
+        (
+            plan
+            for plan in plans
+            if _can_be_added(plan, contract) and plan.requires_kind in (None, *kinds)
+        ),
+        key=lambda plan: (kinds_in_order.index(PlanKind(plan.kind)), plan.price_minor, plan.code),
+    )
+
+
+def _is_had_in(plan: Plan, area: str | None) -> bool:
+    return not plan.areas or area in plan.areas
+
+
+def _can_follow(old: Plan, new: Plan, area: str | None) -> bool:
+    return (
+        new.code in old.changes_to
+        and new.kind == old.kind
+        and new.is_offered
+        and _is_had_in(new, area)
+    )
+
+
+def _is_by_staff(old: Plan | None, new: Plan) -> bool:
+    return new.needs_staff or (old is not None and old.technology != new.technology)
+
+
+def check(session: Session, contract: Contract, old: InUse | None, new: Plan | None) -> bool:
+    """See that the account may have `new` in the place of `old`, or besides, or that `old` may end;
+    whether staff decide. Raises ChangeRefused."""
+    if not contract.is_open:
+        raise AccountClosed
+    if contract.is_held_unpaid:
+        raise PayFirst
+    others = [each for each in contract.in_use if each is not old]
+    if new is not None:
+        if old is not None and not _can_follow(old.plan, new, contract.area):
+            raise NotOffered
+        if old is None and not _can_be_added(new, contract):
+            raise NotOffered
+        _check_beside(session, new, others)
+    if old is not None:
+        _check_without(old, new, others)
+    return new is not None and _is_by_staff(old.plan if old is not None else None, new)
+
+
+def check_end(contract: Contract) -> None:
+    """See that everything may end. Raises AccountClosed."""
+    if not contract.is_open or not contract.in_use:
+        raise AccountClosed
+
+
+def _can_be_added(plan: Plan, contract: Contract) -> bool:
+    return (
+        plan.kind in ADDED_ALONE
+        and plan.is_offered
+        and _is_had_in(plan, contract.area)
+        and all(each.plan.code != plan.code for each in contract.in_use)
+    )
+
+
+def _check_beside(session: Session, plan: Plan, others: Sequence[InUse]) -> None:
+    staying = [each.plan for each in others if each.ended_on is None]
+    codes = {each.code for each in staying}
+    missing = [code for code in plan.requires if code not in codes]
+    if missing:
+        names = session.scalars(select(Plan.name).where(Plan.code.in_(missing)).order_by(Plan.id))
+        raise Needs(", ".join(names))
+    if plan.requires_kind and plan.requires_kind not in {each.kind for each in staying}:
+        raise NotOffered
+    against = [
+        each.name
+        for each in staying
+        if each.code in (plan.excludes or ()) or plan.code in (each.excludes or ())
+    ]
+    if against:
+        raise StandsAgainst(", ".join(against))
+
+
+def _check_without(old: InUse, new: Plan | None, others: Sequence[InUse]) -> None:
+    """That nothing which stays needs what ends."""
+    kinds = {each.plan.kind for each in others if each.ended_on is None}
+    if new is not None:
+        kinds.add(new.kind)
+    needing = [
+        each.plan.name
+        for each in others
+        if each.ended_on is None
+        and (
+            old.plan.code in each.plan.requires
+            or (each.plan.requires_kind == old.plan.kind and old.plan.kind not in kinds)
+        )
+    ]
+    if needing:
+        raise NeededBy(", ".join(needing))
