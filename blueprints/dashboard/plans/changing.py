@@ -24,6 +24,7 @@ from blueprints.dashboard.plans.errors import (
     QuoteChanged,
 )
 from blueprints.dashboard.plans.quoting import Fee, Quote, When, Wish
+from blueprints.lines.allowances import deciding
 from core import activity, addressees, clock, form_keys, ids, outbox, revisions
 from core.db import db
 from core.form_keys import ArrivedKey
@@ -310,6 +311,8 @@ def _set_speed(session: Session, begun: Subscription) -> None:
         .where(Line.id == line_ids[0])
         .values(down_kbps=plan.down_kbps, up_kbps=plan.up_kbps, sync_at=clock.now(), sync_count=0)
     )
+    # One that was slowed down or held by the allowance before may be so no longer.
+    deciding.decide(session, line_ids[0], clock.today(current_isp().timezone))
 
 
 def _put_back(session: Session, made: PlanChange) -> None:

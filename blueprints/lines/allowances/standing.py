@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -79,7 +79,8 @@ def is_in_use(line_id: Any, account_id: Any, day: date) -> ColumnElement[bool]:
 
 
 def list_standings(session: Session, line_ids: Sequence[int], on: date) -> list[Standing]:
-    """Of these lines those that run and whose plan on that day has a limit, in two queries."""
+    """Of these lines those that run and whose plan on that day has a limit, in two queries. What
+    was used before the plan began does not count against it."""
     rows = session.connection().execute(
         select(
             Line.id,
@@ -97,6 +98,7 @@ def list_standings(session: Session, line_ids: Sequence[int], on: date) -> list[
             Plan.overage_bytes,
             Plan.slow_down_kbps,
             Plan.slow_up_kbps,
+            Subscription.started_on,
         )
         .join(Account, Account.id == Line.account_id)
         .join(Subscription, is_in_use(Line.id, Line.account_id, on))
@@ -109,7 +111,11 @@ def list_standings(session: Session, line_ids: Sequence[int], on: date) -> list[
         first.setdefault(row.id, row)
     limited = [row for row in first.values() if row.data_included_bytes is not None]
     spans = {row.id: period_of(on, row.bill_day) for row in limited}
-    used = _used(session, spans)
+    counted = {
+        row.id: replace(spans[row.id], from_on=min(max(spans[row.id].from_on, row.started_on), on))
+        for row in limited
+    }
+    used = _used(session, counted)
     return [
         Standing(
             line_id=row.id,

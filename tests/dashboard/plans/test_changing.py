@@ -141,6 +141,32 @@ def test_line_is_not_changed_of_an_account_that_was_closed_before(shop: Shop) ->
     assert shop.speed() == (300_000, 300_000)
 
 
+def test_line_that_used_up_its_data_is_fast_again_with_a_plan_that_has_more(shop: Shop) -> None:
+    portal = shop.portal
+    portal.execute(
+        "UPDATE lines SET slow_down_kbps = 1000, slow_up_kbps = 1000,"
+        " limited_until_on = '2026-07-01' WHERE username = 'ppp-alice'"
+    )
+    shop.change(portal.visitor("alice"), f"{GIG}?when=now")
+    assert portal.rows(
+        "SELECT slow_down_kbps, limited_until_on FROM lines WHERE username = 'ppp-alice'"
+    ) == [(None, None)]
+
+
+def test_what_was_used_before_a_plan_began_does_not_count_against_it(shop: Shop) -> None:
+    portal = shop.portal
+    portal.execute(
+        "INSERT INTO usage_days (line_id, day_on, up_bytes, down_bytes)"
+        " SELECT id, '2026-06-10', 0, 5000000000000 FROM lines WHERE username = 'ppp-alice'"
+    )
+    portal.execute(
+        "UPDATE plans SET overage_minor = 500, overage_bytes = 100000000000"
+        " WHERE code = 'FIBER-100'"
+    )
+    shop.change(portal.visitor("alice"), f"{FIBER}/change/FIBER-100?when=now")
+    assert portal.one("SELECT count(*) FROM charges") == 0
+
+
 # Adding and removing --------------------------------------------------------------------------
 
 
