@@ -43,6 +43,7 @@ from models import (
     PaymentMethod,
     PlannedPayment,
     PostalLetter,
+    TaxExemption,
     VoucherBatch,
 )
 from tests import world
@@ -289,6 +290,10 @@ _PATHS = {
     "staff.money.invoice": "/staff/accounts/{account}/invoices/{invoice}",
     "staff.money.invoice_credit": "/staff/accounts/{account}/invoices/{invoice}",
     "staff.money.invoice_send": "/staff/accounts/{account}/invoices/{invoice}/send",
+    "staff.money.exemption_list": "/staff/accounts/{account}/exemptions",
+    "staff.money.exemption_add": "/staff/accounts/{account}/exemptions",
+    "staff.money.exemption": "/staff/accounts/{account}/exemptions/STATE",
+    "staff.money.exemption_end": "/staff/accounts/{account}/exemptions/STATE",
     "staff.money.approvals": "/staff/approvals",
     "staff.money.approval": "/staff/approvals/{adjustment}",
     "staff.money.approval_post": "/staff/approvals/{adjustment}",
@@ -371,7 +376,8 @@ def stamp(happened_at: datetime | str) -> str:
 
 def add_money(session: Session, made: world.World) -> None:
     """Of each owner a charge that waits, a credit over the limit, a bank transfer that nobody has
-    matched, and a disputed line; a batch of vouchers, and a run of the bills."""
+    matched, a tax that is not paid, and a disputed line; a batch of vouchers, and a run of the
+    bills."""
     files = BankImport(
         public_id="bankfile",
         file_hash=b"f" * 32,
@@ -424,6 +430,14 @@ def add_money(session: Session, made: world.World) -> None:
                 state="asked",
                 asked_by_id=made.customers["ben"],
                 **of_account,
+            )
+        )
+        session.add(
+            TaxExemption(
+                account_id=account_id,
+                tax_code="STATE",
+                from_on=clock.now().date() - timedelta(days=30),
+                reason=f"C-77 {world.CANARY}",
             )
         )
         session.add(
