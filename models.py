@@ -1523,6 +1523,11 @@ class ReversalKind(StrEnum):
     CHARGEBACK = "chargeback"
     CHARGEBACK_WON = "chargeback_won"
     RETURN = "return"
+    REFUND_FAILED = "refund_failed"
+
+
+COMES_AGAIN = (ReversalKind.CHARGEBACK_WON, ReversalKind.REFUND_FAILED)
+"""Kinds by which money comes to us that had gone back."""
 
 
 class ReversalState(StrEnum):
@@ -1536,8 +1541,9 @@ class ReversalState(StrEnum):
 
 
 class PaymentReversal(Base):
-    """Money of a payment that goes back: a refund by staff, a chargeback (and one that was won), a
-    bank debit that was returned. It has its own key and its own entry.
+    """Money of a payment that goes back: a refund by staff (and one that had arrived and failed
+    later), a chargeback (and one that was won), a bank debit that was returned. It has its own key
+    and its own entry. What failed has the `gateway_reference` of its refund.
 
     `asked`: over the limit, so that a second member of staff must approve it. A refund is committed
     as `created` under its key before the gateway hears of it.

@@ -152,7 +152,7 @@ def _words(row: Row[Any]) -> tuple[str, str]:
         return (_("Credit from us") if row.amount_minor < 0 else _("Charge")), ""
     words = {
         EntryKind.OPENING: _("Balance brought forward"),
-        EntryKind.REFUND: _("Refund"),
+        EntryKind.REFUND: _("Refund") if row.amount_minor > 0 else _("Refund that came back"),
         EntryKind.CHARGEBACK: _("Payment taken back by the bank"),
         EntryKind.RETURN: _("Bank debit returned"),
         EntryKind.TRANSFER: _("Moved between accounts"),

@@ -32,6 +32,15 @@ def translate(sentence: str) -> str:
         "The bank account is not there any more.": _("The bank account is not there any more."),
         "The bank account is closed.": _("The bank account is closed."),
         "The bank did not accept the card.": _("The bank did not accept the card."),
+        "The card was reported lost or stolen.": _("The card was reported lost or stolen."),
+        "The card has expired or was cancelled.": _("The card has expired or was cancelled."),
+        "The payment was charged back meanwhile.": _("The payment was charged back meanwhile."),
+        "There was not enough money at the payment service.": _(
+            "There was not enough money at the payment service."
+        ),
+        "It was cancelled at the payment service.": _("It was cancelled at the payment service."),
+        "The bank did not take the refund.": _("The bank did not take the refund."),
+        "The customer's bank sent the refund back.": _("The customer's bank sent the refund back."),
         "This payment method is no longer there.": _("This payment method is no longer there."),
         "This payment was already started.": _("This payment was already started."),
         "This payment could not be made.": _("This payment could not be made."),

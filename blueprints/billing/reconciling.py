@@ -112,7 +112,6 @@ def _compare_back(
     if _is_alike(ours, listed):
         return
     reversing.learn(known.id, gateway)
-    reversing.adopt_refund(known.id, gateway, listed.refunded_minor)
     after = reversing.went_back(db.session(), known.id)
     if after != ours:
         yield Reconciled(Finding.BACK, listed, known.number, after)

@@ -3,7 +3,8 @@
 A refund is committed under its own key before the gateway hears of it, like a payment. What came
 without a gateway staff hand back themselves, and it is booked at once. What a bank takes back by
 itself is learnt from the gateway and booked once for each reference of it. Either way the customer
-owes again what the payment had settled.
+owes again what the payment had settled. A refund that had arrived and that a bank sends back later
+is booked by an entry of its own, the other way.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy import ColumnElement, case, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing import booking, ledger, payments, telling
+from blueprints.billing.dunning import releasing
 from blueprints.billing.errors import (
     NoGateway,
     PaymentNotFound,
@@ -39,6 +41,7 @@ from gateways.payments.errors import (
     GatewayUnknownKey,
 )
 from models import (
+    COMES_AGAIN,
     EntryKind,
     GatewayNotice,
     Payment,
@@ -64,23 +67,28 @@ _ENTRY_KINDS = {
     ReversalKind.CHARGEBACK: EntryKind.CHARGEBACK,
     ReversalKind.CHARGEBACK_WON: EntryKind.CHARGEBACK,
     ReversalKind.RETURN: EntryKind.RETURN,
+    ReversalKind.REFUND_FAILED: EntryKind.REFUND,
 }
 _WORDS = {
     ReversalKind.REFUND: "Refund",
     ReversalKind.CHARGEBACK: "Chargeback",
     ReversalKind.CHARGEBACK_WON: "Chargeback won",
     ReversalKind.RETURN: "Returned debit",
+    ReversalKind.REFUND_FAILED: "Refund sent back",
 }
 EVENTS = {
     ReversalKind.REFUND: "payment_refunded",
     ReversalKind.CHARGEBACK: "payment_charged_back",
     ReversalKind.CHARGEBACK_WON: "chargeback_won",
     ReversalKind.RETURN: "payment_returned",
+    ReversalKind.REFUND_FAILED: "refund_failed",
 }
 
 
-_IS_WON = PaymentReversal.kind == ReversalKind.CHARGEBACK_WON.value
-_GONE_MINOR = case((_IS_WON, -PaymentReversal.amount_minor), else_=PaymentReversal.amount_minor)
+_COMES_AGAIN = PaymentReversal.kind.in_([kind.value for kind in COMES_AGAIN])
+_GONE_MINOR = case(
+    (_COMES_AGAIN, -PaymentReversal.amount_minor), else_=PaymentReversal.amount_minor
+)
 LEFT_MINOR: ColumnElement[int] = Payment.amount_minor - (
     select(total(_GONE_MINOR))
     .where(
@@ -374,13 +382,16 @@ def learn(payment_id: int, gateway: PaymentGateway, notice_id: str | None = None
     """Book what the payment's bank has moved since, once each; how many were new.
 
     `notice_id` is stored in the same transaction as its effect. When the gateway does not answer it
-    is asked again later. Refunds that are under way are asked about too.
+    is asked again later. Refunds that are under way are asked about too, and first: what failed of
+    those that had arrived is told from what the books have.
     """
     row = db.session.execute(
         select(Payment.key, Payment.account_id).where(Payment.id == payment_id)
     ).one()
+    finish_refunds(payment_id, gateway)
     try:
         reversals = gateway.list_reversals(row.key)
+        refunds = gateway.list_refunds(row.key)
     except GatewayError as failure:
         log.warning("what a bank took back is not known yet", extra={"reason": str(failure)})
         _look_again(payment_id, row.account_id)
@@ -395,11 +406,9 @@ def learn(payment_id: int, gateway: PaymentGateway, notice_id: str | None = None
             session.flush()
         payment = session.get_one(Payment, payment_id)
         payment.ask_at = payment.claimed_until_at = None
-        return _take_over(session, payment, gateway, reversals)
+        return _take_over(session, payment, gateway.name, reversals, refunds)
 
-    booked = unit_of_work(work, row.account_id)
-    finish_refunds(payment_id, gateway)
-    return booked
+    return unit_of_work(work, row.account_id)
 
 
 def _look_again(payment_id: int, account_id: int) -> None:
@@ -425,21 +434,32 @@ def _list_under_way(payment_id: int) -> Sequence[int]:
 def _take_over(
     session: Session,
     payment: Payment,
-    gateway: PaymentGateway,
+    gateway_name: str,
     reversals: Sequence[ReversalTruth],
+    refunds: Sequence[RefundTruth],
 ) -> int:
-    """Write and book those of `reversals` that have moved money and are not known."""
-    moved = {
-        f"{gateway.name}:{truth.reference}": truth
+    """Write and book what has moved money and is not known: what the bank took back or gave again,
+    refunds that were not made here, and those in our books that were sent back."""
+    ours = session.scalars(
+        select(PaymentReversal).where(PaymentReversal.payment_id == payment.id)
+    ).all()
+    known = {reversal.key for reversal in ours}
+    moved = [
+        _Moved(
+            f"{gateway_name}:{truth.reference}",
+            ReversalKind(truth.kind),
+            truth,
+            truth.reason,
+            min(truth.happened_at, clock.now()),
+        )
         for truth in reversals
         if truth.state is GatewayState.SUCCEEDED
-    }
-    known = set(
-        session.scalars(select(PaymentReversal.key).where(PaymentReversal.key.in_(list(moved))))
-    )
+    ]
+    moved += _moves_of_refunds(gateway_name, ours, refunds)
     new: list[PaymentReversal] = []
-    for key, truth in moved.items():
-        if key in known:
+    for each in moved:
+        truth = each.truth
+        if each.key in known:
             continue
         if truth.currency != payment.currency or truth.amount_minor <= 0:
             log.critical("a reversal is not of our payment", extra={"payment": payment.public_id})
@@ -447,23 +467,66 @@ def _take_over(
         new.append(
             PaymentReversal(
                 public_id=ids.public_id(),
-                key=key,
-                kind=ReversalKind(truth.kind).value,
+                key=each.key,
+                kind=each.kind.value,
                 payment_id=payment.id,
                 account_id=payment.account_id,
                 amount_minor=truth.amount_minor,
                 currency=truth.currency,
                 # It is booked within this unit of work; a row that succeeded has its entry.
                 state=ReversalState.PROCESSING.value,
-                reason=truth.reason[:300],
-                gateway_reference=truth.reference[:120],
-                created_at=min(truth.happened_at, clock.now()),
+                reason=each.reason[:300],
+                gateway_reference=str(truth.reference)[:120],
+                created_at=each.happened_at,
             )
         )
     session.add_all(new)
     session.flush()
     book(session, new)
     return len(new)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """Something that has moved money at the gateway, and the key under which it is booked."""
+
+    key: str
+    kind: ReversalKind
+    truth: ReversalTruth | RefundTruth
+    reason: str
+    happened_at: datetime
+
+
+def _moves_of_refunds(
+    gateway_name: str, ours: Sequence[PaymentReversal], refunds: Sequence[RefundTruth]
+) -> list[_Moved]:
+    """What of the gateway's refunds our books do not have: one made at its own desk, or by us
+    before a restore, and a failure of one that they have as given back. While one of ours is under
+    way it cannot be told from those that were made elsewhere."""
+    made = {
+        reversal.gateway_reference: reversal
+        for reversal in ours
+        if reversal.kind == ReversalKind.REFUND
+    }
+    is_under_way = any(
+        reversal.kind == ReversalKind.REFUND and reversal.state in UNDER_WAY for reversal in ours
+    )
+    found: list[_Moved] = []
+    for truth in refunds:
+        key = f"{gateway_name}:{truth.reference}"
+        known = made.get(truth.reference)
+        if known is None:
+            if truth.state is GatewayState.SUCCEEDED and not is_under_way:
+                why = "Found at the payment service"
+                found.append(_Moved(key, ReversalKind.REFUND, truth, why, clock.now()))
+        elif known.state == ReversalState.SUCCEEDED and _has_failed(truth):
+            kind, why = ReversalKind.REFUND_FAILED, truth.decline_reason
+            found.append(_Moved(f"{key}/failed", kind, truth, why, clock.now()))
+    return found
+
+
+def _has_failed(refund: RefundTruth) -> bool:
+    return refund.state.is_final and refund.state is not GatewayState.SUCCEEDED
 
 
 # What went back in all ------------------------------------------------------------------------
@@ -495,11 +558,11 @@ def went_back(session: Session, payment_id: int, before: datetime | None = None)
         is_under_way = is_under_way or row.state in UNDER_WAY
         if row.state != ReversalState.SUCCEEDED or (before is not None and row.ended_at >= before):
             continue
-        if row.kind == ReversalKind.REFUND:
-            refunded += row.amount_minor
+        minor = -row.amount_minor if row.kind in COMES_AGAIN else row.amount_minor
+        if row.kind in (ReversalKind.REFUND, ReversalKind.REFUND_FAILED):
+            refunded += minor
         else:
-            sign = -1 if row.kind == ReversalKind.CHARGEBACK_WON else 1
-            reversed_ += sign * row.amount_minor
+            reversed_ += minor
     return WentBack(refunded, reversed_, is_under_way)
 
 
@@ -507,40 +570,6 @@ def finish_refunds(payment_id: int, gateway: PaymentGateway) -> None:
     """Ask about the payment's refunds that are under way."""
     for reversal_id in _list_under_way(payment_id):
         carry_out(reversal_id, gateway)
-
-
-def adopt_refund(payment_id: int, gateway: PaymentGateway, refunded_minor: int) -> bool:
-    """Book what the gateway has refunded beyond what our books know, say at its own desk, or by us
-    before a restore; whether anything was booked. While one of ours is under way nothing is."""
-    account_id = db.session.execute(
-        select(Payment.account_id).where(Payment.id == payment_id)
-    ).scalar_one()
-    current_isp()
-
-    def work(session: Session) -> bool:
-        ours = went_back(session, payment_id)
-        missing_minor = refunded_minor - ours.refunded_minor
-        if ours.is_under_way or missing_minor <= 0:
-            return False
-        payment = session.get_one(Payment, payment_id)
-        found = PaymentReversal(
-            public_id=ids.public_id(),
-            key=f"{gateway.name}:refund:{payment.public_id}:{refunded_minor}",
-            kind=ReversalKind.REFUND.value,
-            payment_id=payment_id,
-            account_id=account_id,
-            amount_minor=missing_minor,
-            currency=payment.currency,
-            state=ReversalState.PROCESSING.value,
-            reason="Found at the payment service",
-            created_at=clock.now(),
-        )
-        session.add(found)
-        session.flush()
-        book(session, [found])
-        return True
-
-    return unit_of_work(work, account_id)
 
 
 # Booking --------------------------------------------------------------------------------------
@@ -554,7 +583,7 @@ class _Paid:
     @property
     def is_back(self) -> bool:
         """Whether the money comes to us again."""
-        return self.reversal.kind == ReversalKind.CHARGEBACK_WON
+        return self.reversal.kind in COMES_AGAIN
 
 
 def book(session: Session, reversals: Sequence[PaymentReversal]) -> None:
@@ -600,6 +629,8 @@ def book(session: Session, reversals: Sequence[PaymentReversal]) -> None:
         paid.payment.revision += 1
         session.flush()
         _tell(session, paid, now)
+        if paid.is_back:
+            releasing.lift_unpaid(session, [reversal.account_id], clock.day_of(now, isp.timezone))
 
 
 def _tell(session: Session, paid: _Paid, now: datetime) -> None:
@@ -632,6 +663,8 @@ def _tell(session: Session, paid: _Paid, now: datetime) -> None:
             customer_id,
             {**facts, "how": reversal.kind, "by": by},
         )
+    if reversal.kind == ReversalKind.REFUND_FAILED:
+        telling.tell_of_failed_refund(session, reversal)
 
 
 # The worker's part ----------------------------------------------------------------------------

@@ -13,7 +13,11 @@ from tests.billing.conftest import ShakyGateway
 from tests.billing.planned.diary import Diary
 from tests.conftest import Portal
 
-SENTENCES = {*reading.REASONS.values(), reading.DECLINED, store.DECLINED, store.EXPIRED}
+SENTENCES = {
+    *(*reading.REASONS.values(), *reading.REFUND_REASONS.values()),
+    *(reading.DECLINED, reading.REFUND_FAILED, store.DECLINED, store.EXPIRED),
+    store.REFUND_SENT_BACK,
+}
 
 
 @pytest.mark.parametrize("language", ["es", "fr"])

@@ -250,7 +250,7 @@ def _what(row: Any) -> str:
         EntryKind.OPENING: _("Balance brought forward"),
         EntryKind.ADJUSTMENT: _("Credit"),
         EntryKind.REVERSAL: _("Correction"),
-        EntryKind.REFUND: _("Refund"),
+        EntryKind.REFUND: _("Refund") if row.amount_minor > 0 else _("Refund that came back"),
         EntryKind.CHARGEBACK: _("Chargeback"),
         EntryKind.RETURN: _("Returned debit"),
         EntryKind.TRANSFER: _("Credit moved out") if row.amount_minor > 0 else _("Credit moved in"),

@@ -13,7 +13,7 @@ from core import clock, postman
 from core.db import db, reading
 from gateways.payments.base import RefundTruth
 from gateways.payments.errors import GatewayRefused, GatewayTimeout
-from gateways.payments.sandbox.store import Decision
+from gateways.payments.sandbox.store import Decision, Reversing
 from models import Message
 from tests.conftest import Portal
 from tests.page import Page
@@ -95,6 +95,39 @@ def test_refund_goes_out_and_both_sides_read_it(portal: Portal) -> None:
     [letter] = letters(portal)
     assert "given back $45.50" in letter
     assert "few banking days" in letter
+
+
+def test_refund_that_comes_back_is_said_with_what_to_do(portal: Portal) -> None:
+    ben, payment = portal.visitor("ben"), pay(portal)
+    ask(portal, payment, "45.50")
+    key = portal.one("SELECT key FROM payments WHERE public_id = :id", id=payment)
+    portal.bank.reverse(key, Reversing.REFUND_FAILED)
+    with portal.app.app_context():
+        reconciled = reversing.learn(
+            portal.one("SELECT id FROM payments WHERE public_id = :id", id=payment), portal.gateway
+        )
+        db.session.remove()
+    assert reconciled == 1
+    at = path(portal, f"payments/{payment}")
+    page = ben.get(at)
+    for words in (
+        "$45.50 came back and is still owed to the customer",
+        "give it back here",
+        "add a charge over the same amount",
+        "Refund that came back",
+        "The customer's bank sent the refund back.",
+        "At most $60.00",
+    ):
+        assert words in page.text
+    pills = [pill.text_content().strip() for pill in page.select("main .rows .pill")]
+    assert pills == ["Sent back by the bank"] * 2
+    listed = ben.get("/staff/approvals")
+    assert "Refunds that have not arrived" in listed.text
+    assert "$45.50" in listed.text
+    rows = [row.text_content() for row in ben.get(path(portal)).select("#statement tbody tr")]
+    assert "Refund that came back" in rows[0]
+    ask(portal, payment, "45.50")
+    assert "still owed" not in ben.get(at).text
 
 
 def test_form_pressed_twice_counts_once(portal: Portal) -> None:
