@@ -216,7 +216,7 @@ def _check_mode(app: Flask, settings: Settings) -> None:
 def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT, SIGHUP or the end of the process that started it."""
     from app import create_app
-    from blueprints.billing import reconciling, reversing, settling
+    from blueprints.billing import reconciling, refunding, settling
     from blueprints.billing.methods import expiring
     from blueprints.billing.methods import settling as methods
     from blueprints.billing.planned import foreseeing, taking
@@ -238,7 +238,7 @@ def work(settings: Settings) -> None:
         return settling.ask_due(payment_gateway)
 
     def ask_about_refunds() -> int:
-        return reversing.ask_due(payment_gateway)
+        return refunding.ask_due(payment_gateway)
 
     def ask_about_methods() -> int:
         return methods.ask_due(payment_gateway)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from blueprints.billing import reconciling, reversing, settling, starting
+from blueprints.billing import reconciling, refunding, reversing, settling, starting
 from blueprints.billing.errors import (
     GatewaySaysNo,
     GatewaySilent,
@@ -141,7 +141,7 @@ class Billing(RuleBasedStateMachine):
         staff_id, key = self.till.portal.world.customers["ben"], ids.public_id()
         for _ in range(2):
             with survived(Refusal):
-                reversing.ask_refund(account_id, public_id, minor, "Asked", staff_id, key)
+                refunding.ask_refund(account_id, public_id, minor, "Asked", staff_id, key)
 
     @rule(
         number=st.integers(0, 3),
@@ -182,7 +182,7 @@ class Billing(RuleBasedStateMachine):
         self.till.gateway.loses = lambda _call: lost
         with survived():
             settling.ask_due(self.till.gateway)
-            reversing.ask_due(self.till.gateway)
+            refunding.ask_due(self.till.gateway)
 
     @rule(name=NAMES)
     def issue(self, name: str) -> None:
@@ -206,7 +206,7 @@ class Billing(RuleBasedStateMachine):
         for _ in range(3):
             self._pass(90_000)
             settling.ask_due(self.till.gateway)
-            reversing.ask_due(self.till.gateway)
+            refunding.ask_due(self.till.gateway)
         # What no notice told of, the daily look finds.
         list(reconciling.reconcile(self.till.gateway, world.NOW))
         self.books_add_up()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from blueprints.billing import reversing, settling
+from blueprints.billing import refunding, settling
 from blueprints.billing.reconciling import DailyLook, Finding, find_only_ours, reconcile
 from core import clock
 from gateways.payments.base import StartOrder
@@ -219,7 +219,7 @@ def test_a_refund_of_ours_is_not_booked_twice(till: Till) -> None:
     till.settle()
     till.gateway.loses = lambda call: "after" if call == "refund" else None
     world = till.portal.world
-    reversing.ask_refund(
+    refunding.ask_refund(
         world.accounts["alice"], till.latest("public_id"), 700, "", world.customers["ben"], "k"
     )
     till.gateway.loses = lambda _call: None
@@ -234,7 +234,7 @@ def test_a_refund_that_came_back_without_a_word_is_booked_back(till: Till) -> No
     till.portal.bank.decide(key, Decision.PAY)
     till.settle()
     world = till.portal.world
-    reversing.ask_refund(
+    refunding.ask_refund(
         world.accounts["alice"], till.latest("public_id"), 700, "", world.customers["ben"], "k"
     )
     owed = balance(till.portal)
@@ -253,7 +253,7 @@ def test_what_differs_is_named(till: Till, monkeypatch: pytest.MonkeyPatch) -> N
     till.portal.bank.decide(str(till.latest("key")), Decision.PAY)
     till.settle()
     world = till.portal.world
-    reversing.ask_refund(
+    refunding.ask_refund(
         world.accounts["alice"], till.latest("public_id"), 700, "", world.customers["ben"], "k"
     )
     whole = till.gateway.list_since

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import charging, reversing, settling
+from blueprints.billing import charging, refunding, reversing, settling, taken_back
 from blueprints.billing.errors import (
     PaymentNotFound,
     RefundRefused,
@@ -51,7 +51,7 @@ def pay(till: Till, choice: Choice = Choice.BALANCE, **order: Any) -> Payment:
 
 def refund(till: Till, payment: Payment, amount_minor: int, key: str = "") -> str:
     world = till.portal.world
-    return reversing.ask_refund(
+    return refunding.ask_refund(
         world.accounts["alice"],
         payment.public_id,
         amount_minor,
@@ -158,10 +158,10 @@ def test_over_the_limit_a_second_person_approves(till: Till) -> None:
     assert state_of(till, public_id) == "asked"
     assert "refund" not in till.gateway.calls
     with pytest.raises(SamePerson):
-        reversing.approve(public_id, world.customers["ben"])
-    reversing.approve(public_id, world.customers["ada"])
+        refunding.approve(public_id, world.customers["ben"])
+    refunding.approve(public_id, world.customers["ada"])
     assert state_of(till, public_id) == "succeeded"
-    reversing.approve(public_id, world.customers["sue"])
+    refunding.approve(public_id, world.customers["sue"])
     assert till.gateway.calls.count("refund") == 1
     with pytest.raises(TooMuchBack):  # what is asked for is kept back
         refund(till, payment, payment.amount_minor - 10_000)
@@ -172,11 +172,11 @@ def test_what_is_refused_is_free_again(till: Till) -> None:
     public_id = refund(till, payment, payment.amount_minor)
     with pytest.raises(TooMuchBack):
         refund(till, payment, 1)
-    reversing.refuse(public_id, till.portal.world.customers["ada"])
+    refunding.refuse(public_id, till.portal.world.customers["ada"])
     assert state_of(till, public_id) == "refused"
     refund(till, payment, 1)
     with pytest.raises(ReversalNotFound):
-        reversing.refuse("nothing", 1)
+        refunding.refuse("nothing", 1)
 
 
 def test_only_what_arrived_through_the_gateway(till: Till) -> None:
@@ -185,7 +185,7 @@ def test_only_what_arrived_through_the_gateway(till: Till) -> None:
     world = till.portal.world
     for public_id, wanted in ((under_way, RefundRefused), ("nothing", PaymentNotFound)):
         with pytest.raises(wanted):
-            reversing.ask_refund(
+            refunding.ask_refund(
                 world.accounts["alice"], public_id, 1, "", world.customers["ben"], f"k{public_id}"
             )
     till.settle()
@@ -200,7 +200,7 @@ def test_silence_is_unknown_and_ends_once(till: Till, lost: str) -> None:
     assert balance(till) == 0
     till.gateway.loses = lambda _call: None
     with clock.set_to(clock.now() + timedelta(minutes=1)):
-        assert reversing.ask_due(till.gateway) == 1
+        assert refunding.ask_due(till.gateway) == 1
     assert state_of(till, public_id) == "succeeded"
     assert till.portal.bank.list_after(0, 99)[-1].refunded_minor == 700
     assert balance(till) == 700
@@ -213,7 +213,7 @@ def test_one_that_never_arrives_ends_after_a_day(till: Till) -> None:
     start = clock.now()
     for hour in range(1, 26):
         with clock.set_to(start + timedelta(hours=hour)):
-            reversing.ask_due(till.gateway)
+            refunding.ask_due(till.gateway)
     assert state_of(till, public_id) == "declined"
     assert balance(till) == 0
     till.gateway.loses = lambda _call: None
@@ -286,13 +286,13 @@ def test_lost_words_change_nothing_about_what_came_back(till: Till, call: str, l
     with suppress(GatewayRefused):
         till.portal.bank.reverse(key, Reversing.REFUND_FAILED)
     with survived():
-        reversing.learn(payment_id, till.gateway, "evt_back")
+        taken_back.learn(payment_id, till.gateway, "evt_back")
     till.gateway.loses = lambda _call: None
     for hour in range(1, 30):
         with clock.set_to(clock.now() + timedelta(hours=hour)):
-            reversing.ask_due(till.gateway)
+            refunding.ask_due(till.gateway)
             settling.ask_due(till.gateway)
-    reversing.learn(payment_id, till.gateway)
+    taken_back.learn(payment_id, till.gateway)
     went = reversing.went_back(db.session(), payment_id)
     theirs = till.portal.bank.list_after(0, 99)[-1].refunded_minor
     assert (went.refunded_minor, went.is_under_way) == (theirs, False)
@@ -503,7 +503,7 @@ def test_any_order_of_events_leaves_the_books_right(till: Till, seed: int) -> No
                 till.portal.bank.reverse(payment.key, kind)
             except GatewayRefused:
                 continue
-            reversing.learn(payment.id, till.gateway)
+            taken_back.learn(payment.id, till.gateway)
         books_add_up()
     theirs = sum(
         booked.payment.amount_minor - booked.refunded_minor - booked.reversed_minor

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blueprints.billing import reversing, settling, verify
+from blueprints.billing import refunding, reversing, settling, verify
 from blueprints.billing.gateway_memory import GatewayMemory
 from blueprints.billing.methods import settling as methods
 from blueprints.billing.starting import Choice
@@ -275,7 +275,7 @@ def give_back_for_a_while(portal: Portal, dice: random.Random, fake: FakeStripe)
             part = dice.randrange(1, minor // 3)
             if what == "ours":
                 staff_id = portal.world.customers["ben"]
-                reversing.ask_refund(
+                refunding.ask_refund(
                     account_id, public_id, part, "Asked", staff_id, ids.public_id()
                 )
             elif what == "desk":

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Select, and_, func, literal, null, or_, select, union_all
 
-from blueprints.billing import adjusting, reversing
+from blueprints.billing import adjusting, refunding, reversing
 from blueprints.billing.payment_pages import words_of_method
 from core import clock, data_access
 from core.data_access import Reader
@@ -74,7 +74,7 @@ def decide(public_id: str, staff_id: int, *, is_yes: bool) -> str | None:
         .join(Account, Account.id == Payment.account_id)
         .where(PaymentReversal.public_id == public_id)
     ).one_or_none()
-    service: Any = adjusting if paid is None else reversing
+    service: Any = adjusting if paid is None else refunding
     (service.approve if is_yes else service.refuse)(public_id, staff_id)
     return f"/staff/accounts/{paid.account}/payments/{paid.public_id}" if paid is not None else None
 

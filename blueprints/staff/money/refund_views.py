@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.billing import reversing
+from blueprints.billing import refunding
 from blueprints.billing.errors import NoGateway, RefundRefused, TooMuchBack
 from blueprints.staff.money import bp, refunds, statement
 from blueprints.staff.money.forms import RefundForm
@@ -38,7 +38,7 @@ def payment_refund(public_id: str, payment_id: str) -> Response | BaseResponse:
     if not form.validate():
         return _page(public_id, payment_id, form, 422)
     try:
-        reversing.ask_refund(
+        refunding.ask_refund(
             statement.find_id(public_id),
             payment_id,
             form.amount.minor,

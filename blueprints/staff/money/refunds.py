@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import aliased
 
-from blueprints.billing import booking, reversing
+from blueprints.billing import booking, refunding, reversing
 from blueprints.billing.errors import PaymentNotFound
 from blueprints.billing.payment_pages import words_of_method
 from blueprints.staff.money import statement
@@ -135,7 +135,7 @@ def list_refundable(public_id: str, reader: Reader) -> RefundPage:
                 _by_hand(row),
             )
             for row in rows
-            if reversing.can_go_back(row.state, row.gateway)
+            if refunding.can_go_back(row.state, row.gateway)
         ],
     )
 
@@ -195,7 +195,7 @@ def get_payment(public_id: str, payment_public_id: str, reader: Reader) -> Payme
         paid_by=row.paid_by or "",
         taken_by=row.taken_by or "",
         note=row.note,
-        can_go_back=reversing.can_go_back(row.state, row.gateway),
+        can_go_back=refunding.can_go_back(row.state, row.gateway),
         backs=backs,
         limit=Money(isp.billing_rules.refund_limit_minor, isp.currency),
         owed_again=_owed_again(backs, left_minor, head.currency),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blueprints.billing import reversing
+from blueprints.billing import refunding, taken_back
 from blueprints.billing.verify import find_faults
 from core import clock, postman
 from core.db import db, reading
@@ -103,7 +103,7 @@ def test_refund_that_comes_back_is_said_with_what_to_do(portal: Portal) -> None:
     key = portal.one("SELECT key FROM payments WHERE public_id = :id", id=payment)
     portal.bank.reverse(key, Reversing.REFUND_FAILED)
     with portal.app.app_context():
-        reconciled = reversing.learn(
+        reconciled = taken_back.learn(
             portal.one("SELECT id FROM payments WHERE public_id = :id", id=payment), portal.gateway
         )
         db.session.remove()
@@ -194,7 +194,7 @@ def test_silent_gateway_is_said_to_be_unknown(
     ).text  # fmt: skip
     assert letters(portal) == []
     with portal.app.app_context(), clock.set_to(clock.now() + timedelta(minutes=5)):
-        assert reversing.ask_due(portal.gateway) == 1
+        assert refunding.ask_due(portal.gateway) == 1
     assert states(portal) == ["succeeded"]
     assert "Not known yet" not in ben.get(path(portal, f"payments/{payment}")).text
     assert "Refunds that have not arrived" not in ben.get("/staff/approvals").text
