@@ -141,6 +141,16 @@ def test_only_whoever_gave_the_password_lately_decides(
     assert kept(portal) == [("STATE", "2026-06-01", None, "C-77")]
 
 
+def test_what_was_typed_waits_for_the_password(portal: Portal, tick: Callable[..., None]) -> None:
+    ben = portal.visitor("ben")
+    page = ben.get(path(portal, "exemptions"))
+    tick(minutes=11)
+    typed = {"tax": "STATE", "from_on": "2026-06-01", "to_on": "2026-12-31", "reason": "C-77"}
+    assert ben.submit(page, "/exemptions", **typed).location.startswith("/confirm?")
+    shown = ben.get(path(portal, "exemptions")).form("/exemptions")[1]
+    assert {name: shown[name] for name in typed} == typed
+
+
 @pytest.mark.parametrize(("name", "status"), [("sue", 403), ("tess", 403), ("alice", 404)])
 def test_only_who_handles_money_sees_it(portal: Portal, name: str, status: int) -> None:
     grant(portal.visitor("ben"), portal)
