@@ -173,7 +173,8 @@ class Billing(RuleBasedStateMachine):
             (row[0], row[1], row[2], row[3])
             for row in self.till.portal.rows(
                 "SELECT id, key, account_id, public_id FROM payments"
-                " WHERE key NOT LIKE 'world%' AND state = 'succeeded' ORDER BY id DESC LIMIT 4"
+                " WHERE key NOT LIKE 'world%' AND state = 'succeeded' AND gateway = 'sandbox'"
+                " ORDER BY id DESC LIMIT 4"
             )
         ]
 

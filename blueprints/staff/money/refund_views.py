@@ -55,5 +55,5 @@ def payment_refund(public_id: str, payment_id: str) -> Response | BaseResponse:
 def _page(public_id: str, payment_id: str, form: RefundForm, status: int = 200) -> Response:
     page = refunds.get_payment(public_id, payment_id, asking.reader())
     if form.amount.data is None:
-        form.amount.data = format_plain(page.left)
+        form.amount.data = format_plain(page.owed_again or page.left)
     return render("staff/money/payment.html", None, status, page=page, form=form)

@@ -119,6 +119,7 @@ def test_refund_that_comes_back_is_said_with_what_to_do(portal: Portal) -> None:
         "At most $60.00",
     ):
         assert words in page.text
+    assert page.form(at)[1]["amount"] == "45.50"
     pills = [pill.text_content().strip() for pill in page.select("main .rows .pill")]
     assert pills == ["Sent back by the bank"] * 2
     listed = ben.get("/staff/approvals")
