@@ -113,7 +113,7 @@ def test_refund_that_comes_back_is_said_with_what_to_do(portal: Portal) -> None:
     for words in (
         "$45.50 came back and is still owed to the customer",
         "give it back here",
-        "add a charge over the same amount",
+        "use the credit up by a charge",
         "Refund that came back",
         "The customer's bank sent the refund back.",
         "At most $60.00",
