@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":
+    # Before anything else: what watches over the processes needs none of what they answer with.
+    from core.serve import main
+
+    main(sys.argv[1:])
+    sys.exit()
+
 import hashlib
 import io
 import json
 import os
-import sys
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any
@@ -21,6 +29,14 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import MapAdapter
 
+from blueprints import api, auth, billing, dashboard, demo, staff, support
+from blueprints.billing.methods.views import method_return
+from blueprints.billing.views import payment_return
+from blueprints.dashboard import activity as activity_pages
+from blueprints.dashboard import people as people_pages
+from blueprints.dashboard import plans as plan_pages
+from blueprints.dashboard import settings as settings_pages
+from blueprints.dashboard import usage as usage_pages
 from core import (
     access,
     assets,
@@ -42,6 +58,7 @@ from core import (
     words,
     worker,
 )
+from core.commands import CommandsByPlace
 from core.compression import compress
 from core.db import check_engine, configure, db, forget_reader
 from core.isp import NotSetUp, current_isp, is_pinned
@@ -113,9 +130,31 @@ def build_id() -> str:
     return digest.hexdigest()[:12]
 
 
-def create_app(settings: Settings | None = None, *, has_commands: bool = True) -> Flask:
-    """The application for `settings` (default: from the environment). Those that serve or work
-    have no use for the commands of `flask`, which take a third of the memory.
+COMMANDS = {
+    "accounts": "blueprints.staff.cli:accounts_cli",
+    "activity": "blueprints.staff.operation_cli:activity_cli",
+    "backup": "blueprints.staff.backup_cli:backup_command",
+    "billing": "blueprints.billing.cli:billing_cli",
+    "catalog": "blueprints.staff.cli:catalog_cli",
+    "customers": "blueprints.staff.helping_cli:customers_cli",
+    "data": "blueprints.staff.data_cli:data_cli",
+    "db": "core.migrate_cli:migrations_cli",
+    "doctor": "blueprints.staff.doctor_cli:doctor_command",
+    "ledger": "blueprints.billing.cli:ledger_cli",
+    "lost-factors": "blueprints.staff.helping_cli:lost_factors_cli",
+    "maintenance": "blueprints.staff.operation_cli:maintenance_cli",
+    "network": "blueprints.staff.network_cli:network_cli",
+    "payments": "blueprints.billing.cli:payments_cli",
+    "restore": "blueprints.staff.backup_cli:restore_command",
+    "search": "blueprints.staff.search_cli:search_cli",
+    "setup": "blueprints.staff.setup_cli:setup_command",
+    "staff": "blueprints.staff.members_cli:staff_cli",
+}
+"""Where each command of `flask` is; it is imported when it is called, so never where we serve."""
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application for `settings` (default: from the environment).
 
     Raises SettingsError, UnlistedRoute or RuntimeError when it could not keep its promises.
     """
@@ -145,8 +184,7 @@ def create_app(settings: Settings | None = None, *, has_commands: bool = True) -
     templates.install(app, _page_context)
     _install_extensions(app, settings)
     _register(app)
-    if has_commands:
-        _add_commands(app)
+    app.cli = CommandsByPlace(COMMANDS, name=app.name)
     check_policy(app)
     access.install(app, settings, build)
     error_pages.install(app)
@@ -170,8 +208,8 @@ def create_served_app() -> Flask:
     settings = read_settings()
     log.configure(settings.log)
     parent = os.environ.get(supervisor.SUPERVISOR)
-    worker.end_with_parent(int(parent) if parent else None)
-    app = create_app(settings, has_commands=False)
+    supervisor.end_with_parent(int(parent) if parent else None)
+    app = create_app(settings)
     leaving.when_asked(app, supervisor.handed_over())
     supervisor.say_ready()
     return app
@@ -252,15 +290,6 @@ def _message_gateways(settings: Settings) -> dict[str, MessageGateway]:
 
 
 def _register(app: Flask) -> None:
-    from blueprints import api, auth, billing, dashboard, demo, staff, support
-    from blueprints.billing.methods.views import method_return
-    from blueprints.billing.views import payment_return
-    from blueprints.dashboard import activity as activity_pages
-    from blueprints.dashboard import people as people_pages
-    from blueprints.dashboard import plans as plan_pages
-    from blueprints.dashboard import settings as settings_pages
-    from blueprints.dashboard import usage as usage_pages
-
     app.register_blueprint(auth.bp)
     app.register_blueprint(dashboard.bp)
     app.register_blueprint(settings_pages.bp)
@@ -289,32 +318,6 @@ def _register(app: Flask) -> None:
     app.add_url_rule("/static/<path:name>", "static", _static)
     app.add_url_rule("/health", "health", _health)
     app.add_url_rule(METRICS_PATH, "metrics", _metrics)
-
-
-def _add_commands(app: Flask) -> None:
-    from flask_migrate import Migrate
-
-    from blueprints.auth.cli import customers_cli
-    from blueprints.billing.cli import billing_cli, ledger_cli, payments_cli
-    from blueprints.staff.backup_cli import backup_command, restore_command
-    from blueprints.staff.cli import accounts_cli, catalog_cli
-    from blueprints.staff.data_cli import data_cli
-    from blueprints.staff.doctor_cli import doctor_command
-    from blueprints.staff.helping_cli import lost_factors_cli
-    from blueprints.staff.members_cli import staff_cli
-    from blueprints.staff.network_cli import network_cli
-    from blueprints.staff.operation_cli import activity_cli, maintenance_cli
-    from blueprints.staff.search_cli import search_cli
-    from blueprints.staff.setup_cli import setup_command
-
-    Migrate(app, db, directory=str(ROOT / "migrations"))
-    for command in (
-        *(customers_cli, ledger_cli, billing_cli, accounts_cli, catalog_cli, data_cli),
-        *(setup_command, backup_command, restore_command, doctor_command),
-        *(activity_cli, maintenance_cli, staff_cli, lost_factors_cli, search_cli),
-        *(network_cli, payments_cli),
-    ):
-        app.cli.add_command(command)
 
 
 def _static(name: str) -> Response:
@@ -422,9 +425,3 @@ def check_database(settings: Settings) -> None:
             if settings.is_demo
             else "this database belongs to the demo: set LASTMILE_DATA to another folder"
         )
-
-
-if __name__ == "__main__":
-    from core.serve import main
-
-    main(sys.argv[1:])

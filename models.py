@@ -21,22 +21,48 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Text,
+    TextClause,
     TypeDecorator,
     UniqueConstraint,
     false,
     text,
 )
+from sqlalchemy import Index as AnyIndex
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.schema import CreateIndex
 
 PERSON = {"privacy": "person"}
 CONTACT = {"privacy": "contact"}
 SECRET = {"privacy": "secret"}
+
+
+class Index(AnyIndex):
+    """An index. Over which rows, PostgreSQL's dialect is told when it makes it: whoever tells it
+    before imports it, and every process on SQLite would hold 4 MB for nothing."""
+
+    def __init__(
+        self,
+        name: str | None,
+        *columns: Any,
+        postgresql_where: TextClause | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(name, *columns, **more)
+        self.postgresql_where = postgresql_where
+
+
+@compiles(CreateIndex, "postgresql")
+def _create_index(element: CreateIndex, compiler: Any, **more: Any) -> str:
+    index = element.element
+    if isinstance(index, Index) and index.postgresql_where is not None:
+        index.dialect_options["postgresql"]["where"] = index.postgresql_where
+    return str(compiler.visit_create_index(element, **more))
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -1755,6 +1781,11 @@ class ReversalKind(StrEnum):
     CHARGEBACK = "chargeback"
     CHARGEBACK_WON = "chargeback_won"
     RETURN = "return"
+    REFUND_FAILED = "refund_failed"
+
+
+COMES_AGAIN = (ReversalKind.CHARGEBACK_WON, ReversalKind.REFUND_FAILED)
+"""Kinds by which money comes to us that had gone back."""
 
 
 class ReversalState(StrEnum):
@@ -1768,8 +1799,9 @@ class ReversalState(StrEnum):
 
 
 class PaymentReversal(Base):
-    """Money of a payment that goes back: a refund by staff, a chargeback (and one that was won), a
-    bank debit that was returned. It has its own key and its own entry.
+    """Money of a payment that goes back: a refund by staff (and one that had arrived and failed
+    later), a chargeback (and one that was won), a bank debit that was returned. It has its own key
+    and its own entry. What failed has the `gateway_reference` of its refund.
 
     `asked`: over the limit, so that a second member of staff must approve it. A refund is committed
     as `created` under its key before the gateway hears of it.

@@ -88,7 +88,7 @@ def _measure(settings: Settings, count: int) -> tuple[list[float], list[float]]:
     from app import create_app
     from core.db import db, unit_of_work
 
-    app = create_app(settings, has_commands=False)
+    app = create_app(settings)
     with app.app_context():
         token = unit_of_work(_become_staff)
         typed = _beginnings(db.session(), count)

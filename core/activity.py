@@ -47,7 +47,8 @@ _COLUMNS = (
 
 ABOUT_MONEY = (
     *("payment_received", "invoice_issued", "credit_note_issued"),
-    *("payment_refunded", "payment_charged_back", "chargeback_won", "payment_returned"),
+    *("payment_refunded", "refund_failed", "payment_charged_back", "chargeback_won"),
+    *("payment_returned",),
     *("late_fee_charged", "credit_given", "charge_added", "credit_moved_out", "credit_moved_in"),
     *("dispute_opened", "dispute_answered", "dispute_granted", "dispute_refused"),
     *("dispute_withdrawn", "tax_exempted", "tax_exemption_ended"),

@@ -1,11 +1,12 @@
-"""What `flask` commands share: groups that end with one line when the database cannot be used, and
-days as options."""
+"""What `flask` commands share: a group that imports each when it is called, groups that end with
+one line when the database cannot be used, and days as options."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
+from importlib import import_module
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -32,6 +33,24 @@ def in_words() -> Iterator[None]:
             f"the database cannot be used: {reason}. What was not finished is not stored; when it "
             "is mended, run the command again"
         ) from None
+
+
+class CommandsByPlace(AppGroup):
+    """A group that imports a command when it is asked for. `places` are by the command's name, like
+    `package.module:attribute`."""
+
+    def __init__(self, places: Mapping[str, str], *, name: str) -> None:
+        super().__init__(name)
+        self._places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self._places, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._places and cmd_name not in self.commands:
+            module, _, attribute = self._places[cmd_name].partition(":")
+            self.add_command(getattr(import_module(module), attribute), cmd_name)
+        return super().get_command(ctx, cmd_name)
 
 
 class Commands(AppGroup):

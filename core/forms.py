@@ -74,6 +74,13 @@ def shown(form_class: type[AnyForm], **now: Any) -> AnyForm:
 class DayField(DateField):
     """A calendar day, empty for none."""
 
+    def process_data(self, value: Any) -> None:
+        """Take over a day, or text where it was typed into a form that was kept."""
+        if isinstance(value, str):
+            self.process_formdata([value])
+        else:
+            super().process_data(value)
+
     def process_formdata(self, valuelist: list[str]) -> None:
         """Raises ValueError, with what to do, for anything that is no day of these times."""
         text = valuelist[0].strip()[:40] if valuelist else ""

@@ -27,7 +27,7 @@ from core import clock
 from core.db import db, unit_of_work
 from core.isp import NotSetUp, current_isp
 from core.settings import ROOT, Settings
-from core.worker import end_with_parent
+from core.supervisor import end_with_parent
 from models import PlannedJob
 
 log = logging.getLogger("lastmile.backup")

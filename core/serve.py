@@ -8,12 +8,14 @@ several machines.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -144,11 +146,12 @@ def _sandbox(settings: Settings) -> supervisor.Program:
 
 def serve_generation(settings: Settings, *, is_prepared: bool) -> None:
     """Be one generation of web processes on the supervisor's socket, until SIGTERM."""
-    from core import web_server, worker
+    from core import web_server
 
-    worker.end_with_parent(int(os.environ[supervisor.SUPERVISOR]))
+    supervisor.end_with_parent(int(os.environ[supervisor.SUPERVISOR]))
     os.environ[supervisor.SUPERVISOR] = str(os.getpid())
     web_server.signal_to_end()
+    _load()
     if not is_prepared:
         _prepare_apart(settings)
     web_server.run(
@@ -159,14 +162,21 @@ def serve_generation(settings: Settings, *, is_prepared: bool) -> None:
     )
 
 
+def _load() -> None:
+    """Import the application before the web processes are forked: they share what is not changed,
+    and Python does not look through it for garbage, which would change all of it."""
+    gc.disable()
+    import_module("app")
+    gc.freeze()
+    gc.enable()
+
+
 def _prepare_apart(settings: Settings) -> None:
     """`prepare` in a process that ends with it: what serves keeps no memory of migrations."""
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        from core import worker
-
-        worker.end_with_parent(parent)
+        supervisor.end_with_parent(parent)
         prepare(settings)
         sys.exit()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -206,7 +216,7 @@ def _check_mode(app: Flask, settings: Settings) -> None:
 def work(settings: Settings) -> None:
     """Be the worker until SIGTERM, SIGINT, SIGHUP or the end of the process that started it."""
     from app import create_app
-    from blueprints.billing import reconciling, reversing, settling
+    from blueprints.billing import reconciling, refunding, settling
     from blueprints.billing.methods import expiring
     from blueprints.billing.methods import settling as methods
     from blueprints.billing.planned import foreseeing, taking
@@ -218,11 +228,11 @@ def work(settings: Settings) -> None:
 
     log.configure(settings.log)
     parent = os.environ.get(supervisor.SUPERVISOR)
-    worker.end_with_parent(int(parent) if parent else None)
+    supervisor.end_with_parent(int(parent) if parent else None)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    app = create_app(settings, has_commands=False)
+    app = create_app(settings)
     _check_mode(app, settings)
     payment_gateway = app.extensions["payment_gateway"]
     gateways = app.extensions["message_gateways"]
@@ -231,7 +241,7 @@ def work(settings: Settings) -> None:
         return settling.ask_due(payment_gateway)
 
     def ask_about_refunds() -> int:
-        return reversing.ask_due(payment_gateway)
+        return refunding.ask_due(payment_gateway)
 
     def ask_about_methods() -> int:
         return methods.ask_due(payment_gateway)

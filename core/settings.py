@@ -16,8 +16,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from core.log import LogWhat
 from core.paths import origin_of
@@ -293,6 +291,9 @@ def _database_url(env: Mapping[str, str], data: Path) -> str:
 
 def check_database_url(url: str, name: str) -> str:
     """`url` as SQLAlchemy wants it. Raises SettingsError, which calls it `name`."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     for prefix in ("postgres://", "postgresql://"):
         if url.startswith(prefix):
             url = "postgresql+psycopg://" + url.removeprefix(prefix)

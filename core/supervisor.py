@@ -13,12 +13,14 @@ The modules imported here stay as they were when the program started, so there a
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -101,6 +103,14 @@ def _bind(host: str, port: int, *options: int) -> socket.socket:
         raise
     bound.setblocking(False)
     return bound
+
+
+def end_with_parent(parent_pid: int | None = None) -> None:
+    """Have this process ended when its parent dies (Linux: PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
+    if parent_pid is not None and os.getppid() != parent_pid:
+        sys.exit(0)
 
 
 def handed_over() -> list[int]:

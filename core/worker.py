@@ -6,11 +6,7 @@ their work from tables with a claim (`core/due_work.py`), so any number of worke
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
-import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,14 +41,6 @@ class Clockwork:
     beaten_at: datetime
     cleaned_at: datetime
     sealed_at: datetime
-
-
-def end_with_parent(parent_pid: int | None = None) -> None:
-    """Have this process ended when its parent dies (Linux: PR_SET_PDEATHSIG)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
-    if parent_pid is not None and os.getppid() != parent_pid:
-        sys.exit(0)
 
 
 def beat() -> None:

@@ -51,6 +51,7 @@ from models import (
     PlanKind,
     PlannedPayment,
     PostalLetter,
+    TaxExemption,
     UsageDay,
     UsageSession,
     UsageSource,
@@ -329,6 +330,10 @@ _PATHS = {
     "staff.money.invoice": "/staff/accounts/{account}/invoices/{invoice}",
     "staff.money.invoice_credit": "/staff/accounts/{account}/invoices/{invoice}",
     "staff.money.invoice_send": "/staff/accounts/{account}/invoices/{invoice}/send",
+    "staff.money.exemption_list": "/staff/accounts/{account}/exemptions",
+    "staff.money.exemption_add": "/staff/accounts/{account}/exemptions",
+    "staff.money.exemption": "/staff/accounts/{account}/exemptions/STATE",
+    "staff.money.exemption_end": "/staff/accounts/{account}/exemptions/STATE",
     "staff.money.approvals": "/staff/approvals",
     "staff.money.approval": "/staff/approvals/{adjustment}",
     "staff.money.approval_post": "/staff/approvals/{adjustment}",
@@ -413,7 +418,8 @@ def stamp(happened_at: datetime | str) -> str:
 
 def add_money(session: Session, made: world.World) -> None:
     """Of each owner a charge that waits, a credit over the limit, a bank transfer that nobody has
-    matched, and a disputed line; a batch of vouchers, and a run of the bills."""
+    matched, a tax that is not paid, and a disputed line; a batch of vouchers, and a run of the
+    bills."""
     files = BankImport(
         public_id="bankfile",
         file_hash=b"f" * 32,
@@ -466,6 +472,14 @@ def add_money(session: Session, made: world.World) -> None:
                 state="asked",
                 asked_by_id=made.customers["ben"],
                 **of_account,
+            )
+        )
+        session.add(
+            TaxExemption(
+                account_id=account_id,
+                tax_code="STATE",
+                from_on=clock.now().date() - timedelta(days=30),
+                reason=f"C-77 {world.CANARY}",
             )
         )
         session.add(

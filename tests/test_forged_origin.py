@@ -79,6 +79,9 @@ FACTS: dict[str, dict[str, Any]] = {
         "payment": "apayment",
     },
     "recover_link": {"sign_in_id": "alice", "token": "atoken"},
+    "refund_failed": OF_ACCOUNT
+    | {"amount_minor": 500, "currency": "USD", "payment": "apayment"}
+    | {"reason": "The bank did not take the refund."},
     "register_code": CODE,
     "reported_link": {"sign_in_id": "alice", "token": "atoken"},
     "second_step_code": CODE,

@@ -13,6 +13,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import aliased
 
 from blueprints.billing import ledger, statements
+from blueprints.billing.payment_pages import words_of_method
 from core import pdf
 from core.db import db, total
 from core.downloads import Cell
@@ -118,6 +119,7 @@ def _rows(account_id: int, from_on: date, to_on: date) -> list[Row[Any]]:
                 JournalLine.amount_minor,
                 Invoice.number,
                 Invoice.public_id.label("invoice_public_id"),
+                Payment.gateway,
                 Payment.method,
                 Payment.public_id.label("payment_public_id"),
                 reversed_.public_id.label("reversed_public_id"),
@@ -147,12 +149,12 @@ def _words(row: Row[Any]) -> tuple[str, str]:
     if row.kind == EntryKind.CREDIT_NOTE:
         return _("Credit note %(number)s", number=row.number), ""
     if row.kind == EntryKind.PAYMENT:
-        return _("Payment"), row.method or ""
+        return _("Payment"), words_of_method(row.gateway or "", row.method or "")
     if row.kind == EntryKind.ADJUSTMENT:
         return (_("Credit from us") if row.amount_minor < 0 else _("Charge")), ""
     words = {
         EntryKind.OPENING: _("Balance brought forward"),
-        EntryKind.REFUND: _("Refund"),
+        EntryKind.REFUND: _("Refund") if row.amount_minor > 0 else _("Refund that came back"),
         EntryKind.CHARGEBACK: _("Payment taken back by the bank"),
         EntryKind.RETURN: _("Bank debit returned"),
         EntryKind.TRANSFER: _("Moved between accounts"),

@@ -9,6 +9,7 @@ import click
 from blueprints.billing import exempting
 from core import clock
 from core.commands import Day
+from core.db import unit_of_work
 from core.isp import current_isp
 
 
@@ -31,7 +32,9 @@ def exempt(
     """
     first_on, last_on = _day("--from", from_on) or _today(), _day("--to", to_on)
     try:
-        exempting.exempt(account, tax, first_on, last_on, reason)
+        account_id = exempting.find_account_id(account)
+        wish = exempting.Wish(account_id, tax, first_on, last_on, reason)
+        unit_of_work(lambda session: exempting.exempt(session, wish), account_id)
     except exempting.ExemptionRefused as refusal:
         raise click.ClickException(f"{refusal}.") from None
     until = f" until {last_on}" if last_on else ""
@@ -46,7 +49,8 @@ def pays_tax(account: str, tax: str, last_on: date | datetime | None) -> None:
     """End the exemption of ACCOUNT (its number) from TAX (its code in the catalog)."""
     day = _day("--after", last_on) or _today()
     try:
-        exempting.end(account, tax, day)
+        account_id = exempting.find_account_id(account)
+        unit_of_work(lambda session: exempting.end(session, account_id, tax, day), account_id)
     except exempting.ExemptionRefused as refusal:
         raise click.ClickException(f"{refusal}.") from None
     click.echo(f"Account {account} pays {tax} again after {day}.")

@@ -13,6 +13,7 @@ from flask_babel import gettext as _
 from sqlalchemy import BindParameter, Select, and_, bindparam, func, select
 from sqlalchemy.orm import aliased
 
+from blueprints.billing import gateway_words
 from core import clock
 from core.db import total
 from core.isp import current_isp
@@ -176,7 +177,7 @@ def find_due(account_id: int) -> Due:
             row.ahead_state,
             Money(row.ahead_minor, currency),
             row.ahead_on,
-            row.ahead_title or "",
+            gateway_words.translate(row.ahead_title or ""),
             row.ahead_failure,
         )
         if row.ahead_public_id

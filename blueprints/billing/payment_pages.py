@@ -8,7 +8,7 @@ from datetime import datetime
 from flask_babel import gettext as _
 from sqlalchemy import Integer, bindparam, func, select
 
-from blueprints.billing import booking, ledger
+from blueprints.billing import booking, gateway_words, ledger
 from blueprints.billing.errors import InvoiceNotFound, PaymentNotFound
 from blueprints.billing.owed import find_due
 from blueprints.billing.payments import MAXIMUM_MINOR, MINIMUM_MINOR
@@ -39,12 +39,13 @@ class PaymentRow:
 
 
 def words_of_method(gateway: str, method: str) -> str:
-    """With what something was paid; of a gateway its own words, which may be missing."""
+    """With what something was paid; of a gateway its own words, which may be missing. In the
+    language of the answer."""
     if gateway == booking.COUNTER:
         return _("Cash") if method == booking.CASH else _("Cheque")
     if gateway == booking.BANK:
         return _("Bank transfer")
-    return _("Voucher") if gateway == booking.VOUCHER else method
+    return _("Voucher") if gateway == booking.VOUCHER else gateway_words.translate(method)
 
 
 def list_payments(

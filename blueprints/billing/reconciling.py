@@ -19,7 +19,7 @@ from enum import StrEnum
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import reversing, settling
+from blueprints.billing import reversing, settling, taken_back
 from blueprints.billing.errors import TruthMismatch
 from core import clock, ids
 from core.db import DatabaseBusy, db, unit_of_work
@@ -111,8 +111,7 @@ def _compare_back(
     ours = reversing.went_back(db.session(), known.id)
     if _is_alike(ours, listed):
         return
-    reversing.learn(known.id, gateway)
-    reversing.adopt_refund(known.id, gateway, listed.refunded_minor)
+    taken_back.learn(known.id, gateway)
     after = reversing.went_back(db.session(), known.id)
     if after != ours:
         yield Reconciled(Finding.BACK, listed, known.number, after)

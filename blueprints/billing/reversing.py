@@ -1,91 +1,69 @@
-"""Money of a payment that goes back: refunds by staff, chargebacks, returned debits.
+"""Money of a payment that went back, or came again: what is left of it, and how that is booked.
 
-A refund is committed under its own key before the gateway hears of it, like a payment. What came
-without a gateway staff hand back themselves, and it is booked at once. What a bank takes back by
-itself is learnt from the gateway and booked once for each reference of it. Either way the customer
-owes again what the payment had settled.
+A refund, a chargeback or a returned debit opens again what the payment had settled, so that the
+customer owes it. What comes again (a chargeback that was won, a refund that a bank sent back) is
+booked by an entry of its own, the other way.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from flask import current_app
 from sqlalchemy import ColumnElement, case, select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import booking, ledger, payments, telling
-from blueprints.billing.errors import (
-    NoGateway,
-    PaymentNotFound,
-    RefundRefused,
-    ReversalNotFound,
-    SamePerson,
-    TooMuchBack,
-)
-from core import activity, clock, due_work, ids, revisions
-from core.db import db, total, unit_of_work
-from core.form_keys import KeyReused
+from blueprints.billing import booking, ledger, telling
+from blueprints.billing.dunning import releasing
+from core import activity, clock
+from core.db import total
 from core.isp import current_isp
-from core.money import Money, format_money
-from gateways.payments.base import GatewayState, PaymentGateway, RefundTruth, ReversalTruth
-from gateways.payments.errors import (
-    GatewayError,
-    GatewayRefused,
-    GatewayUnknownKey,
-)
 from models import (
+    COMES_AGAIN,
     EntryKind,
-    GatewayNotice,
     Payment,
     PaymentReversal,
-    PaymentState,
     ReversalKind,
     ReversalState,
 )
 
-log = logging.getLogger("lastmile.payments")
-
-# Gateways keep idempotency keys for a day; after that a refund is reconciled, not sent again.
-_RESEND_WITHIN = timedelta(hours=23)
-_ALONE_WITHIN = timedelta(days=1)
-"""What one member of staff gives back to an account within this counts together."""
-_NEVER_ARRIVED = "The payment service never received it."
 BY_HAND = frozenset({booking.COUNTER, booking.BANK})
 """What stands in the place of a gateway's name where staff hand the money back."""
 UNDER_WAY = (ReversalState.CREATED, ReversalState.UNKNOWN, ReversalState.PROCESSING)
-_CAME_TO_NOTHING = (ReversalState.DECLINED.value, ReversalState.REFUSED.value)
+CAME_TO_NOTHING = (ReversalState.DECLINED.value, ReversalState.REFUSED.value)
 _ENTRY_KINDS = {
     ReversalKind.REFUND: EntryKind.REFUND,
     ReversalKind.CHARGEBACK: EntryKind.CHARGEBACK,
     ReversalKind.CHARGEBACK_WON: EntryKind.CHARGEBACK,
     ReversalKind.RETURN: EntryKind.RETURN,
+    ReversalKind.REFUND_FAILED: EntryKind.REFUND,
 }
 _WORDS = {
     ReversalKind.REFUND: "Refund",
     ReversalKind.CHARGEBACK: "Chargeback",
     ReversalKind.CHARGEBACK_WON: "Chargeback won",
     ReversalKind.RETURN: "Returned debit",
+    ReversalKind.REFUND_FAILED: "Refund sent back",
 }
 EVENTS = {
     ReversalKind.REFUND: "payment_refunded",
     ReversalKind.CHARGEBACK: "payment_charged_back",
     ReversalKind.CHARGEBACK_WON: "chargeback_won",
     ReversalKind.RETURN: "payment_returned",
+    ReversalKind.REFUND_FAILED: "refund_failed",
 }
 
 
-_IS_WON = PaymentReversal.kind == ReversalKind.CHARGEBACK_WON.value
-_GONE_MINOR = case((_IS_WON, -PaymentReversal.amount_minor), else_=PaymentReversal.amount_minor)
+_COMES_AGAIN = PaymentReversal.kind.in_([kind.value for kind in COMES_AGAIN])
+_GONE_MINOR = case(
+    (_COMES_AGAIN, -PaymentReversal.amount_minor), else_=PaymentReversal.amount_minor
+)
 LEFT_MINOR: ColumnElement[int] = Payment.amount_minor - (
     select(total(_GONE_MINOR))
     .where(
         PaymentReversal.payment_id == Payment.id,
-        PaymentReversal.state.not_in(_CAME_TO_NOTHING),
+        PaymentReversal.state.not_in(CAME_TO_NOTHING),
     )
     .scalar_subquery()
 )
@@ -95,378 +73,6 @@ LEFT_MINOR: ColumnElement[int] = Payment.amount_minor - (
 def left_minor(session: Session, payment_id: int) -> int:
     """The same of one payment."""
     return int(session.execute(select(LEFT_MINOR).where(Payment.id == payment_id)).scalar_one())
-
-
-# Refunds --------------------------------------------------------------------------------------
-
-
-def can_go_back(state: str, came_by: str) -> bool:
-    """Whether a payment in `state` that came by this gateway, or without one, can be given back:
-    by the gateway of today, or by hand. A voucher cannot; it was never money of the customer's."""
-    gateway = _gateway()
-    ways = BY_HAND if gateway is None else BY_HAND | {gateway.name}
-    return state == PaymentState.SUCCEEDED and came_by in ways
-
-
-def ask_refund(
-    account_id: int, payment_public_id: str, amount_minor: int, reason: str, staff_id: int, key: str
-) -> str:
-    """Give back `amount_minor` of a payment, at once or, over the ISP's limit, when a second member
-    of staff approves; the refund's public id.
-
-    `key` is that of the form (`ArrivedKey.intent`): the same again finds the same refund. Raises
-    PaymentNotFound, NoGateway, RefundRefused, TooMuchBack, KeyReused before anything is stored.
-    """
-    reason = reason[:300]
-    gateway = _gateway()
-
-    def work(session: Session) -> tuple[int | None, str]:
-        payment = session.scalar(
-            select(Payment).where(
-                Payment.account_id == account_id, Payment.public_id == payment_public_id
-            )
-        )
-        if payment is None:
-            raise PaymentNotFound
-        known = session.scalar(select(PaymentReversal).where(PaymentReversal.key == key))
-        if known is not None:
-            asked = (known.payment_id, known.amount_minor, known.reason)
-            if asked != (payment.id, amount_minor, reason):
-                raise KeyReused
-            return None, known.public_id
-        if gateway is None and payment.gateway not in booking.WITHOUT_GATEWAY:
-            raise NoGateway
-        if not can_go_back(payment.state, payment.gateway):
-            raise RefundRefused
-        left = left_minor(session, payment.id)
-        if not 0 < amount_minor <= left:
-            raise TooMuchBack(
-                format_money(Money(max(left, 0), payment.currency), current_isp().language)
-            )
-        alone_minor = _given_alone_minor(session, account_id, staff_id)
-        limit_minor = current_isp().billing_rules.refund_limit_minor
-        needs_two = alone_minor + amount_minor > limit_minor
-        reversal = PaymentReversal(
-            public_id=ids.public_id(),
-            key=key,
-            kind=ReversalKind.REFUND.value,
-            payment_id=payment.id,
-            account_id=account_id,
-            amount_minor=amount_minor,
-            currency=payment.currency,
-            state=(ReversalState.ASKED if needs_two else ReversalState.CREATED).value,
-            reason=reason,
-            asked_by_id=staff_id,
-            created_at=clock.now(),
-        )
-        session.add(reversal)
-        session.flush()
-        if not needs_two:
-            _begin(session, reversal, payment)
-        revisions.raise_account(session, account_id)
-        return reversal.id, reversal.public_id
-
-    current_isp()  # read now: asking within the unit would take a second connection meanwhile
-    new_id, public_id = unit_of_work(work, account_id)
-    if new_id is not None:
-        _carry_out_now(new_id)
-    return public_id
-
-
-def _given_alone_minor(session: Session, account_id: int, staff_id: int) -> int:
-    """What this member of staff gave back to the account within a day without a second one."""
-    not_given = (ReversalState.ASKED.value, *_CAME_TO_NOTHING)
-    return int(
-        session.execute(
-            select(total(PaymentReversal.amount_minor)).where(
-                PaymentReversal.account_id == account_id,
-                PaymentReversal.created_at > clock.now() - _ALONE_WITHIN,
-                PaymentReversal.kind == ReversalKind.REFUND.value,
-                PaymentReversal.asked_by_id == staff_id,
-                PaymentReversal.approved_by_id.is_(None),
-                PaymentReversal.state.not_in(not_given),
-            )
-        ).scalar_one()
-    )
-
-
-def _begin(session: Session, reversal: PaymentReversal, payment: Payment) -> None:
-    """Nothing stands in the way of a refund any more: staff hand the money over now, or the
-    gateway is asked next."""
-    reversal.state = ReversalState.CREATED.value
-    if payment.gateway in BY_HAND:
-        book(session, [reversal])
-    else:
-        reversal.ask_at = clock.now()
-
-
-def approve(public_id: str, staff_id: int) -> None:
-    """Let a refund be made that waits for a second member of staff; one that is approved already
-    stays so. Raises ReversalNotFound, SamePerson."""
-    _decide(public_id, staff_id, ReversalState.CREATED)
-
-
-def refuse(public_id: str, staff_id: int) -> None:
-    """Let a refund not be made that waits for a second member of staff; whoever asked for it may
-    take it back so. Raises ReversalNotFound."""
-    _decide(public_id, staff_id, ReversalState.REFUSED)
-
-
-def _decide(public_id: str, staff_id: int, wanted: ReversalState) -> None:
-    row = db.session.execute(
-        select(PaymentReversal.id, PaymentReversal.account_id).where(
-            PaymentReversal.public_id == public_id,
-            PaymentReversal.kind == ReversalKind.REFUND.value,
-        )
-    ).one_or_none()
-    if row is None:
-        raise ReversalNotFound
-
-    def work(session: Session) -> bool:
-        reversal = session.get_one(PaymentReversal, row.id)
-        if reversal.state != ReversalState.ASKED:
-            return False
-        if wanted is ReversalState.CREATED:
-            if reversal.asked_by_id == staff_id:
-                raise SamePerson
-            reversal.approved_by_id = staff_id
-            _begin(session, reversal, session.get_one(Payment, reversal.payment_id))
-        else:
-            if reversal.asked_by_id != staff_id:
-                reversal.approved_by_id = staff_id
-            reversal.ended_at = clock.now()
-            reversal.state = wanted.value
-        revisions.raise_account(session, row.account_id)
-        return True
-
-    current_isp()
-    if unit_of_work(work, row.account_id):
-        _carry_out_now(row.id)
-
-
-def _gateway() -> PaymentGateway | None:
-    gateway: PaymentGateway | None = current_app.extensions["payment_gateway"]
-    return gateway
-
-
-def _carry_out_now(reversal_id: int) -> None:
-    """Send what was just committed; what fails is left to the worker."""
-    gateway = _gateway()
-    if gateway is None:
-        return
-    try:
-        carry_out(reversal_id, gateway)
-    except Exception:
-        log.exception("a refund is left to the worker", extra={"reversal_id": reversal_id})
-
-
-def carry_out(reversal_id: int, gateway: PaymentGateway) -> ReversalState:
-    """Send a refund that was committed, or ask about one that may have been sent; the state
-    afterwards. Safe to repeat."""
-    row = db.session.execute(
-        select(
-            PaymentReversal.key,
-            PaymentReversal.state,
-            PaymentReversal.amount_minor,
-            PaymentReversal.account_id,
-            PaymentReversal.created_at,
-            PaymentReversal.ask_count,
-            Payment.key.label("payment_key"),
-        )
-        .join(Payment, Payment.id == PaymentReversal.payment_id)
-        .where(PaymentReversal.id == reversal_id)
-    ).one()
-    state = ReversalState(row.state)
-    if state not in UNDER_WAY:
-        return state
-    is_stale = clock.now() - row.created_at >= _RESEND_WITHIN
-    try:
-        if row.ask_count == 0:
-            truth = gateway.refund(row.payment_key, row.key, row.amount_minor)
-        else:
-            truth = _asked_or_sent(gateway, row, is_stale=is_stale)
-    except GatewayRefused as refusal:
-        return _end(reversal_id, row.account_id, refusal.customer_message)
-    except GatewayUnknownKey:
-        if is_stale:
-            return _end(reversal_id, row.account_id, _NEVER_ARRIVED)
-        return _ask_later(reversal_id, row.account_id)
-    except GatewayError:
-        return _ask_later(reversal_id, row.account_id)
-    return _apply(reversal_id, row.account_id, truth)
-
-
-def _asked_or_sent(gateway: PaymentGateway, row: Any, *, is_stale: bool) -> RefundTruth:
-    try:
-        return gateway.ask_refund(row.payment_key, row.key)
-    except GatewayUnknownKey:
-        if is_stale:
-            raise
-        return gateway.refund(row.payment_key, row.key, row.amount_minor)
-
-
-def _end(reversal_id: int, account_id: int, reason: str) -> ReversalState:
-    def work(session: Session) -> ReversalState:
-        reversal = session.get_one(PaymentReversal, reversal_id)
-        if reversal.state in UNDER_WAY:
-            _decline(reversal, reason)
-            revisions.raise_account(session, account_id)
-        return ReversalState(reversal.state)
-
-    return unit_of_work(work, account_id)
-
-
-def _decline(reversal: PaymentReversal, reason: str) -> None:
-    reversal.state = ReversalState.DECLINED.value
-    reversal.decline_reason = reason[:300]
-    reversal.ended_at = clock.now()
-    reversal.ask_at = reversal.claimed_until_at = None
-
-
-def _ask_later(reversal_id: int, account_id: int) -> ReversalState:
-    def work(session: Session) -> ReversalState:
-        reversal = session.get_one(PaymentReversal, reversal_id)
-        if reversal.state == ReversalState.CREATED:
-            reversal.state = ReversalState.UNKNOWN.value
-        if reversal.state in UNDER_WAY:
-            _schedule(reversal)
-        return ReversalState(reversal.state)
-
-    return unit_of_work(work, account_id)
-
-
-def _schedule(reversal: PaymentReversal) -> None:
-    wait = payments.ask_after(PaymentState.UNKNOWN, reversal.ask_count)
-    reversal.ask_at = clock.now() + (wait or timedelta(days=1))
-    reversal.ask_count += 1
-    reversal.claimed_until_at = None
-
-
-def _apply(reversal_id: int, account_id: int, truth: RefundTruth) -> ReversalState:
-    current_isp()
-
-    def work(session: Session) -> ReversalState:
-        reversal = session.get_one(PaymentReversal, reversal_id)
-        if reversal.state not in UNDER_WAY:
-            return ReversalState(reversal.state)
-        if (truth.amount_minor, truth.currency) != (reversal.amount_minor, reversal.currency):
-            log.critical("a refund differs from our intent", extra={"refund": reversal.public_id})
-            _schedule(reversal)
-            return ReversalState(reversal.state)
-        reversal.gateway_reference = truth.reference or reversal.gateway_reference
-        if truth.state is GatewayState.SUCCEEDED:
-            book(session, [reversal])
-        elif truth.state.is_final:
-            _decline(reversal, truth.decline_reason)
-            revisions.raise_account(session, account_id)
-        else:
-            reversal.state = ReversalState.PROCESSING.value
-            _schedule(reversal)
-        return ReversalState(reversal.state)
-
-    return unit_of_work(work, account_id)
-
-
-# What banks take back -------------------------------------------------------------------------
-
-
-def learn(payment_id: int, gateway: PaymentGateway, notice_id: str | None = None) -> int:
-    """Book what the payment's bank has moved since, once each; how many were new.
-
-    `notice_id` is stored in the same transaction as its effect. When the gateway does not answer it
-    is asked again later. Refunds that are under way are asked about too.
-    """
-    row = db.session.execute(
-        select(Payment.key, Payment.account_id).where(Payment.id == payment_id)
-    ).one()
-    try:
-        reversals = gateway.list_reversals(row.key)
-    except GatewayError as failure:
-        log.warning("what a bank took back is not known yet", extra={"reason": str(failure)})
-        _look_again(payment_id, row.account_id)
-        return 0
-    current_isp()
-
-    def work(session: Session) -> int:
-        if notice_id is not None and session.get(GatewayNotice, (gateway.name, notice_id)) is None:
-            session.add(
-                GatewayNotice(gateway=gateway.name, event_id=notice_id, received_at=clock.now())
-            )
-            session.flush()
-        payment = session.get_one(Payment, payment_id)
-        payment.ask_at = payment.claimed_until_at = None
-        return _take_over(session, payment, gateway, reversals)
-
-    booked = unit_of_work(work, row.account_id)
-    finish_refunds(payment_id, gateway)
-    return booked
-
-
-def _look_again(payment_id: int, account_id: int) -> None:
-    def work(session: Session) -> None:
-        payment = session.get_one(Payment, payment_id)
-        wait = payments.ask_after(PaymentState.UNKNOWN, payment.ask_count)
-        payment.ask_at = clock.now() + (wait or timedelta(days=1))
-        payment.ask_count += 1
-        payment.claimed_until_at = None
-
-    unit_of_work(work, account_id)
-
-
-def _list_under_way(payment_id: int) -> Sequence[int]:
-    return db.session.scalars(
-        select(PaymentReversal.id).where(
-            PaymentReversal.payment_id == payment_id,
-            PaymentReversal.state.in_([state.value for state in UNDER_WAY]),
-        )
-    ).all()
-
-
-def _take_over(
-    session: Session,
-    payment: Payment,
-    gateway: PaymentGateway,
-    reversals: Sequence[ReversalTruth],
-) -> int:
-    """Write and book those of `reversals` that have moved money and are not known."""
-    moved = {
-        f"{gateway.name}:{truth.reference}": truth
-        for truth in reversals
-        if truth.state is GatewayState.SUCCEEDED
-    }
-    known = set(
-        session.scalars(select(PaymentReversal.key).where(PaymentReversal.key.in_(list(moved))))
-    )
-    new: list[PaymentReversal] = []
-    for key, truth in moved.items():
-        if key in known:
-            continue
-        if truth.currency != payment.currency or truth.amount_minor <= 0:
-            log.critical("a reversal is not of our payment", extra={"payment": payment.public_id})
-            continue
-        new.append(
-            PaymentReversal(
-                public_id=ids.public_id(),
-                key=key,
-                kind=ReversalKind(truth.kind).value,
-                payment_id=payment.id,
-                account_id=payment.account_id,
-                amount_minor=truth.amount_minor,
-                currency=truth.currency,
-                # It is booked within this unit of work; a row that succeeded has its entry.
-                state=ReversalState.PROCESSING.value,
-                reason=truth.reason[:300],
-                gateway_reference=truth.reference[:120],
-                created_at=min(truth.happened_at, clock.now()),
-            )
-        )
-    session.add_all(new)
-    session.flush()
-    book(session, new)
-    return len(new)
-
-
-# What went back in all ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,52 +101,12 @@ def went_back(session: Session, payment_id: int, before: datetime | None = None)
         is_under_way = is_under_way or row.state in UNDER_WAY
         if row.state != ReversalState.SUCCEEDED or (before is not None and row.ended_at >= before):
             continue
-        if row.kind == ReversalKind.REFUND:
-            refunded += row.amount_minor
+        minor = -row.amount_minor if row.kind in COMES_AGAIN else row.amount_minor
+        if row.kind in (ReversalKind.REFUND, ReversalKind.REFUND_FAILED):
+            refunded += minor
         else:
-            sign = -1 if row.kind == ReversalKind.CHARGEBACK_WON else 1
-            reversed_ += sign * row.amount_minor
+            reversed_ += minor
     return WentBack(refunded, reversed_, is_under_way)
-
-
-def finish_refunds(payment_id: int, gateway: PaymentGateway) -> None:
-    """Ask about the payment's refunds that are under way."""
-    for reversal_id in _list_under_way(payment_id):
-        carry_out(reversal_id, gateway)
-
-
-def adopt_refund(payment_id: int, gateway: PaymentGateway, refunded_minor: int) -> bool:
-    """Book what the gateway has refunded beyond what our books know, say at its own desk, or by us
-    before a restore; whether anything was booked. While one of ours is under way nothing is."""
-    account_id = db.session.execute(
-        select(Payment.account_id).where(Payment.id == payment_id)
-    ).scalar_one()
-    current_isp()
-
-    def work(session: Session) -> bool:
-        ours = went_back(session, payment_id)
-        missing_minor = refunded_minor - ours.refunded_minor
-        if ours.is_under_way or missing_minor <= 0:
-            return False
-        payment = session.get_one(Payment, payment_id)
-        found = PaymentReversal(
-            public_id=ids.public_id(),
-            key=f"{gateway.name}:refund:{payment.public_id}:{refunded_minor}",
-            kind=ReversalKind.REFUND.value,
-            payment_id=payment_id,
-            account_id=account_id,
-            amount_minor=missing_minor,
-            currency=payment.currency,
-            state=ReversalState.PROCESSING.value,
-            reason="Found at the payment service",
-            created_at=clock.now(),
-        )
-        session.add(found)
-        session.flush()
-        book(session, [found])
-        return True
-
-    return unit_of_work(work, account_id)
 
 
 # Booking --------------------------------------------------------------------------------------
@@ -554,7 +120,7 @@ class _Paid:
     @property
     def is_back(self) -> bool:
         """Whether the money comes to us again."""
-        return self.reversal.kind == ReversalKind.CHARGEBACK_WON
+        return self.reversal.kind in COMES_AGAIN
 
 
 def book(session: Session, reversals: Sequence[PaymentReversal]) -> None:
@@ -600,6 +166,8 @@ def book(session: Session, reversals: Sequence[PaymentReversal]) -> None:
         paid.payment.revision += 1
         session.flush()
         _tell(session, paid, now)
+        if paid.is_back:
+            releasing.lift_unpaid(session, [reversal.account_id], clock.day_of(now, isp.timezone))
 
 
 def _tell(session: Session, paid: _Paid, now: datetime) -> None:
@@ -632,18 +200,5 @@ def _tell(session: Session, paid: _Paid, now: datetime) -> None:
             customer_id,
             {**facts, "how": reversal.kind, "by": by},
         )
-
-
-# The worker's part ----------------------------------------------------------------------------
-
-
-def ask_due(gateway: PaymentGateway | None) -> int:
-    """Send and ask about refunds whose time has come; returns how many."""
-    if gateway is None:
-        return 0
-
-    return due_work.do(
-        PaymentReversal,
-        PaymentReversal.ask_at,
-        lambda reversal_id: carry_out(reversal_id, gateway),
-    )
+    if reversal.kind == ReversalKind.REFUND_FAILED:
+        telling.tell_of_failed_refund(session, reversal)

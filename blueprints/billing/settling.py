@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from blueprints.billing import booking, payments, reversing
+from blueprints.billing import booking, payments, taken_back
 from blueprints.billing.dunning import releasing
 from blueprints.billing.errors import (
     PaymentNotFound,
@@ -67,7 +67,7 @@ def settle(payment_id: int, gateway: PaymentGateway, notice_id: str | None = Non
     if row.state == PaymentState.SUCCEEDED:
         # What there is to ask is whether its bank has taken something back.
         if notice_id is not None or row.ask_at is not None:
-            reversing.learn(payment_id, gateway, notice_id)
+            taken_back.learn(payment_id, gateway, notice_id)
         return PaymentState.SUCCEEDED
     try:
         truth = gateway.ask(row.key)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import segno.helpers
 from flask import current_app, url_for
 from flask_babel import gettext as _
 
@@ -18,6 +17,9 @@ from core.isp import IspView, current_isp
 from core.money import Money, format_money
 from core.phones import format_phone
 from core.words import format_day, language, text_direction
+
+if TYPE_CHECKING:
+    import segno
 
 LETTER_COUNTRIES = ("USD", "CAD", "MXN", "PHP", "COP", "CLP")
 """Currencies of countries that print on Letter; elsewhere paper is A4."""
@@ -178,6 +180,8 @@ def code_of(invoice: InvoiceDetail, account_public_id: str) -> dict[str, str]:
         path = url_for(
             "billing.pay", account_public_id=account_public_id, invoice=invoice.public_id
         )
+        import segno
+
         code = segno.make(current_app.config["PORTAL"].public_url + path, error="m")
         alt = str(_("A code that opens the page on which this invoice is paid"))
     return {"qr": code.svg_inline(scale=4), "alt": alt}
@@ -185,7 +189,9 @@ def code_of(invoice: InvoiceDetail, account_public_id: str) -> dict[str, str]:
 
 def transfer_code(bank: BankAccount, amount: Money, reference: str) -> segno.QRCode:
     """The code of a transfer in euro to an account with an IBAN, as EPC069-12 defines it."""
-    return segno.helpers.make_epc_qr(
+    from segno.helpers import make_epc_qr
+
+    return make_epc_qr(
         bank.holder,
         bank.iban,
         Decimal(amount.amount_minor).scaleb(-2),

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core import outbox, topics
+from core.policy import BILLERS
 from core.topics import Topic
 from models import (
     Account,
@@ -20,7 +21,11 @@ from models import (
     Invoice,
     InvoiceLine,
     Membership,
+    Payment,
+    PaymentReversal,
+    ReversalKind,
     Role,
+    StaffMember,
 )
 
 _KINDS = {Channel.EMAIL: ContactKind.EMAIL, Channel.TEXT: ContactKind.PHONE}
@@ -100,6 +105,57 @@ def tell_of_dispute(session: Session, dispute: Dispute, what: str) -> None:
     )
     if dispute.customer_id is not None and is_still_of_it:
         tell(session, "dispute", dispute.account_id, dispute.customer_id, facts, Topic.BILLS)
+
+
+def tell_of_failed_refund(session: Session, failed: PaymentReversal) -> None:
+    """Queue the message to staff that a refund has come back and is still owed: to those who asked
+    for it and approved it, or, where none of them handles money any more, to all who do."""
+    row = session.execute(
+        select(Account.public_id, Account.number, Payment.public_id.label("payment"))
+        .join(Payment, Payment.account_id == Account.id)
+        .where(Payment.id == failed.payment_id)
+    ).one()
+    refund = session.execute(
+        select(PaymentReversal.asked_by_id, PaymentReversal.approved_by_id).where(
+            PaymentReversal.payment_id == failed.payment_id,
+            PaymentReversal.kind == ReversalKind.REFUND.value,
+            PaymentReversal.gateway_reference == failed.gateway_reference,
+        )
+    ).first()
+    members = session.execute(
+        select(Customer.id, Customer.language, func.min(Contact.value).label("email"))
+        .join(StaffMember, StaffMember.customer_id == Customer.id)
+        .join(Contact, Contact.customer_id == Customer.id)
+        .where(
+            ~StaffMember.is_disabled,
+            StaffMember.role.in_([role.value for role in BILLERS]),
+            Contact.kind == ContactKind.EMAIL.value,
+            Contact.ended_on.is_(None),
+        )
+        .group_by(Customer.id, Customer.language)
+        .order_by(Customer.id)
+    ).all()
+    made_it = set(refund or ())
+    outbox.queue(
+        session,
+        [
+            outbox.Letter(
+                "refund_failed",
+                member.email,
+                member.language,
+                customer_id=member.id,
+                facts={
+                    "amount_minor": failed.amount_minor,
+                    "currency": failed.currency,
+                    "account": row.public_id,
+                    "account_number": row.number,
+                    "payment": row.payment,
+                    "reason": failed.reason,
+                },
+            )
+            for member in [each for each in members if each.id in made_it] or members
+        ],
+    )
 
 
 def find_owner(session: Session, account_id: int) -> int | None:

@@ -13,6 +13,7 @@ from blueprints.billing.ledger import RECEIVABLE
 from blueprints.billing.transfers import LEDGER as TRANSFER
 from core.db import total
 from models import (
+    COMES_AGAIN,
     Account,
     Adjustment,
     AdjustmentState,
@@ -31,7 +32,6 @@ from models import (
     Payment,
     PaymentReversal,
     PaymentState,
-    ReversalKind,
     ReversalState,
     Voucher,
     VoucherBatch,
@@ -250,8 +250,9 @@ def _payment_entries_have_a_payment(session: Session) -> Iterator[str]:
 
 
 def _reversals_have_one_entry(session: Session) -> Iterator[str]:
-    is_won = PaymentReversal.kind == ReversalKind.CHARGEBACK_WON.value
-    wanted_minor = case((is_won, -PaymentReversal.amount_minor), else_=PaymentReversal.amount_minor)
+    comes_again = PaymentReversal.kind.in_([kind.value for kind in COMES_AGAIN])
+    minor = PaymentReversal.amount_minor
+    wanted_minor = case((comes_again, -minor), else_=minor)
     rows = session.execute(
         select(PaymentReversal.public_id, wanted_minor, JournalLine.amount_minor)
         .outerjoin(JournalEntry, JournalEntry.key == "reversal:" + PaymentReversal.public_id)

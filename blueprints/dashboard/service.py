@@ -12,6 +12,7 @@ from flask_babel import gettext as _
 from sqlalchemy import BindParameter, Boolean, Date, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
+from blueprints.billing import gateway_words
 from blueprints.billing.drafting import BilledSubscription
 from blueprints.billing.dunning.outlook import Outlook, find_outlook
 from blueprints.billing.owed import Due, find_due
@@ -209,7 +210,9 @@ _ACCOUNT = Prepared(_account_query())
 def _saved_method(row: Any) -> SavedMethod | None:
     if row.method_public_id is None:
         return None
-    return SavedMethod(row.method_public_id, row.method_name or row.method_title)
+    return SavedMethod(
+        row.method_public_id, row.method_name or gateway_words.translate(row.method_title)
+    )
 
 
 def _account_and_last_payment(row: Any, currency: str) -> tuple[AccountView, LastPayment | None]:

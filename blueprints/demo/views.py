@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Response, current_app
-from pyotp import TOTP
 from werkzeug.exceptions import NotFound
 
 from blueprints.demo import bp
@@ -23,6 +22,8 @@ def _mailbox() -> Mailbox:
 
 @bp.get("/demo/mailbox")
 def mailbox() -> Response:
+    from pyotp import TOTP
+
     code = TOTP(DEMO_STAFF_APP).at(clock.now())
     return render("demo/mailbox.html", messages=_mailbox().list_latest(), code=codes.grouped(code))
 

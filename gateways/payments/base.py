@@ -124,8 +124,8 @@ class Truth:
 class Listed:
     """One payment as the gateway's own list has it: our key and return address with the truth.
 
-    `changed_at` is when it took the state it has; `refunded_minor` what was given back of it, and
-    `reversed_minor` what its bank took back on balance.
+    `changed_at` is when it took the state it has; `refunded_minor` what was given back of it and
+    did not come again, and `reversed_minor` what its bank took back on balance.
     """
 
     key: str
@@ -139,7 +139,8 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class RefundTruth:
-    """What the gateway says about one refund."""
+    """What the gateway says about one refund. One that succeeded may be declined later, when the
+    customer's bank sends the money back; `decline_reason` is safe to show."""
 
     reference: str | None
     state: GatewayState
@@ -226,6 +227,13 @@ class PaymentGateway(ABC):
         """The truth about a refund of the payment with our key, also when its answer was lost.
 
         Raises GatewayUnknownKey when the gateway never saw the payment or the refund.
+        """
+
+    @abstractmethod
+    def list_refunds(self, key: str) -> list[RefundTruth]:
+        """Every refund of the payment, whoever made it, oldest first, each with its reference.
+
+        Raises GatewayUnknownKey when the gateway never saw the payment.
         """
 
     @abstractmethod

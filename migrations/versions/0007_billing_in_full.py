@@ -732,7 +732,7 @@ def upgrade() -> None:
             name=op.f("ck_payment_reversals_entry"),
         ),
         sa.CheckConstraint(
-            "kind IN ('refund', 'chargeback', 'chargeback_won', 'return')",
+            "kind IN ('refund', 'chargeback', 'chargeback_won', 'return', 'refund_failed')",
             name=op.f("ck_payment_reversals_kind"),
         ),
         sa.CheckConstraint(

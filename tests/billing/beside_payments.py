@@ -423,8 +423,9 @@ class Beside(Billing):
         assert not self.till.portal.rows(
             "SELECT p.id FROM payments p JOIN payment_reversals r ON r.payment_id = p.id"
             " WHERE r.state NOT IN ('declined', 'refused')"
-            " AND r.kind = 'refund' GROUP BY p.id, p.amount_minor"
-            " HAVING sum(r.amount_minor) > p.amount_minor"
+            " AND r.kind IN ('refund', 'refund_failed') GROUP BY p.id, p.amount_minor"
+            " HAVING sum(CASE WHEN r.kind = 'refund' THEN r.amount_minor ELSE -r.amount_minor END)"
+            " > p.amount_minor"
         )
 
     @invariant()

@@ -83,6 +83,11 @@ class ShakyGateway(SandboxInProcess):
             "ask_refund", lambda: super(ShakyGateway, self).ask_refund(key, refund_key)
         )
 
+    def list_refunds(self, key: str) -> list[RefundTruth]:
+        return self._over_the_line(
+            "list_refunds", lambda: super(ShakyGateway, self).list_refunds(key)
+        )
+
     def list_reversals(self, key: str) -> list[ReversalTruth]:
         return self._over_the_line(
             "list_reversals", lambda: super(ShakyGateway, self).list_reversals(key)

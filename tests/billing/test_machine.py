@@ -4,7 +4,7 @@ and equal the bank's at the end (bars 51, 53, 57)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from blueprints.billing import settling, starting
+from blueprints.billing import reconciling, refunding, reversing, settling, starting
 from blueprints.billing.errors import (
     GatewaySaysNo,
     GatewaySilent,
@@ -22,10 +22,12 @@ from blueprints.billing.errors import (
 )
 from blueprints.billing.starting import Choice
 from blueprints.billing.verify import find_faults
-from core import clock
+from core import clock, ids
 from core.db import db, reading
+from core.errors import Refusal
 from gateways.payments.base import GatewayState, Notice
-from gateways.payments.sandbox.store import Decision, SandboxStore
+from gateways.payments.errors import GatewayRefused
+from gateways.payments.sandbox.store import Decision, Reversing, SandboxStore
 from models import PaymentState
 from tests import world
 from tests.billing.conftest import RETURN_URL, Killed, ShakyGateway, Till
@@ -128,11 +130,60 @@ class Billing(RuleBasedStateMachine):
             else:
                 starting.resume(account_id, public_id, gateway, RETURN_URL)
 
+    @rule(number=st.integers(0, 3), minor=st.integers(1, 9_000), lost=LOST)
+    def give_back(self, number: int, minor: int, lost: str | None) -> None:
+        """Staff refund a part of a payment; pressed again, the form counts once."""
+        arrived = self._list_arrived()
+        if number >= len(arrived):
+            return
+        _payment_id, _key, account_id, public_id = arrived[number]
+        self.till.gateway.loses = lambda _call: lost
+        staff_id, key = self.till.portal.world.customers["ben"], ids.public_id()
+        for _ in range(2):
+            with survived(Refusal):
+                refunding.ask_refund(account_id, public_id, minor, "Asked", staff_id, key)
+
+    @rule(
+        number=st.integers(0, 3),
+        events=st.lists(st.integers(0, 2), max_size=4),
+        lost=LOST,
+        is_at_desk=st.booleans(),
+    )
+    def refund_comes_back(
+        self, number: int, events: list[int], lost: str | None, *, is_at_desk: bool
+    ) -> None:
+        """A refund, sometimes one made at the bank's own desk, is sent back; its notices come in
+        any order, any number of times, or not at all."""
+        arrived = self._list_arrived()
+        if number >= len(arrived):
+            return
+        _payment_id, key, _account_id, _public_id = arrived[number]
+        bank = self.till.portal.bank
+        with suppress(GatewayRefused):
+            if is_at_desk:
+                bank.refund(key, f"desk-{ids.public_id()}", 7)
+            bank.reverse(key, Reversing.REFUND_FAILED)
+        self.till.gateway.loses = lambda _call: lost
+        for event in events:
+            with survived():
+                settling.take_notice(self.till.gateway, Notice(f"back-{key}-{event}", None, key))
+
+    def _list_arrived(self) -> list[tuple[int, str, int, str]]:
+        return [
+            (row[0], row[1], row[2], row[3])
+            for row in self.till.portal.rows(
+                "SELECT id, key, account_id, public_id FROM payments"
+                " WHERE key NOT LIKE 'world%' AND state = 'succeeded' AND gateway = 'sandbox'"
+                " ORDER BY id DESC LIMIT 4"
+            )
+        ]
+
     @rule(lost=LOST)
     def work(self, lost: str | None) -> None:
         self.till.gateway.loses = lambda _call: lost
         with survived():
             settling.ask_due(self.till.gateway)
+            refunding.ask_due(self.till.gateway)
 
     @rule(name=NAMES)
     def issue(self, name: str) -> None:
@@ -156,11 +207,22 @@ class Billing(RuleBasedStateMachine):
         for _ in range(3):
             self._pass(90_000)
             settling.ask_due(self.till.gateway)
+            refunding.ask_due(self.till.gateway)
+        # What no notice told of, the daily look finds.
+        list(reconciling.reconcile(self.till.gateway, world.NOW))
         self.books_add_up()
         ours = dict(self.till.portal.rows("SELECT key, state FROM payments"))
         for row in self.till.portal.bank.list_latest(100):
             state = self.till.portal.bank.ask(row.key).state
             assert (ours[row.key] == PaymentState.SUCCEEDED) == (state is GatewayState.SUCCEEDED)
+        ids_of = dict(self.till.portal.rows("SELECT key, id FROM payments"))
+        for booked in self.till.portal.bank.list_after(0, 1_000):
+            went = reversing.went_back(db.session(), ids_of[booked.payment.key])
+            assert not went.is_under_way
+            assert (went.refunded_minor, went.reversed_minor) == (
+                booked.refunded_minor,
+                booked.reversed_minor,
+            )
 
 
 @pytest.mark.parametrize("engine_kind", ["sqlite"])

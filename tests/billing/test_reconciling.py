@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from blueprints.billing import reversing, settling
+from blueprints.billing import refunding, settling
 from blueprints.billing.reconciling import DailyLook, Finding, find_only_ours, reconcile
 from core import clock
 from gateways.payments.base import StartOrder
@@ -219,7 +219,7 @@ def test_a_refund_of_ours_is_not_booked_twice(till: Till) -> None:
     till.settle()
     till.gateway.loses = lambda call: "after" if call == "refund" else None
     world = till.portal.world
-    reversing.ask_refund(
+    refunding.ask_refund(
         world.accounts["alice"], till.latest("public_id"), 700, "", world.customers["ben"], "k"
     )
     till.gateway.loses = lambda _call: None
@@ -228,13 +228,32 @@ def test_a_refund_of_ours_is_not_booked_twice(till: Till) -> None:
     assert till.portal.rows("SELECT key, state FROM payment_reversals") == [("k", "succeeded")]
 
 
+def test_a_refund_that_came_back_without_a_word_is_booked_back(till: Till) -> None:
+    till.start("alice")
+    key = str(till.latest("key"))
+    till.portal.bank.decide(key, Decision.PAY)
+    till.settle()
+    world = till.portal.world
+    refunding.ask_refund(
+        world.accounts["alice"], till.latest("public_id"), 700, "", world.customers["ben"], "k"
+    )
+    owed = balance(till.portal)
+    till.portal.bank.reverse(key, Reversing.REFUND_FAILED)
+    assert [done.finding for done in reconcile(till.gateway, SINCE)] == [
+        Finding.KNOWN,
+        Finding.BACK,
+    ]
+    assert balance(till.portal) == owed - 700
+    assert [done.finding for done in reconcile(till.gateway, SINCE)] == [Finding.KNOWN]
+
+
 def test_what_differs_is_named(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gateway gave back less than the books say, say because a refund failed later."""
+    """The gateway says that it gave back less than the books have, and not of which refund."""
     till.start("alice")
     till.portal.bank.decide(str(till.latest("key")), Decision.PAY)
     till.settle()
     world = till.portal.world
-    reversing.ask_refund(
+    refunding.ask_refund(
         world.accounts["alice"], till.latest("public_id"), 700, "", world.customers["ben"], "k"
     )
     whole = till.gateway.list_since

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
@@ -14,7 +15,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import charging, reversing, settling
+from blueprints.billing import charging, refunding, reversing, settling, taken_back
 from blueprints.billing.errors import (
     PaymentNotFound,
     RefundRefused,
@@ -24,17 +25,18 @@ from blueprints.billing.errors import (
 )
 from blueprints.billing.starting import Choice
 from blueprints.billing.verify import find_faults
-from core import clock, ids
+from core import clock, ids, postman
 from core.db import db, reading, unit_of_work
 from core.form_keys import KeyReused
 from gateways.payments.errors import GatewayRefused
 from gateways.payments.sandbox.methods import Saving
 from gateways.payments.sandbox.store import Decision, Reversing
 from gateways.payments.signatures import signature_header
-from models import Payment, PaymentReversal
+from models import Message, Payment, PaymentReversal
 from tests.billing.conftest import Till
 from tests.billing.test_charging import commit, save
-from tests.conftest import Portal
+from tests.billing.test_machine import survived
+from tests.conftest import Portal, together
 
 
 def pay(till: Till, choice: Choice = Choice.BALANCE, **order: Any) -> Payment:
@@ -49,7 +51,7 @@ def pay(till: Till, choice: Choice = Choice.BALANCE, **order: Any) -> Payment:
 
 def refund(till: Till, payment: Payment, amount_minor: int, key: str = "") -> str:
     world = till.portal.world
-    return reversing.ask_refund(
+    return refunding.ask_refund(
         world.accounts["alice"],
         payment.public_id,
         amount_minor,
@@ -156,10 +158,10 @@ def test_over_the_limit_a_second_person_approves(till: Till) -> None:
     assert state_of(till, public_id) == "asked"
     assert "refund" not in till.gateway.calls
     with pytest.raises(SamePerson):
-        reversing.approve(public_id, world.customers["ben"])
-    reversing.approve(public_id, world.customers["ada"])
+        refunding.approve(public_id, world.customers["ben"])
+    refunding.approve(public_id, world.customers["ada"])
     assert state_of(till, public_id) == "succeeded"
-    reversing.approve(public_id, world.customers["sue"])
+    refunding.approve(public_id, world.customers["sue"])
     assert till.gateway.calls.count("refund") == 1
     with pytest.raises(TooMuchBack):  # what is asked for is kept back
         refund(till, payment, payment.amount_minor - 10_000)
@@ -170,11 +172,11 @@ def test_what_is_refused_is_free_again(till: Till) -> None:
     public_id = refund(till, payment, payment.amount_minor)
     with pytest.raises(TooMuchBack):
         refund(till, payment, 1)
-    reversing.refuse(public_id, till.portal.world.customers["ada"])
+    refunding.refuse(public_id, till.portal.world.customers["ada"])
     assert state_of(till, public_id) == "refused"
     refund(till, payment, 1)
     with pytest.raises(ReversalNotFound):
-        reversing.refuse("nothing", 1)
+        refunding.refuse("nothing", 1)
 
 
 def test_only_what_arrived_through_the_gateway(till: Till) -> None:
@@ -183,7 +185,7 @@ def test_only_what_arrived_through_the_gateway(till: Till) -> None:
     world = till.portal.world
     for public_id, wanted in ((under_way, RefundRefused), ("nothing", PaymentNotFound)):
         with pytest.raises(wanted):
-            reversing.ask_refund(
+            refunding.ask_refund(
                 world.accounts["alice"], public_id, 1, "", world.customers["ben"], f"k{public_id}"
             )
     till.settle()
@@ -198,7 +200,7 @@ def test_silence_is_unknown_and_ends_once(till: Till, lost: str) -> None:
     assert balance(till) == 0
     till.gateway.loses = lambda _call: None
     with clock.set_to(clock.now() + timedelta(minutes=1)):
-        assert reversing.ask_due(till.gateway) == 1
+        assert refunding.ask_due(till.gateway) == 1
     assert state_of(till, public_id) == "succeeded"
     assert till.portal.bank.list_after(0, 99)[-1].refunded_minor == 700
     assert balance(till) == 700
@@ -211,7 +213,7 @@ def test_one_that_never_arrives_ends_after_a_day(till: Till) -> None:
     start = clock.now()
     for hour in range(1, 26):
         with clock.set_to(start + timedelta(hours=hour)):
-            reversing.ask_due(till.gateway)
+            refunding.ask_due(till.gateway)
     assert state_of(till, public_id) == "declined"
     assert balance(till) == 0
     till.gateway.loses = lambda _call: None
@@ -224,6 +226,143 @@ def test_a_gateway_that_refuses_ends_it(till: Till) -> None:
     public_id = refund(till, payment, 700)
     assert state_of(till, public_id) == "declined"
     assert balance(till) == 0
+
+
+# Refunds that come back ------------------------------------------------------------------------
+
+
+def kinds(till: Till) -> list[tuple[str, str]]:
+    return [
+        (kind, state)
+        for kind, state in till.portal.rows("SELECT kind, state FROM payment_reversals ORDER BY id")
+    ]
+
+
+GIVEN, BACK = ("refund", "succeeded"), ("refund_failed", "succeeded")
+
+
+def test_a_refund_that_comes_back_is_booked_once_and_owed_again(till: Till) -> None:
+    pay(till)
+    payment = pay(till, Choice.OTHER, amount_minor=9_000)
+    assert balance(till) == -9_000
+    public_id = refund(till, payment, 5_000)
+    assert balance(till) == -4_000
+    till.portal.bank.reverse(payment.key, Reversing.REFUND_FAILED)
+    for event in ("evt_1", "evt_2", "evt_1"):
+        notice(till.portal, payment.key, event)
+        assert kinds(till) == [GIVEN, BACK]
+        assert balance(till) == -9_000
+    books_add_up()
+    [(key, reference)] = till.portal.rows(
+        "SELECT key, gateway_reference FROM payment_reversals WHERE kind = 'refund_failed'"
+    )
+    assert key == f"sandbox:{reference}/failed"
+    assert reference == till.portal.one(
+        "SELECT gateway_reference FROM payment_reversals WHERE public_id = :id", id=public_id
+    )
+    assert reversing.left_minor(db.session(), payment.id) == 9_000
+    assert state_of(till, refund(till, payment, 5_000)) == "succeeded"
+    assert balance(till) == -4_000
+
+
+def test_what_comes_back_settles_again_what_the_refund_had_opened(till: Till) -> None:
+    payment = pay(till)
+    refund(till, payment, 5_000)
+    assert open_minor(till) == 5_000
+    till.portal.bank.reverse(payment.key, Reversing.REFUND_FAILED)
+    notice(till.portal, payment.key, "evt_back")
+    assert (balance(till), open_minor(till)) == (0, 0)
+
+
+@pytest.mark.parametrize("lost", ["before", "after", "dies"])
+@pytest.mark.parametrize("call", ["refund", "list_refunds", "list_reversals", "ask_refund"])
+def test_lost_words_change_nothing_about_what_came_back(till: Till, call: str, lost: str) -> None:
+    """Whether it was in the books when it came back or not: what they say of it is zero."""
+    payment = pay(till)
+    payment_id, key = payment.id, payment.key
+    till.gateway.loses = lambda made: lost if made == call else None
+    with survived():
+        refund(till, payment, 700)
+    with suppress(GatewayRefused):
+        till.portal.bank.reverse(key, Reversing.REFUND_FAILED)
+    with survived():
+        taken_back.learn(payment_id, till.gateway, "evt_back")
+    till.gateway.loses = lambda _call: None
+    for hour in range(1, 30):
+        with clock.set_to(clock.now() + timedelta(hours=hour)):
+            refunding.ask_due(till.gateway)
+            settling.ask_due(till.gateway)
+    taken_back.learn(payment_id, till.gateway)
+    went = reversing.went_back(db.session(), payment_id)
+    theirs = till.portal.bank.list_after(0, 99)[-1].refunded_minor
+    assert (went.refunded_minor, went.is_under_way) == (theirs, False)
+    books_add_up()
+
+
+def test_one_that_failed_before_it_arrived_is_declined_and_not_booked(till: Till) -> None:
+    payment = pay(till)
+    till.gateway.loses = lambda call: "after" if call == "refund" else None
+    refund(till, payment, 700)
+    till.gateway.loses = lambda _call: None
+    till.portal.bank.reverse(payment.key, Reversing.REFUND_FAILED)
+    notice(till.portal, payment.key, "evt_back")
+    assert kinds(till) == [("refund", "declined")]
+    assert balance(till) == 0
+
+
+def test_one_made_at_the_gateways_own_desk_is_booked_and_comes_back_too(till: Till) -> None:
+    payment = pay(till)
+    till.portal.bank.refund(payment.key, "by-hand", 567)
+    notice(till.portal, payment.key, "evt_made")
+    assert (kinds(till), balance(till)) == ([GIVEN], 567)
+    till.portal.bank.reverse(payment.key, Reversing.REFUND_FAILED)
+    till.portal.bank.refund(payment.key, "by-hand-again", 567)
+    for event in ("evt_back", "evt_again"):
+        notice(till.portal, payment.key, event)
+    assert (sorted(kinds(till)), balance(till)) == ([GIVEN, GIVEN, BACK], 567)
+
+
+def test_notices_at_once_book_it_once(till: Till) -> None:
+    payment = pay(till)
+    refund(till, payment, 700)
+    till.portal.bank.reverse(payment.key, Reversing.REFUND_FAILED)
+    together(6, lambda number: notice(till.portal, payment.key, f"evt_{number}"))
+    notice(till.portal, payment.key, "evt_last")
+    assert (kinds(till), balance(till)) == ([GIVEN, BACK], 0)
+
+
+def test_whoever_asked_for_it_is_told_and_so_is_the_customer(till: Till) -> None:
+    payment = pay(till)
+    refund(till, payment, 700)
+    till.portal.bank.reverse(payment.key, Reversing.REFUND_FAILED)
+    notice(till.portal, payment.key, "evt_back")
+    told = db.session.scalars(select(Message).order_by(Message.id)).all()
+    to_staff = [each for each in told if each.kind == "refund_failed"]
+    assert [each.customer_id for each in to_staff] == [till.portal.world.customers["ben"]]
+    letter = postman.compose(to_staff[0], "https://portal.example")
+    assert "still owed to the customer" in letter.text
+    assert f"/staff/accounts/aliceaccount00/payments/{payment.public_id}" in letter.html
+    back = postman.compose(told[-2], "https://portal.example")
+    assert "your bank has sent it back to us" in back.text
+    alice = till.portal.visitor("alice")
+    page = alice.get(till.portal.path(f"billing/payments/{payment.public_id}"))
+    assert "Sent back by your bank" in page.text
+    assert "$7.00 that we had given back was sent back by the bank" in alice.get("/activity").text
+    assert "Refund that came back" in alice.get(till.portal.path("billing/statement")).text
+
+
+def test_where_nobody_who_asked_is_left_all_who_handle_money_are_told(till: Till) -> None:
+    payment = pay(till)
+    refund(till, payment, 700)
+    world = till.portal.world
+    till.portal.execute(
+        "UPDATE staff_members SET role = 'support' WHERE customer_id = :id",
+        id=world.customers["ben"],
+    )
+    till.portal.bank.reverse(payment.key, Reversing.REFUND_FAILED)
+    notice(till.portal, payment.key, "evt_back")
+    told = till.portal.rows("SELECT customer_id FROM messages WHERE kind = 'refund_failed'")
+    assert told == [(world.customers["ada"],)]
 
 
 # Chargebacks and returns -----------------------------------------------------------------------
@@ -344,7 +483,7 @@ def test_any_order_of_events_leaves_the_books_right(till: Till, seed: int) -> No
     dice = random.Random(seed)
     payments_: list[Payment] = []
     for step in range(25):
-        choice = dice.choice(("pay", "refund", "back", "won", "pay"))
+        choice = dice.choice(("pay", "refund", "back", "won", "failed", "pay"))
         if choice == "pay" or not payments_:
             payments_.append(pay(till, Choice.OTHER, amount_minor=dice.randrange(100, 9_000)))
         elif choice == "refund":
@@ -355,12 +494,16 @@ def test_any_order_of_events_leaves_the_books_right(till: Till, seed: int) -> No
                 continue
         else:
             payment = dice.choice(payments_)
-            kind = Reversing.CHARGEBACK if choice == "back" else Reversing.CHARGEBACK_WON
+            kind = {
+                "back": Reversing.CHARGEBACK,
+                "won": Reversing.CHARGEBACK_WON,
+                "failed": Reversing.REFUND_FAILED,
+            }[choice]
             try:
                 till.portal.bank.reverse(payment.key, kind)
             except GatewayRefused:
                 continue
-            reversing.learn(payment.id, till.gateway)
+            taken_back.learn(payment.id, till.gateway)
         books_add_up()
     theirs = sum(
         booked.payment.amount_minor - booked.refunded_minor - booked.reversed_minor

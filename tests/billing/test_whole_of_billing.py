@@ -23,8 +23,9 @@ from blueprints.billing import (
     crediting,
     export,
     invoicing,
-    reversing,
+    refunding,
     settling,
+    taken_back,
 )
 from blueprints.billing.dunning import reading as dunning_reading
 from blueprints.billing.dunning import taking as dunning
@@ -232,7 +233,7 @@ class Whole(Beside):
         number=NUMBERS,
         minor=st.integers(1, 30_000),
         lost=LOST,
-        decision=st.sampled_from([reversing.approve, reversing.refuse, None]),
+        decision=st.sampled_from([refunding.approve, refunding.refuse, None]),
     )
     def refund(
         self,
@@ -248,7 +249,7 @@ class Whole(Beside):
         self.gateway.loses = lambda _call: lost
         staff = self.world.customers
         with survived(Refusal, GatewayError):
-            found = reversing.ask_refund(
+            found = refunding.ask_refund(
                 account_id, public_id, minor, "Asked for", staff["ben"], f"refund-{ids.public_id()}"
             )
             if decision is not None:
@@ -263,7 +264,7 @@ class Whole(Beside):
         self.gateway.loses = lambda _call: lost
         with survived(GatewayError):
             self.till.portal.bank.reverse(key, how)
-            reversing.learn(payment_id, self.gateway)
+            taken_back.learn(payment_id, self.gateway)
 
     # Planned ----------------------------------------------------------------------------------
 
@@ -317,7 +318,7 @@ class Whole(Beside):
             foreseeing.plan_bills()
             arrangements.judge_standing()
             settling.ask_due(self.gateway)
-            reversing.ask_due(self.gateway)
+            refunding.ask_due(self.gateway)
             taking.take_due(self.gateway)
 
     @rule()
@@ -330,7 +331,7 @@ class Whole(Beside):
         for _ in range(3):
             self._pass(90_000)
             settling.ask_due(self.gateway)
-            reversing.ask_due(self.gateway)
+            refunding.ask_due(self.gateway)
         self._run_bills()
         self.books_add_up()
         self.what_is_read_is_what_the_books_say()

@@ -56,6 +56,7 @@ OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
 OF_BILLING = (
     *("money", "payments/new", "credit", "charge", "refund", "unpaid"),
     *("money?done=asked", "money?done=charged"),
+    *("exemptions", "exemptions?done=exempted", "exemptions/STATE"),
 )
 """What staff for billing open of an account."""
 DESKS = (
@@ -419,6 +420,11 @@ def no_charge_added(visitor: Visitor) -> None:
     _wrong(visitor, f"accounts/{visitor.town.public_ids['alice']}/charge", "Add the charge")
 
 
+def no_exemption_granted(visitor: Visitor) -> None:
+    of_account = f"accounts/{visitor.town.public_ids['alice']}"
+    _wrong(visitor, f"{of_account}/exemptions", "Exempt from the tax")
+
+
 def nothing_given_back(visitor: Visitor) -> None:
     page = visitor.open(f"/staff/accounts/{visitor.town.public_ids['alice']}/refund")
     path = page.get_by_role("main").get_by_role("table").get_by_role("link").first
@@ -495,7 +501,8 @@ ANSWERS: dict[str | None, tuple[Answer, ...]] = {
     "alice": (amount_refused, form_too_old, token_foreign),
     "waiting": (second_payment,),
     "ben": (
-        *(no_credit_given, no_charge_added, nothing_given_back, no_vouchers_made),
+        *(no_credit_given, no_charge_added, no_exemption_granted, nothing_given_back),
+        no_vouchers_made,
         *(line_undecided, dispute_unanswered, vouchers_made, cash_taken, run_added_up),
     ),
     "ada": (no_contact_chosen, letter_printed, portal_seen),

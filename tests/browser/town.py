@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app import create_app
 from blueprints.auth import service
-from blueprints.billing import opening
+from blueprints.billing import opening, reversing
 from blueprints.lines import holding
 from core import clock, ids, search_terms, sessions
 from core.db import db, unit_of_work
@@ -39,6 +39,7 @@ from models import (
     MethodState,
     Payment,
     PaymentMethod,
+    PaymentReversal,
     PaymentState,
     Plan,
     PlannedPayment,
@@ -91,6 +92,7 @@ def build() -> world.World:
     unit_of_work(lambda session: crawl.add_money(session, made))
     unit_of_work(lambda session: _add_usage(session, made))
     unit_of_work(lambda session: crawl.add_plans(session, made))
+    unit_of_work(lambda session: _send_refund_back(session, made), made.accounts["alice"])
     return made
 
 
@@ -228,6 +230,34 @@ def _add_what_staff_do(session: Session, made: world.World) -> None:
             is_staff=True,
             has_second_factor=True,
         )
+
+
+def _send_refund_back(session: Session, made: world.World) -> None:
+    """A part of a payment of alice's that was given back, and that her bank has sent back since."""
+    payment = session.scalars(
+        select(Payment)
+        .where(Payment.account_id == made.accounts["alice"], Payment.state == "succeeded")
+        .order_by(Payment.public_id)
+        .limit(1)
+    ).one()
+    for kind, reason in (("refund", "Paid twice"), ("refund_failed", f"Closed. {world.CANARY}")):
+        moved = PaymentReversal(
+            public_id=f"alice{kind.replace('_', '')}",
+            key=f"sandbox:{kind}",
+            kind=kind,
+            payment_id=payment.id,
+            account_id=payment.account_id,
+            amount_minor=1_250,
+            currency=payment.currency,
+            state="processing",
+            reason=reason,
+            gateway_reference="re_1",
+            asked_by_id=made.customers["ben"] if kind == "refund" else None,
+            created_at=clock.now(),
+        )
+        session.add(moved)
+        session.flush()
+        reversing.book(session, [moved])
 
 
 def _month_of(months: int) -> date:

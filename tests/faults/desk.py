@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from blueprints.billing import adjusting, bank_import, bill_run, reversing, settling
+from blueprints.billing import adjusting, bank_import, bill_run, refunding, settling
 from blueprints.billing.bank_files import BankFile, Incoming
 from blueprints.billing.dunning import reading as dunning_reading
 from blueprints.billing.dunning import taking as dunning
@@ -83,7 +83,7 @@ class Desk:
             gateway = portal.app.extensions["payment_gateway"]
             for _ in range(3):
                 settling.ask_due(gateway)
-                reversing.ask_due(gateway)
+                refunding.ask_due(gateway)
                 taking.take_due(gateway)
             db.session.remove()
 
@@ -141,7 +141,7 @@ class Desk:
         )
         for account_id, public_id in paid:
             with suppress(Refusal):
-                found = reversing.ask_refund(
+                found = refunding.ask_refund(
                     account_id, public_id, 300, "Asked for", portal.world.customers["ben"],
                     f"refund-{self.turn}-{public_id}",
                 )  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from blueprints.billing import charging, payments, reversing, settling, starting
+from blueprints.billing import charging, payments, refunding, settling, starting
 from blueprints.billing.errors import GatewaySaysNo, GatewaySilent
 from blueprints.billing.starting import Choice, Order
 from core import clock, form_keys, ids
@@ -179,7 +179,7 @@ def _refund(
     amount_minor: int,
     tick: Callable[..., None],
 ) -> None:
-    public_id = reversing.ask_refund(
+    public_id = refunding.ask_refund(
         ctx.world.accounts["alice"], payment_public_id, amount_minor, "",
         ctx.world.customers["ben"], f"refund-{payment_public_id}",
     )  # fmt: skip
@@ -187,9 +187,9 @@ def _refund(
         "SELECT id, state FROM payment_reversals WHERE public_id = :id", id=public_id
     )
     if state == ReversalState.ASKED:  # what one member gives back within a day is limited
-        reversing.approve(public_id, ctx.world.customers["ada"])
+        refunding.approve(public_id, ctx.world.customers["ada"])
     for _ in range(60):
-        if reversing.carry_out(reversal_id, gateway) is ReversalState.SUCCEEDED:
+        if refunding.carry_out(reversal_id, gateway) is ReversalState.SUCCEEDED:
             return
         tick(minutes=5)
     raise AssertionError(f"{public_id} is not made")

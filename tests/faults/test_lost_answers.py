@@ -28,7 +28,7 @@ from core import clock
 from core.db import reading, unit_of_work
 from gateways.payments.sandbox.store import Decision
 from models import Base as Tables
-from models import Plan, Voucher, VoucherBatch
+from models import Plan, TaxExemption, Voucher, VoucherBatch
 from tests import crawl
 from tests.conftest import Base, Portal
 from tests.test_budgets import Answer, Wire
@@ -104,6 +104,7 @@ class Street:
             wire.cookies["session"] = self.portal.visitor(name).cookies()["session"]
             with self.portal.app.app_context():
                 crawl.ask_for_letter(self.portal, "alice")
+                unit_of_work(self._exempt)
         elif name != "anonymous":
             wire.sign_in(name)
         if stage == "under way":
@@ -112,6 +113,15 @@ class Street:
             [form] = _forms(payer.get(self.portal.path()), "/billing/pay")
             assert payer.post(form.get("action"), values_of(form)).status == 303
         return wire
+
+    def _exempt(self, session: Session) -> None:
+        exemption = TaxExemption(
+            account_id=self.portal.world.accounts["alice"],
+            tax_code="STATE",
+            from_on=NOW.date() - timedelta(days=30),
+            reason="C-77",
+        )
+        session.add(exemption)
 
     def _sell_voucher(self, session: Session) -> None:
         batch = VoucherBatch(
@@ -318,6 +328,7 @@ def test_every_form_of_staff_pressed_again_counts_once(street: Street) -> None:
         "staff.money.payment": reason | {"amount": "5.00"},
         "staff.money.credit": reason | {"amount": "5.00"},
         "staff.money.charge": reason | {"amount": "5.00", "description": "Visit"},
+        "staff.money.exemption_list": reason | {"tax": "E911"},
         "staff.money.invoice": reason | {"what": "all"},
         "staff.money.vouchers": {"name": "Shop", "amount": "5.00", "count": "3", "form": "page"},
         "staff.bill_runs.list": {"as_of_on": f"{NOW.date()}"},

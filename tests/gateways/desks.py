@@ -147,6 +147,8 @@ class StripeDesk:
     def reverse(self, key: str, kind: Reversing) -> None:
         if kind is Reversing.CHARGEBACK_WON:
             self.fake.win(key)
+        elif kind is Reversing.REFUND_FAILED:
+            self.fake.send_refund_back(key)
         else:
             self.fake.dispute(key)
 

@@ -276,6 +276,7 @@ class FakeStripe:
             amount=amount,
             currency=intent["currency"],
             status="succeeded",
+            failure_reason=None,
             metadata=fields.get("metadata", {}),
         )
         self._event("charge.refunded", charge)
@@ -410,6 +411,21 @@ class FakeStripe:
             )
             self._moved(dispute, -1)
             self._event("charge.dispute.created", dispute)
+
+    def send_refund_back(self, key: str) -> None:
+        """The customer's bank sends back the latest refund of a payment that it had taken."""
+        with self.lock:
+            intent = self.by_key("pi", key)
+            refund = next(
+                thing
+                for thing in reversed(list(self.things.values()))
+                if thing["object"] == "refund"
+                and thing["payment_intent"] == intent["id"]
+                and thing["status"] == "succeeded"
+            )
+            refund.update(status="failed", failure_reason="expired_or_canceled_card")
+            self._event("refund.failed", refund)
+            self._event("charge.refund.updated", refund)
 
     def win(self, key: str) -> None:
         """The bank decides for us."""

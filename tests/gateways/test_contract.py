@@ -359,9 +359,26 @@ def test_a_debit_is_returned(desk: Desk) -> None:
     assert listed[order.key].reversed_minor == order.amount_minor
 
 
+def test_a_refund_that_had_arrived_is_sent_back(desk: Desk) -> None:
+    order = paid(desk)
+    assert desk.gateway.list_refunds(order.key) == []
+    kept = desk.gateway.refund(order.key, f"{order.key}-kept", 67)
+    made = desk.gateway.refund(order.key, f"{order.key}-back", 500)
+    desk.reverse(order.key, Reversing.REFUND_FAILED)
+    failed = desk.gateway.ask_refund(order.key, f"{order.key}-back")
+    assert (failed.state, failed.reference) == (GatewayState.DECLINED, made.reference)
+    assert failed.decline_reason
+    listed = {refund.reference: refund for refund in desk.gateway.list_refunds(order.key)}
+    assert listed == {kept.reference: kept, made.reference: failed}
+    assert desk.gateway.list_reversals(order.key) == []
+    [whole] = [each for each in desk.gateway.list_since(_long_ago()) if each.key == order.key]
+    assert whole.refunded_minor == 67
+
+
 def test_nothing_of_an_unknown_payment_came_back(desk: Desk) -> None:
-    with pytest.raises(GatewayUnknownKey):
-        desk.gateway.list_reversals("never-seen")
+    for asked in (desk.gateway.list_reversals, desk.gateway.list_refunds):
+        with pytest.raises(GatewayUnknownKey):
+            asked("never-seen")
 
 
 def _long_ago() -> datetime:

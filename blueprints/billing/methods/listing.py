@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, not_, or_, select
 
+from blueprints.billing import gateway_words
 from blueprints.billing.methods import keeping
 from blueprints.billing.methods.errors import MethodNotFound
 from core import clock
@@ -116,6 +117,7 @@ def get_method(account_id: int, customer_id: int, public_id: str) -> MethodRow:
 def _row(row: Row[*tuple[Any, ...]]) -> MethodRow:
     values = dict(row._mapping)
     is_moved = keeping.is_moved(values.pop("gateway"))
+    values["title"] = gateway_words.translate(values["title"])
     isp = current_isp()
     today = clock.today(isp.timezone)
     expires_on = values["expires_on"]

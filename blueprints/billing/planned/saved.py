@@ -8,6 +8,7 @@ from datetime import date
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
+from blueprints.billing import gateway_words
 from blueprints.billing.methods import keeping
 from blueprints.billing.planned.errors import MethodUnusable
 from models import Membership, MethodKind, MethodState, PaymentMethod, Role
@@ -28,7 +29,9 @@ class SavedMethod:
 
     @property
     def label(self) -> str:
-        return f"{self.name} ({self.title})" if self.name else self.title
+        """What it is called, in the language of the answer."""
+        title = gateway_words.translate(self.title)
+        return f"{self.name} ({title})" if self.name else title
 
     @property
     def is_bank(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
+from blueprints.billing import gateway_words
 from blueprints.billing.methods import keeping
 from blueprints.billing.owed import PLANNED
 from blueprints.billing.planned import amounts, arrangements, days, saved, scheduling
@@ -92,7 +93,7 @@ def _row(row: Any) -> dict[str, Any]:
         "amount": Money(row.amount_minor, row.currency),
         "due_on": row.due_on,
         "next_on": clock.day_of(row.try_at, current_isp().timezone) if is_again else None,
-        "method": row.title or "",
+        "method": gateway_words.translate(row.title or ""),
         "failure": row.failure,
     }
 
@@ -253,7 +254,7 @@ def _standing(row: Any) -> StandingAutopay:
     return StandingAutopay(
         row.customer_id,
         row.customer_name,
-        row.title,
+        gateway_words.translate(row.title),
         keeping.is_moved(row.gateway),
         row.public_id,
         row.days_before,
@@ -354,7 +355,7 @@ def _parts(arrangement_id: int, left_minor: int, currency: str) -> list[Arranged
                 row.due_on,
                 Money(row.amount_minor, currency),
                 left_minor <= later_minor,
-                row.title or "",
+                gateway_words.translate(row.title or ""),
                 row.failure,
             )
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from flask_babel import lazy_gettext as _l
-from wtforms import DateField, IntegerField, RadioField, StringField
+from wtforms import IntegerField, RadioField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional
+from wtforms.validators import DataRequired, InputRequired, Length, NumberRange
 
 from blueprints.billing.vouchers.batches import MOST
 from core.card_numbers import one_line
-from core.forms import AmountField, PortalForm
+from core.forms import AmountField, DayField, PortalForm
 
 
 class RedeemForm(PortalForm):
@@ -36,7 +36,7 @@ class BatchForm(PortalForm):
             NumberRange(1, MOST, _l("Enter a number from 1 to 1000.")),
         ],
     )
-    expires_on = DateField(_l("Last day, if there is one"), validators=[Optional()])
+    expires_on = DayField(_l("Last day, if there is one"))
     form = RadioField(
         _l("How you want the codes"),
         choices=[

@@ -11,6 +11,7 @@ from blueprints.staff.money import (
     bank_views,
     counter_views,
     dispute_views,
+    exemption_views,
     giving_views,
     refund_views,
     voucher_views,

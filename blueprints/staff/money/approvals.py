@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Select, and_, func, literal, null, or_, select, union_all
 
-from blueprints.billing import adjusting, reversing
+from blueprints.billing import adjusting, refunding, reversing
 from blueprints.billing.payment_pages import words_of_method
 from core import clock, data_access
 from core.data_access import Reader
@@ -74,14 +74,15 @@ def decide(public_id: str, staff_id: int, *, is_yes: bool) -> str | None:
         .join(Account, Account.id == Payment.account_id)
         .where(PaymentReversal.public_id == public_id)
     ).one_or_none()
-    service: Any = adjusting if paid is None else reversing
+    service: Any = adjusting if paid is None else refunding
     (service.approve if is_yes else service.refuse)(public_id, staff_id)
     return f"/staff/accounts/{paid.account}/payments/{paid.public_id}" if paid is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A refund that has not arrived: the payment service has it, or has said no lately."""
+    """A refund that has not arrived: the payment service has it, or has said no lately, or a bank
+    sent it back lately."""
 
     account_public_id: str
     account_number: str
@@ -94,11 +95,13 @@ class Unfinished:
 
 
 def list_unfinished(reader: Reader) -> list[Unfinished]:
-    """Refunds that are under way, and those of the last days that came to nothing; the newest
-    first. The look is noted."""
+    """Refunds that are under way, and those of the last days that came to nothing or back; the
+    newest first. The look is noted."""
     since = clock.now() - DECLINED_SHOWN_FOR
     at = func.coalesce(PaymentReversal.ended_at, PaymentReversal.created_at)
     declined = PaymentReversal.state == ReversalState.DECLINED.value
+    is_refund = PaymentReversal.kind == ReversalKind.REFUND.value
+    came_back = PaymentReversal.kind == ReversalKind.REFUND_FAILED.value
     under_way = PaymentReversal.state.in_([state.value for state in reversing.UNDER_WAY])
     rows = db.session.execute(
         select(
@@ -116,8 +119,10 @@ def list_unfinished(reader: Reader) -> list[Unfinished]:
         .join(Payment, Payment.id == PaymentReversal.payment_id)
         .join(Account, Account.id == PaymentReversal.account_id)
         .where(
-            PaymentReversal.kind == ReversalKind.REFUND.value,
-            or_(under_way, and_(declined, at >= since)),
+            or_(
+                and_(is_refund, or_(under_way, and_(declined, at >= since))),
+                and_(came_back, at >= since),
+            ),
         )
         .order_by(PaymentReversal.id.desc())
         .limit(LISTED)

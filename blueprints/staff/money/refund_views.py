@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.billing import reversing
+from blueprints.billing import refunding
 from blueprints.billing.errors import NoGateway, RefundRefused, TooMuchBack
 from blueprints.staff.money import bp, refunds, statement
 from blueprints.staff.money.forms import RefundForm
@@ -38,7 +38,7 @@ def payment_refund(public_id: str, payment_id: str) -> Response | BaseResponse:
     if not form.validate():
         return _page(public_id, payment_id, form, 422)
     try:
-        reversing.ask_refund(
+        refunding.ask_refund(
             statement.find_id(public_id),
             payment_id,
             form.amount.minor,
@@ -55,5 +55,5 @@ def payment_refund(public_id: str, payment_id: str) -> Response | BaseResponse:
 def _page(public_id: str, payment_id: str, form: RefundForm, status: int = 200) -> Response:
     page = refunds.get_payment(public_id, payment_id, asking.reader())
     if form.amount.data is None:
-        form.amount.data = format_plain(page.left)
+        form.amount.data = format_plain(page.owed_again or page.left)
     return render("staff/money/payment.html", None, status, page=page, form=form)

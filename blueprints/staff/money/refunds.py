@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import aliased
 
-from blueprints.billing import booking, reversing
+from blueprints.billing import booking, refunding, reversing
 from blueprints.billing.errors import PaymentNotFound
 from blueprints.billing.payment_pages import words_of_method
 from blueprints.staff.money import statement
@@ -26,6 +26,7 @@ from models import (
     Payment,
     PaymentReversal,
     PaymentState,
+    ReversalKind,
 )
 
 LISTED = 50
@@ -54,7 +55,8 @@ class RefundPage:
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """A refund, or what a bank took back, and where it stands."""
+    """A refund, or what a bank took back or sent back, and where it stands; `has_come_back`: it had
+    arrived and came back later."""
 
     kind: str
     amount: Money
@@ -64,10 +66,15 @@ class Back:
     asked_by: str
     decided_by: str
     at: datetime
+    has_come_back: bool
 
     @property
     def is_under_way(self) -> bool:
         return self.state in ("created", "unknown", "processing")
+
+    @property
+    def came_to_nothing(self) -> bool:
+        return self.state in ("declined", "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,7 @@ class PaymentPage:
     can_go_back: bool
     backs: list[Back]
     limit: Money
+    owed_again: Money | None
 
 
 def list_refundable(public_id: str, reader: Reader) -> RefundPage:
@@ -127,7 +135,7 @@ def list_refundable(public_id: str, reader: Reader) -> RefundPage:
                 _by_hand(row),
             )
             for row in rows
-            if reversing.can_go_back(row.state, row.gateway)
+            if refunding.can_go_back(row.state, row.gateway)
         ],
     )
 
@@ -170,6 +178,7 @@ def get_payment(public_id: str, payment_public_id: str, reader: Reader) -> Payme
     isp = current_isp()
     has_arrived = row.state == PaymentState.SUCCEEDED
     left_minor = reversing.left_minor(session, row.id) if has_arrived else 0
+    backs = _backs(row.id, head.currency)
     return PaymentPage(
         head=head,
         public_id=row.public_id,
@@ -186,10 +195,24 @@ def get_payment(public_id: str, payment_public_id: str, reader: Reader) -> Payme
         paid_by=row.paid_by or "",
         taken_by=row.taken_by or "",
         note=row.note,
-        can_go_back=reversing.can_go_back(row.state, row.gateway),
-        backs=_backs(row.id, head.currency),
+        can_go_back=refunding.can_go_back(row.state, row.gateway),
+        backs=backs,
         limit=Money(isp.billing_rules.refund_limit_minor, isp.currency),
+        owed_again=_owed_again(backs, left_minor, head.currency),
     )
+
+
+def _owed_again(backs: list[Back], left_minor: int, currency: str) -> Money | None:
+    """What came back of refunds and was not given back again since, as far as it is left; None
+    where that is nothing."""
+    came_minor = 0
+    for back in backs:
+        if back.kind == ReversalKind.REFUND_FAILED:
+            came_minor += back.amount.amount_minor
+        elif back.kind == ReversalKind.REFUND and came_minor and not back.came_to_nothing:
+            came_minor = max(0, came_minor - back.amount.amount_minor)
+    came_minor = min(came_minor, left_minor)
+    return Money(came_minor, currency) if came_minor > 0 else None
 
 
 def _backs(payment_id: int, currency: str) -> list[Back]:
@@ -201,6 +224,7 @@ def _backs(payment_id: int, currency: str) -> list[Back]:
             PaymentReversal.state,
             PaymentReversal.reason,
             PaymentReversal.decline_reason,
+            PaymentReversal.gateway_reference,
             func.coalesce(PaymentReversal.ended_at, PaymentReversal.created_at).label("at"),
             asker.name.label("asked_by"),
             decider.name.label("decided_by"),
@@ -209,7 +233,8 @@ def _backs(payment_id: int, currency: str) -> list[Back]:
         .outerjoin(decider, decider.id == PaymentReversal.approved_by_id)
         .where(PaymentReversal.payment_id == payment_id)
         .order_by(PaymentReversal.id)
-    )
+    ).all()
+    came_back = {row.gateway_reference for row in rows if row.kind == ReversalKind.REFUND_FAILED}
     return [
         Back(
             row.kind,
@@ -220,6 +245,7 @@ def _backs(payment_id: int, currency: str) -> list[Back]:
             row.asked_by or "",
             row.decided_by or "",
             row.at,
+            has_come_back=row.kind == ReversalKind.REFUND and row.gateway_reference in came_back,
         )
         for row in rows
     ]

@@ -11,6 +11,7 @@ from flask_babel import gettext as _
 from sqlalchemy import case, func, literal, select, union_all
 from sqlalchemy.orm import Session, aliased
 
+from blueprints.billing import gateway_words
 from blueprints.billing.disputes import service as disputes
 from blueprints.billing.disputes.service import DisputeRow
 from blueprints.billing.owed import Due, Part, find_due, list_parts
@@ -231,9 +232,12 @@ def _rows(session: Session, head: Head, page: int) -> tuple[list[Row], int]:
 
 
 def _note(row: Any) -> str:
-    """What staff wrote about it, or the account that credit went to or came from."""
+    """What staff wrote about it, why a refund came back, or the account that credit went to or came
+    from."""
     if row.kind == EntryKind.TRANSFER:
         return str(row.description).rsplit(" ", 1)[-1]
+    if row.kind == EntryKind.REFUND and row.amount_minor < 0:
+        return gateway_words.translate(row.reason)
     return row.reason or row.note or ""
 
 
@@ -250,7 +254,7 @@ def _what(row: Any) -> str:
         EntryKind.OPENING: _("Balance brought forward"),
         EntryKind.ADJUSTMENT: _("Credit"),
         EntryKind.REVERSAL: _("Correction"),
-        EntryKind.REFUND: _("Refund"),
+        EntryKind.REFUND: _("Refund") if row.amount_minor > 0 else _("Refund that came back"),
         EntryKind.CHARGEBACK: _("Chargeback"),
         EntryKind.RETURN: _("Returned debit"),
         EntryKind.TRANSFER: _("Credit moved out") if row.amount_minor > 0 else _("Credit moved in"),

@@ -48,6 +48,11 @@ CREATE TABLE IF NOT EXISTS refunds (
     created_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS refunds_of_payment ON refunds (payment_id);
+CREATE TABLE IF NOT EXISTS refund_failures (
+    refund_id INTEGER PRIMARY KEY REFERENCES refunds (id),
+    reason TEXT NOT NULL,
+    happened_at REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS notices (
     id INTEGER PRIMARY KEY,
     event_id TEXT NOT NULL,

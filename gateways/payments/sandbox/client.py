@@ -97,6 +97,11 @@ class SandboxGateway(PaymentGateway):
         target = f"/v1/refunds?key={quote(key, safe='')}&refund_key={quote(refund_key, safe='')}"
         return _refund(self._call("GET", target, refund_key))
 
+    def list_refunds(self, key: str) -> list[RefundTruth]:
+        """See PaymentGateway."""
+        answer = self._call("GET", f"/v1/refunds/list?key={quote(key, safe='')}", key)
+        return [_refund(row) for row in _rows(answer, "refunds")]
+
     def list_reversals(self, key: str) -> list[ReversalTruth]:
         """See PaymentGateway."""
         answer = self._call("GET", f"/v1/reversals?key={quote(key, safe='')}", key)
@@ -214,6 +219,10 @@ class SandboxInProcess(PaymentGateway):
     def ask_refund(self, key: str, refund_key: str) -> RefundTruth:
         """See PaymentGateway."""
         return self._store.ask_refund(key, refund_key)
+
+    def list_refunds(self, key: str) -> list[RefundTruth]:
+        """See PaymentGateway."""
+        return self._store.list_refunds(key)
 
     def list_reversals(self, key: str) -> list[ReversalTruth]:
         """See PaymentGateway."""

@@ -85,6 +85,7 @@ _ROUTES = Map(
         Rule("/v1/charges", endpoint="charge", methods=["POST"]),
         Rule("/v1/refunds", endpoint="refund", methods=["POST"]),
         Rule("/v1/refunds", endpoint="ask_refund", methods=["GET"]),
+        Rule("/v1/refunds/list", endpoint="list_refunds", methods=["GET"]),
         Rule("/v1/reversals", endpoint="list_reversals", methods=["GET"]),
         Rule("/v1/methods", endpoint="save_method", methods=["POST"]),
         Rule("/v1/methods", endpoint="ask_method", methods=["GET"]),
@@ -213,6 +214,14 @@ class SandboxApp:
         return self._api(
             "ask_refund", refund_key, lambda: _refund(self._store.ask_refund(key, refund_key))
         )
+
+    def _list_refunds(self, request: Request) -> Response:
+        key = request.args.get("key", "")
+
+        def work() -> dict[str, object]:
+            return {"refunds": [_refund(refund) for refund in self._store.list_refunds(key)]}
+
+        return self._api("list_refunds", key, work)
 
     def _list_reversals(self, request: Request) -> Response:
         key = request.args.get("key", "")

@@ -40,6 +40,7 @@ _CHECKED_CARD = "Card ending 3184"
 _DECLINED_CARD = "Card ending 0002"
 DECLINED = "The bank declined the card: not enough money in the account."
 EXPIRED = "The card has expired."
+REFUND_SENT_BACK = "The customer's bank sent the refund back."
 
 
 # A payment with the method that it was taken from, if it was.
@@ -49,14 +50,21 @@ _PAYMENTS = (
 )
 _WITH_SUMS = (
     "SELECT p.*, c.method_id, coalesce(c.bounces, 0), (SELECT coalesce(sum(r.amount_minor), 0)"
-    " FROM refunds r WHERE r.payment_id = p.id), (SELECT coalesce(sum(CASE r.kind"
+    " FROM refunds r WHERE r.payment_id = p.id"
+    " AND r.id NOT IN (SELECT refund_id FROM refund_failures)), (SELECT coalesce(sum(CASE r.kind"
     " WHEN 'chargeback_won' THEN -r.amount_minor ELSE r.amount_minor END), 0) FROM reversals r"
     " WHERE r.payment_id = p.id) FROM payments p LEFT JOIN charges c ON c.payment_id = p.id"
 )
 _CHANGED_SINCE = (
     "(p.created_at >= ?2 OR p.ended_at >= ?2"
     " OR p.id IN (SELECT payment_id FROM refunds WHERE created_at >= ?2)"
+    " OR p.id IN (SELECT r.payment_id FROM refunds r JOIN refund_failures f ON f.refund_id = r.id"
+    " WHERE f.happened_at >= ?2)"
     " OR p.id IN (SELECT payment_id FROM reversals WHERE happened_at >= ?2))"
+)
+_REFUNDS = (
+    "SELECT r.reference, r.amount_minor, f.reason FROM refunds r"
+    " LEFT JOIN refund_failures f ON f.refund_id = r.id WHERE r.payment_id = ?1"
 )
 
 
@@ -80,12 +88,14 @@ class Reversing(StrEnum):
     CHARGEBACK = "chargeback"
     CHARGEBACK_WON = "chargeback_won"
     RETURN = "return"
+    REFUND_FAILED = "refund_failed"
 
 
 _REASONS = {
     Reversing.CHARGEBACK: "The customer does not recognise this payment.",
     Reversing.CHARGEBACK_WON: "The card's bank decided for the merchant.",
     Reversing.RETURN: "The account holder's bank returned the debit.",
+    Reversing.REFUND_FAILED: REFUND_SENT_BACK,
 }
 _OF_A_CHARGE = (Decision.CONFIRM, Decision.CONFIRM_FAILED, Decision.CANCEL)
 
@@ -238,26 +248,31 @@ class SandboxStore(Methods):
         with self._transaction():
             payment = self._get_current(key)
             known = self._db.execute(
-                "SELECT reference, payment_id, amount_minor FROM refunds WHERE refund_key = ?",
-                (refund_key,),
+                "SELECT payment_id, amount_minor FROM refunds WHERE refund_key = ?", (refund_key,)
             ).fetchone()
-            if known is not None and known[1:] != (payment.id, amount_minor):
+            if known is not None and known != (payment.id, amount_minor):
                 raise GatewayRefused("key reused", "This refund was already made differently.")
-            reference = known[0] if known else self._new_refund(payment, refund_key, amount_minor)
-        return RefundTruth(reference, GatewayState.SUCCEEDED, amount_minor, payment.currency)
+            if known is None:
+                self._add_refund(payment, refund_key, amount_minor)
+            return self.ask_refund(key, refund_key)
 
     def ask_refund(self, key: str, refund_key: str) -> RefundTruth:
-        """Whether this refund was made. Raises GatewayUnknownKey."""
+        """Where this refund stands. Raises GatewayUnknownKey."""
         payment = self._get(key)
         with self._lock:
             row = self._db.execute(
-                "SELECT reference, amount_minor FROM refunds WHERE refund_key = ? AND"
-                " payment_id = ?",
-                (refund_key, payment.id),
+                f"{_REFUNDS} AND r.refund_key = ?2", (payment.id, refund_key)
             ).fetchone()
         if row is None:
             raise GatewayUnknownKey(refund_key)
-        return RefundTruth(row[0], GatewayState.SUCCEEDED, row[1], payment.currency)
+        return _refund_truth(payment, *row)
+
+    def list_refunds(self, key: str) -> list[RefundTruth]:
+        """Every refund of the payment. Raises GatewayUnknownKey."""
+        payment = self._get(key)
+        with self._lock:
+            rows = self._db.execute(f"{_REFUNDS} ORDER BY r.id", (payment.id,)).fetchall()
+        return [_refund_truth(payment, *row) for row in rows]
 
     def list_reversals(self, key: str) -> list[ReversalTruth]:
         """What the bank has moved of it without the portal. Raises GatewayUnknownKey."""
@@ -284,13 +299,17 @@ class SandboxStore(Methods):
     # What its bank does later.
 
     def reverse(self, key: str, reversing: Reversing) -> None:
-        """Charge a payment back, let the portal win that, or return a debit.
+        """Charge a payment back, let the portal win that, return a debit, or send back the latest
+        refund that has arrived.
 
         Raises GatewayRefused where that is not its turn, GatewayUnknownKey.
         """
         now = self._clock()
         with self._transaction():
             payment = self._get_current(key)
+            if reversing is Reversing.REFUND_FAILED:
+                self._send_refund_back(payment, now)
+                return
             done = self._db.execute(
                 "SELECT kind, amount_minor FROM reversals WHERE payment_id = ? ORDER BY id",
                 (payment.id,),
@@ -316,6 +335,23 @@ class SandboxStore(Methods):
                 ),
             )
             self._queue(reference, f"payment.{reversing}", key, payment.reference, now)
+
+    def _send_refund_back(self, payment: SandboxPayment, now: datetime) -> None:
+        row = self._db.execute(
+            "SELECT id, reference FROM refunds WHERE payment_id = ?"
+            " AND id NOT IN (SELECT refund_id FROM refund_failures) ORDER BY id DESC LIMIT 1",
+            (payment.id,),
+        ).fetchone()
+        if row is None:
+            raise GatewayRefused("bad request", "That cannot happen to this payment now.")
+        refund_id, reference = row
+        kind = Reversing.REFUND_FAILED
+        self._db.execute(
+            "INSERT INTO refund_failures (refund_id, reason, happened_at) VALUES (?, ?, ?)",
+            (refund_id, _REASONS[kind], now.timestamp()),
+        )
+        event = f"{reference}\nfailed"
+        self._queue(event, f"payment.{kind}", payment.key, payment.reference, now)
 
     # What the customer does on the hosted page.
 
@@ -533,7 +569,7 @@ class SandboxStore(Methods):
         event = f"{payment.key}\n{state}"
         self._queue(event, f"payment.{state}", payment.key, payment.reference, *due)
 
-    def _new_refund(self, payment: SandboxPayment, refund_key: str, amount_minor: int) -> str:
+    def _add_refund(self, payment: SandboxPayment, refund_key: str, amount_minor: int) -> None:
         if payment.state is not GatewayState.SUCCEEDED:
             raise GatewayRefused("not paid", "This payment was not completed.")
         if not 0 < amount_minor <= self._left_minor(payment):
@@ -544,7 +580,13 @@ class SandboxStore(Methods):
             " VALUES (?, ?, ?, ?, ?)",
             (refund_key, reference, payment.id, amount_minor, self._clock().timestamp()),
         )
-        return reference
+
+
+def _refund_truth(
+    payment: SandboxPayment, reference: str, amount_minor: int, failure: str | None
+) -> RefundTruth:
+    state = GatewayState.SUCCEEDED if failure is None else GatewayState.DECLINED
+    return RefundTruth(reference, state, amount_minor, payment.currency, failure or "")
 
 
 def _is_due(payment: SandboxPayment, now: datetime) -> bool:

@@ -465,14 +465,27 @@ class StripeGateway(PaymentGateway):
             intent = self._intent_of(key)
         except GatewayRefused:
             raise GatewayUnknownKey(refund_key) from None
-        with calling("Stripe does not know this refund."):
-            refunds = self._client.v1.refunds.list(
-                params={"payment_intent": intent.id, "limit": 100}
-            )
-            for refund in refunds.auto_paging_iter():
-                if reading.field(refund, "metadata", KEY) == refund_key:
-                    return reading.refund_truth(refund)
+        for refund in self._refunds_of(intent.id):
+            if reading.field(refund, "metadata", KEY) == refund_key:
+                return reading.refund_truth(refund)
         raise GatewayUnknownKey(refund_key)
+
+    def list_refunds(self, key: str) -> list[RefundTruth]:
+        """See PaymentGateway."""
+        try:
+            intent = self._intent_of(key)
+        except GatewayRefused:
+            return []  # nothing was paid
+        return [reading.refund_truth(refund) for refund in reversed(self._refunds_of(intent.id))]
+
+    def _refunds_of(self, intent_id: str) -> list[stripe.Refund]:
+        """The refunds of a payment, the newest first."""
+        with calling("Stripe does not know this payment."):
+            return list(
+                self._client.v1.refunds.list(
+                    params={"payment_intent": intent_id, "limit": 100}
+                ).auto_paging_iter()
+            )
 
     def list_reversals(self, key: str) -> list[ReversalTruth]:
         """See PaymentGateway."""
@@ -530,7 +543,13 @@ class StripeGateway(PaymentGateway):
         if key is None:
             return  # not of this portal
         charge = reading.field(intent, "latest_charge")
-        reversed_minor = 0
+        refunded_minor = reversed_minor = 0
+        if reading.field(charge, "amount_refunded"):
+            # The sum of the charge does not say which of them a bank has sent back since.
+            refunds = map(reading.refund_truth, self._refunds_of(intent.id))
+            refunded_minor = sum(
+                refund.amount_minor for refund in refunds if refund.state is GatewayState.SUCCEEDED
+            )
         if reading.field(charge, "disputed"):
             for reversal in self._reversals_of(intent):
                 sign = -1 if reversal.kind == "chargeback_won" else 1
@@ -541,9 +560,7 @@ class StripeGateway(PaymentGateway):
             return_url=str(reading.field(intent, "metadata", BACK) or ""),
             created_at=reading.instant(intent.created),
             changed_at=reading.instant(reading.field(charge, "created") or intent.created),
-            refunded_minor=reading.from_stripe(
-                reading.field(charge, "amount_refunded") or 0, intent.currency
-            ),
+            refunded_minor=refunded_minor,
             reversed_minor=reversed_minor,
         )
 

@@ -55,6 +55,14 @@ REASONS = {
     "account_closed": "The bank account is closed.",
 }
 DECLINED = "The bank declined the payment."
+REFUND_REASONS = {
+    "lost_or_stolen_card": "The card was reported lost or stolen.",
+    "expired_or_canceled_card": "The card has expired or was cancelled.",
+    "charge_for_pending_refund_disputed": "The payment was charged back meanwhile.",
+    "insufficient_funds": "There was not enough money at the payment service.",
+    "merchant_request": "It was cancelled at the payment service.",
+}
+REFUND_FAILED = "The bank did not take the refund."
 NEEDS_CONFIRMING = ("authentication_required", "authentication_not_handled")
 # Inquiries of a bank, and what was settled before a dispute: they move money only by exception.
 _ONLY_ASKED = ("warning_needs_response", "warning_under_review", "warning_closed", "prevented")
@@ -190,7 +198,7 @@ def refund_truth(refund: stripe.Refund) -> RefundTruth:
         state=state,
         amount_minor=from_stripe(refund.amount, currency),
         currency=currency,
-        decline_reason="The bank did not take the refund."
+        decline_reason=REFUND_REASONS.get(str(field(refund, "failure_reason")), REFUND_FAILED)
         if state in (GatewayState.DECLINED, GatewayState.CANCELLED)
         else "",
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from blueprints.billing import crediting, invoicing, reversing
+from blueprints.billing import crediting, invoicing, taken_back
 from blueprints.billing.dunning import taking
 from blueprints.billing.dunning.reading import read_frame
 from blueprints.billing.dunning.steps import StepKind
@@ -102,7 +102,7 @@ def test_bill_that_is_open_again_is_reminded_of_before_anything_else(
         till.settle()
     bank.reverse(key, Reversing.CHARGEBACK)
     with dunning.on(date(2026, 8, 20)):
-        reversing.learn(till.latest_id(), till.gateway)
+        taken_back.learn(till.latest_id(), till.gateway)
     before = len(dunning.steps())
     dunning.run(date(2026, 8, 21))
     assert dunning.line() == "open"

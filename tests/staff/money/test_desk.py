@@ -336,6 +336,19 @@ def test_codes_as_a_file(portal: Portal) -> None:
     assert all(codes.is_whole(codes.clean(row["code"])) for row in rows)
 
 
+@pytest.mark.parametrize("day", ["2026-12-31", "soon", ""])
+def test_batch_that_waits_for_the_password_is_shown_as_typed(
+    portal: Portal, tick: Callable[..., None], day: str
+) -> None:
+    ben = portal.visitor("ben")
+    page = ben.get("/staff/vouchers")
+    tick(minutes=11)
+    typed = {"name": "Shop", "amount": "20", "count": "3", "form": "csv", "expires_on": day}
+    assert ben.submit(page, "/vouchers", **typed).location.startswith("/confirm?")
+    shown = ben.get("/staff/vouchers").form("/vouchers")[1]
+    assert {name: shown[name] for name in typed} == typed
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"count": "0"}, {"count": "1001"}, {"count": "x"}, {"amount": "10000.01"}, {"name": ""},

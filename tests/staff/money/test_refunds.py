@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from blueprints.billing import reversing
+from blueprints.billing import refunding, taken_back
 from blueprints.billing.verify import find_faults
 from core import clock, postman
 from core.db import db, reading
 from gateways.payments.base import RefundTruth
 from gateways.payments.errors import GatewayRefused, GatewayTimeout
-from gateways.payments.sandbox.store import Decision
+from gateways.payments.sandbox.store import Decision, Reversing
 from models import Message
 from tests.conftest import Portal
 from tests.page import Page
@@ -97,6 +97,40 @@ def test_refund_goes_out_and_both_sides_read_it(portal: Portal) -> None:
     assert "few banking days" in letter
 
 
+def test_refund_that_comes_back_is_said_with_what_to_do(portal: Portal) -> None:
+    ben, payment = portal.visitor("ben"), pay(portal)
+    ask(portal, payment, "45.50")
+    key = portal.one("SELECT key FROM payments WHERE public_id = :id", id=payment)
+    portal.bank.reverse(key, Reversing.REFUND_FAILED)
+    with portal.app.app_context():
+        reconciled = taken_back.learn(
+            portal.one("SELECT id FROM payments WHERE public_id = :id", id=payment), portal.gateway
+        )
+        db.session.remove()
+    assert reconciled == 1
+    at = path(portal, f"payments/{payment}")
+    page = ben.get(at)
+    for words in (
+        "$45.50 came back and is still owed to the customer",
+        "give it back here",
+        "use the credit up by a charge",
+        "Refund that came back",
+        "The customer's bank sent the refund back.",
+        "At most $60.00",
+    ):
+        assert words in page.text
+    assert page.form(at)[1]["amount"] == "45.50"
+    pills = [pill.text_content().strip() for pill in page.select("main .rows .pill")]
+    assert pills == ["Sent back by the bank"] * 2
+    listed = ben.get("/staff/approvals")
+    assert "Refunds that have not arrived" in listed.text
+    assert "$45.50" in listed.text
+    rows = [row.text_content() for row in ben.get(path(portal)).select("#statement tbody tr")]
+    assert "Refund that came back" in rows[0]
+    ask(portal, payment, "45.50")
+    assert "still owed" not in ben.get(at).text
+
+
 def test_form_pressed_twice_counts_once(portal: Portal) -> None:
     ben, payment = portal.visitor("ben"), pay(portal)
     page = ben.get(path(portal, f"payments/{payment}"))
@@ -161,7 +195,7 @@ def test_silent_gateway_is_said_to_be_unknown(
     ).text  # fmt: skip
     assert letters(portal) == []
     with portal.app.app_context(), clock.set_to(clock.now() + timedelta(minutes=5)):
-        assert reversing.ask_due(portal.gateway) == 1
+        assert refunding.ask_due(portal.gateway) == 1
     assert states(portal) == ["succeeded"]
     assert "Not known yet" not in ben.get(path(portal, f"payments/{payment}")).text
     assert "Refunds that have not arrived" not in ben.get("/staff/approvals").text
