@@ -15,9 +15,6 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 COA_PORT = 3799
 MIN_SECRET_SIGNS = 8
 _DRIVERS = {
@@ -143,6 +140,9 @@ def read_radius(env: Mapping[str, str]) -> RadiusSettings:
 
 
 def _database(env: Mapping[str, str], variable: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     text = env.get(variable, "").strip()
     scheme, sign, rest = text.partition("://")
     driver = _DRIVERS.get(scheme.partition("+")[0])

@@ -17,7 +17,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, case, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from blueprints.lines import counting
@@ -319,8 +318,14 @@ def add_hours(session: Session, found: Hours) -> None:
 
 
 def _upsert_day(engine: str) -> Any:
-    make = sqlite.insert if engine == "sqlite" else postgresql.insert
-    new = make(UsageDay)
+    if engine == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as insert_on_sqlite
+
+        new: Any = insert_on_sqlite(UsageDay)
+    else:
+        from sqlalchemy.dialects.postgresql import insert as insert_on_postgresql
+
+        new = insert_on_postgresql(UsageDay)
     return new.on_conflict_do_update(
         index_elements=["line_id", "day_on"],
         set_={
