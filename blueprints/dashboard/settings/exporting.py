@@ -21,7 +21,7 @@ from core.db import db, reading
 from core.form_keys import ArrivedKey
 from core.privacy import Privacy, class_of
 from core.sessions import SignedIn
-from models import Base, Customer, DataAccess, Dispute, Invoice, Line, Membership, Role
+from models import Base, Customer, DataAccess, Dispute, Invoice, Line, Membership, Role, TopUp
 
 FILE = "/settings/data/everything"
 PURPOSE = "export by the customer"
@@ -82,6 +82,7 @@ def _tables_of(
     )
     lines = select(Line.id).where(Line.account_id.in_(owned))
     invoices = select(Invoice.id).where(Invoice.account_id.in_(owned))
+    top_ups = select(TopUp.id).where(TopUp.line_id.in_(lines))
     disputes = select(Dispute.id).where(Dispute.account_id.in_(owned))
     names = session.execute(
         select(Customer.sign_in_key, Customer.email_key).where(Customer.id == customer_id)
@@ -106,6 +107,8 @@ def _tables_of(
             tests.append(columns.line_id.in_(lines))
         elif "invoice_id" in columns:
             tests.append(columns.invoice_id.in_(invoices))
+        elif "top_up_id" in columns:
+            tests.append(columns.top_up_id.in_(top_ups))
         elif "dispute_id" in columns:
             tests.append(columns.dispute_id.in_(disputes))
         if tests:

@@ -70,7 +70,9 @@ def _insert(session: Any, table: Any, known: dict[str, int], portal: Portal) -> 
 def _row(session: Any, table: Any, known: dict[str, int], portal: Portal) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for column in table.columns:
-        if column.name == "subject" and table.name == "sign_in_attempts":
+        if (table.name, column.name) in _CHOSEN:
+            row[column.name] = _CHOSEN[table.name, column.name]
+        elif column.name == "subject" and table.name == "sign_in_attempts":
             row[column.name] = throttle.subject_of(portal.settings.secret, "alice")
         elif column.name == "account_id" and "customer_id" in table.columns:
             row[column.name] = None if column.nullable else known["account_id"]
@@ -107,8 +109,6 @@ def _value(table: Any, column: Any) -> Any:
         "channel": "email",
         "public_id": f"{table.name}-alice"[:24],
     }
-    if (table.name, column.name) in _CHOSEN:
-        return _CHOSEN[table.name, column.name]
     allowed = _allowed(table, column.name)
     if allowed and column.name not in words:
         return allowed[0]
@@ -127,7 +127,12 @@ def _value(table: Any, column: Any) -> Any:
 
 
 # Where the first that is allowed would need more beside it.
-_CHOSEN = {("bank_lines", "state"): "unmatched"}
+_CHOSEN = {
+    ("bank_lines", "state"): "unmatched",
+    ("plan_changes", "is_end"): True,
+    ("usage_days", "day_on"): date(2026, 1, 1),
+    ("top_up_uses", "period_on"): date(2026, 1, 1),
+}
 
 
 def _allowed(table: Any, column: str) -> list[str]:
