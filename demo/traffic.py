@@ -64,7 +64,11 @@ def tell(now: datetime, timezone: str) -> None:
 def _decide(today: date) -> None:
     """What follows from it in this bill period, without the messages that have been sent."""
     lines = {row.id: row.account_id for row in db.session.execute(select(Line.id, Line.account_id))}
-    standings = list_standings(db.session(), sorted(lines), today)
+    standings = [
+        each
+        for each in list_standings(db.session(), sorted(lines), today)
+        if each.over_bytes or deciding.crossed_of(each)
+    ]
     for start in range(0, len(standings), LINES_AT_ONCE):
         some = [each.line_id for each in standings[start : start + LINES_AT_ONCE]]
 

@@ -75,7 +75,8 @@ class TopUpLeft:
 @dataclass(frozen=True, slots=True)
 class Period:
     """A bill period of a line so far. `days` has each day until today; `expected_bytes` is what it
-    will be at its end when the days to come are like those that were."""
+    will be at its end when the days to come are like those that were. `counted_bytes` counts
+    against what is included: what was used since the plan began."""
 
     span: Span
     days: tuple[tuple[date, Carried], ...]
@@ -83,6 +84,7 @@ class Period:
     allowance: Allowance | None
     days_left: int
     expected_bytes: int | None
+    counted_bytes: int
     top_ups: tuple[TopUpLeft, ...] = ()
 
     @property
@@ -90,7 +92,7 @@ class Period:
         """What is left of what is included, negative beyond it; None without a limit."""
         if self.allowance is None or self.allowance.included_bytes is None:
             return None
-        return self.allowance.included_bytes - self.used.total_bytes
+        return self.allowance.included_bytes - self.counted_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Terms:
     span: Span
     allowance: Allowance | None
     as_of: AsOf
+    plan_began_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,7 @@ def find_terms(account_id: int, line_id: int, today: date) -> Terms:
         select(
             Account.bill_day,
             Plan.name,
+            Subscription.started_on,
             Plan.data_included_bytes,
             Plan.over_rule,
             Plan.overage_minor,
@@ -187,7 +191,7 @@ def find_terms(account_id: int, line_id: int, today: date) -> Terms:
     as_of = AsOf(None, is_behind=bool(row.failure))
     if row.read_at is not None:
         as_of = replace(as_of, at=min(row.read_at, row.running_at or row.read_at))
-    return Terms(period_of(today, row.bill_day), _allowance_of(row), as_of)
+    return Terms(period_of(today, row.bill_day), _allowance_of(row), as_of, row.started_on)
 
 
 def _allowance_of(row: Any) -> Allowance | None:
@@ -210,6 +214,8 @@ def find_period(line_id: int, terms: Terms, today: date) -> Period:
     found = _days(line_id, span.from_on, today)
     days = tuple((day, found.get(day, Carried(0, 0))) for day in _until(span.from_on, today))
     used = _sum(carried for _day, carried in days)
+    began_on = terms.plan_began_on or span.from_on
+    counted = _sum(carried for day, carried in days if day >= began_on).total_bytes
     return Period(
         span,
         days,
@@ -217,7 +223,8 @@ def find_period(line_id: int, terms: Terms, today: date) -> Period:
         terms.allowance,
         (span.until_on - today).days,
         _expect(span, days, used),
-        _top_ups_left(line_id, terms, used.total_bytes, today),
+        counted,
+        _top_ups_left(line_id, terms, counted, today),
     )
 
 
