@@ -81,9 +81,12 @@ def _tables_of(
         )
     )
     lines = select(Line.id).where(Line.account_id.in_(owned))
-    invoices = select(Invoice.id).where(Invoice.account_id.in_(owned))
-    top_ups = select(TopUp.id).where(TopUp.line_id.in_(lines))
-    disputes = select(Dispute.id).where(Dispute.account_id.in_(owned))
+    parts = {
+        "line_id": lines,
+        "invoice_id": select(Invoice.id).where(Invoice.account_id.in_(owned)),
+        "top_up_id": select(TopUp.id).where(TopUp.line_id.in_(lines)),
+        "dispute_id": select(Dispute.id).where(Dispute.account_id.in_(owned)),
+    }
     names = session.execute(
         select(Customer.sign_in_key, Customer.email_key).where(Customer.id == customer_id)
     ).one()
@@ -103,14 +106,8 @@ def _tables_of(
             tests.append(columns.invited_by_id == customer_id)
         if "account_id" in columns:
             tests.append(_of_accounts(table, owned))
-        elif "line_id" in columns:
-            tests.append(columns.line_id.in_(lines))
-        elif "invoice_id" in columns:
-            tests.append(columns.invoice_id.in_(invoices))
-        elif "top_up_id" in columns:
-            tests.append(columns.top_up_id.in_(top_ups))
-        elif "dispute_id" in columns:
-            tests.append(columns.dispute_id.in_(disputes))
+        elif name := next((name for name in parts if name in columns), None):
+            tests.append(columns[name].in_(parts[name]))
         if tests:
             yield table, or_(*tests)
 
