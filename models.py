@@ -251,6 +251,7 @@ class Plan(Base):
     __table_args__ = (
         one_of("kind", PlanKind),
         CheckConstraint("price_minor >= 0", name="price"),
+        CheckConstraint("over_rule IN ('', 'charge', 'slow', 'stop')", name="over_rule"),
     )
 
     id: Mapped[int] = primary_key()

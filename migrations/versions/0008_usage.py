@@ -61,6 +61,9 @@ def upgrade() -> None:
                 sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True)
             )
         batch_op.add_column(sa.Column("top_up_days", sa.Integer(), nullable=True))
+        batch_op.create_check_constraint(
+            op.f("ck_plans_over_rule"), "over_rule IN ('', 'charge', 'slow', 'stop')"
+        )
     _change_reasons("unpaid", "usage", "staff", "pause", "abuse", "imported")
     with op.batch_alter_table("lines", schema=None) as batch_op:
         for name in ("slow_down_kbps", "slow_up_kbps"):
@@ -247,6 +250,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM line_holds WHERE reason = 'usage'")
     _change_reasons("unpaid", "staff", "pause", "abuse", "imported")
     with op.batch_alter_table("plans", schema=None) as batch_op:
+        batch_op.drop_constraint(op.f("ck_plans_over_rule"), type_="check")
         for name in (
             *("over_rule", "slow_down_kbps", "slow_up_kbps"),
             *("top_up_bytes", "top_up_minor", "top_up_days"),

@@ -74,11 +74,12 @@ def fill(portal: Portal) -> list[str]:
 
 
 def _fill_json(portal: Portal, table: str, column: str) -> None:
-    for rowid, value in portal.rows(f"SELECT rowid, {column} FROM {table}"):
+    keys = [key.name for key in Base.metadata.tables[table].primary_key.columns]
+    which = " AND ".join(f"{key} = :{key}" for key in keys)
+    for *row, value in portal.rows(f"SELECT {', '.join(keys)}, {column} FROM {table}"):
         new = json.dumps(with_payload(json.loads(value or "null")))
-        portal.execute(
-            f"UPDATE {table} SET {column} = :new WHERE rowid = :rowid", new=new, rowid=rowid
-        )
+        values = dict(zip(keys, row, strict=True))
+        portal.execute(f"UPDATE {table} SET {column} = :new WHERE {which}", new=new, **values)
 
 
 def documents(portal: Portal) -> Iterator[tuple[str, str]]:
