@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from flask import current_app
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from blueprints.billing import drafting, invoicing, opening, payments, settling, starting
@@ -180,6 +181,9 @@ def build() -> World:
         session.add(Area(code="PINE", name="Pinecrest"))
         session.add_all([*_plans(), *_taxes()])
         session.flush()
+        if session.get_bind().dialect.name == "postgresql":
+            # It does not count ids that were given.
+            session.execute(text("SELECT setval(pg_get_serial_sequence('plans', 'id'), 3)"))
         accounts = {
             name: _account(session, name, number)
             for name, number in (("alice", "1001"), ("mallory", "2002"), ("rich", "3003"))

@@ -311,8 +311,8 @@ def _set_speed(session: Session, begun: Subscription) -> None:
         .where(Line.id == line_ids[0])
         .values(down_kbps=plan.down_kbps, up_kbps=plan.up_kbps, sync_at=clock.now(), sync_count=0)
     )
-    # One that was slowed down or held by the allowance before may be so no longer.
-    deciding.decide(session, line_ids[0], clock.today(current_isp().timezone))
+    # What was used before does not count against the plan that begins.
+    deciding.lift(session, line_ids[0])
 
 
 def _put_back(session: Session, made: PlanChange) -> None:

@@ -35,7 +35,7 @@ def decide(session: Session, line_id: int, today: date, *, is_told: bool = True)
     account."""
     standings = list_standings(session, [line_id], today)
     if not standings:
-        _lift(session, line_id)
+        lift(session, line_id)
         return
     [standing] = standings
     if (today - standing.span.from_on).days <= LATE_DAYS:
@@ -45,7 +45,7 @@ def decide(session: Session, line_id: int, today: date, *, is_told: bool = True)
             _tell(session, before, news, is_told=is_told)
     rest_bytes, news = _settle(session, standing, today)
     if standing.rule not in (OverRule.SLOW, OverRule.STOP) or not rest_bytes:
-        _lift(session, line_id)
+        lift(session, line_id)
     else:
         news = _limit(session, standing)
     _tell(session, standing, _note_crossed(session, standing) | news, is_told=is_told)
@@ -172,7 +172,7 @@ def _limit(session: Session, standing: Standing) -> dict[str, Any]:
     return {"what": "stopped"}
 
 
-def _lift(session: Session, line_id: int) -> None:
+def lift(session: Session, line_id: int) -> None:
     """Let the line be as fast as its plan again, where it was limited."""
     row = session.execute(
         select(Line.account_id, Line.slow_down_kbps).where(
