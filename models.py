@@ -607,6 +607,7 @@ class Subscription(Base):
     period: what a credit for days not used is computed from. `intro_price_minor` is what
     it costs until the day before `intro_until_on`, as the plan said when it began. `billed_taxes`
     are those it was billed with at last: rate in basis points and flat fee by the tax's code.
+    Ending it before `bound_until_on` costs `termination_minor`, as its plan said when it began.
     """
 
     __tablename__ = "subscriptions"
@@ -636,6 +637,8 @@ class Subscription(Base):
     billed_taxes: Mapped[dict[str, list[int | None]] | None] = mapped_column(
         JSON(none_as_null=True)
     )
+    bound_until_on: Mapped[date | None]
+    termination_minor: Mapped[int | None]
 
 
 class PlanChangeState(StrEnum):
@@ -651,7 +654,7 @@ class PlanChange(Base):
 
     `from_id` is the subscription that ends on `effective_on`, `to_plan_id` the plan that is in use
     from then on, by the subscription `to_id`; one that was asked for and is not decided has none.
-    `ended` are the ids of all subscriptions that end.
+    `ended` are the ids of all subscriptions that end, each with the day it ended on before, if any.
     While `planned` or `asked`, another change of the same subscription, or to the same plan, is
     refused. `quote` is what was shown before the button, `charges` the ids of the one-off charges
     that came with it. On `due_at` the worker brings the line and the customer to it.
@@ -708,7 +711,7 @@ class PlanChange(Base):
     to_plan_id: Mapped[int | None] = mapped_column(ForeignKey("plans.id"))
     to_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"), index=True)
     is_end: Mapped[bool] = mapped_column(default=False)
-    ended: Mapped[list[int]] = mapped_column(JSON, default=list)
+    ended: Mapped[list[list[Any]]] = mapped_column(JSON, default=list)
     effective_on: Mapped[date]
     state: Mapped[str] = mapped_column(String(8))
     quote: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -1342,7 +1345,7 @@ class Charge(Base):
     """A one-off charge, or a credit where `is_credit`, that joins the account's next invoice.
 
     `kind` is the kind of plan whose taxes apply, empty for none. It waits while `invoice_id` and
-    `cancelled_at` are empty.
+    `cancelled_at` are empty, and joins no bill that is issued before `from_on`.
     """
 
     __tablename__ = "charges"
@@ -1367,6 +1370,7 @@ class Charge(Base):
     amount_minor: Mapped[int]
     added_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
     created_at: Mapped[datetime]
+    from_on: Mapped[date | None]
     invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"), index=True)
     cancelled_at: Mapped[datetime | None]
 

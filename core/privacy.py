@@ -120,8 +120,8 @@ TABLES: dict[str, Table] = {
     ),
     "charges": Table(
         Kept.BOOKS,
-        "id public_id account_id is_credit kind amount_minor added_by_id created_at invoice_id "
-        "cancelled_at",
+        "id public_id account_id is_credit kind amount_minor added_by_id created_at from_on "
+        "invoice_id cancelled_at",
     ),
     "contact_changes": Table(
         Kept.PENDING,
@@ -348,7 +348,8 @@ TABLES: dict[str, Table] = {
     "subscriptions": Table(
         Kept.CONTRACT,
         "id public_id account_id plan_id line_id started_on ended_on billed_until_on "
-        "billed_price_minor intro_price_minor intro_until_on billed_taxes",
+        "billed_price_minor intro_price_minor intro_until_on billed_taxes bound_until_on "
+        "termination_minor",
     ),
     "tax_exemptions": Table(
         Kept.CONTRACT,

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from blueprints.dashboard.activity.service import stamp_of
+from blueprints.dashboard.plans import quoting
 from core import activity, clock, flows, row_names, sessions
 from core.db import db, reading, unit_of_work
 from core.ids import hash_token
@@ -595,13 +596,14 @@ def add_plans(session: Session, made: world.World) -> None:
     shop.stock(session)
     session.execute(update(Isp).values(frn="0031234567", revision=Isp.revision + 1))
     session.flush()
+    kids = session.scalars(select(Plan).where(Plan.code == "TV-KIDS")).one()
     for name in ("alice", "mallory"):
         session.add(
             PlanChange(
                 public_id=f"{name}wish",
                 account_id=made.accounts[name],
                 customer_id=made.customers[name],
-                to_plan_id=session.scalar(select(Plan.id).where(Plan.code == "TV-KIDS")),
+                to_plan_id=kids.id,
                 effective_on=clock.now().date() + timedelta(days=9),
                 state="asked",
                 quote={
@@ -612,6 +614,7 @@ def add_plans(session: Session, made: world.World) -> None:
                     "monthly_before_minor": 10_000,
                     "currency": "USD",
                     "lines": [["Kids", 700]],
+                    "terms": quoting.terms_of(kids),
                 },
                 created_at=clock.now(),
             )

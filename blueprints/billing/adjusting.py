@@ -7,7 +7,7 @@ member gave the account within a day counts with it, so that no sum goes out in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -287,3 +287,27 @@ def cancel_charge(session: Session, account_id: int, public_id: str) -> None:
     charge.cancelled_at = clock.now()
     session.flush()
     revisions.raise_account(session, account_id)
+
+
+def take_back_charges(session: Session, charge_ids: Sequence[int]) -> None:
+    """Let charges be as if they had never been, within the running unit of work over their
+    accounts: those that wait are cancelled, and what a bill has taken the next one gives back."""
+    now = clock.now()
+    for charge in session.scalars(select(Charge).where(Charge.id.in_(charge_ids))):
+        if charge.invoice_id is None:
+            charge.cancelled_at = charge.cancelled_at or now
+        else:
+            session.add(
+                Charge(
+                    public_id=ids.public_id(),
+                    account_id=charge.account_id,
+                    is_credit=True,
+                    kind=charge.kind,
+                    description=charge.description,
+                    reason="",
+                    amount_minor=charge.amount_minor,
+                    added_by_id=charge.added_by_id,
+                    created_at=now,
+                )
+            )
+    session.flush()

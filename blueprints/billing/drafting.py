@@ -405,6 +405,7 @@ _LIST_ONE_OFFS = (
         Charge.account_id.in_(_ACCOUNTS),
         Charge.invoice_id.is_(None),
         Charge.cancelled_at.is_(None),
+        or_(Charge.from_on.is_(None), Charge.from_on <= bindparam("day")),
     )
     .order_by(Charge.id)
 )
@@ -447,8 +448,8 @@ def _subscriptions(
     return found
 
 
-def _one_offs(session: Session, account_ids: Sequence[int]) -> dict[int, list[OneOff]]:
-    rows = session.connection().execute(_LIST_ONE_OFFS, {"accounts": account_ids})
+def _one_offs(session: Session, account_ids: Sequence[int], day: date) -> dict[int, list[OneOff]]:
+    rows = session.connection().execute(_LIST_ONE_OFFS, {"accounts": account_ids, "day": day})
     found: dict[int, list[OneOff]] = {}
     for row in rows:
         amount_minor = -row.amount_minor if row.is_credit else row.amount_minor
@@ -541,7 +542,7 @@ def find_extras(
 ) -> tuple[tuple[OneOff, ...], tuple[str, ...]]:
     """What waits for the account's next bill besides its subscriptions, and the taxes that it does
     not pay on `day`."""
-    one_offs = _one_offs(session, [account_id]).get(account_id, [])
+    one_offs = _one_offs(session, [account_id], day).get(account_id, [])
     return tuple(one_offs), _exemptions(session, [account_id], day).get(account_id, ())
 
 
@@ -555,7 +556,7 @@ def next_start(row: Any) -> date:
 def _read(session: Session, rows: Sequence[Any], issued_on: date) -> list[BilledAccount]:
     account_ids = [row.id for row in rows]
     subscriptions = _subscriptions(session, account_ids)
-    one_offs = _one_offs(session, account_ids)
+    one_offs = _one_offs(session, account_ids, issued_on)
     exemptions = _exemptions(session, account_ids, issued_on)
     return [
         BilledAccount(

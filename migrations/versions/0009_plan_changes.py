@@ -87,7 +87,6 @@ def upgrade() -> None:
         ["created_at"],
         unique=False,
         sqlite_where=sa.text("state = 'asked'"),
-        postgresql_where=sa.text("state = 'asked'"),
     )
     op.create_index(
         op.f("ix_plan_changes_customer_id"), "plan_changes", ["customer_id"], unique=False
@@ -98,7 +97,6 @@ def upgrade() -> None:
         ["due_at"],
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
-        postgresql_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index(op.f("ix_plan_changes_to_id"), "plan_changes", ["to_id"], unique=False)
     op.create_index(
@@ -107,7 +105,6 @@ def upgrade() -> None:
         ["account_id"],
         unique=True,
         sqlite_where=sa.text("is_end AND state = 'planned'"),
-        postgresql_where=sa.text("is_end AND state = 'planned'"),
     )
     op.create_index(
         "uq_plan_changes_from",
@@ -115,7 +112,6 @@ def upgrade() -> None:
         ["from_id"],
         unique=True,
         sqlite_where=sa.text("state IN ('asked', 'planned')"),
-        postgresql_where=sa.text("state IN ('asked', 'planned')"),
     )
     op.create_index(
         "uq_plan_changes_to",
@@ -123,16 +119,26 @@ def upgrade() -> None:
         ["account_id", "to_plan_id"],
         unique=True,
         sqlite_where=sa.text("state IN ('asked', 'planned')"),
-        postgresql_where=sa.text("state IN ('asked', 'planned')"),
     )
+    op.add_column("charges", sa.Column("from_on", sa.Date(), nullable=True))
     op.add_column("plans", sa.Column("areas", sa.JSON(), nullable=True))
     op.add_column("plans", sa.Column("excludes", sa.JSON(), nullable=True))
     op.add_column(
         "plans", sa.Column("needs_staff", sa.Boolean(), server_default=sa.false(), nullable=False)
     )
+    op.add_column("subscriptions", sa.Column("bound_until_on", sa.Date(), nullable=True))
+    op.add_column(
+        "subscriptions",
+        sa.Column(
+            "termination_minor", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
+    )
 
 
 def downgrade() -> None:
+    op.drop_column("subscriptions", "termination_minor")
+    op.drop_column("subscriptions", "bound_until_on")
+    op.drop_column("charges", "from_on")
     op.drop_column("plans", "needs_staff")
     op.drop_column("plans", "excludes")
     op.drop_column("plans", "areas")

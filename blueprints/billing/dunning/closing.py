@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import case, select, update
+from sqlalchemy import case, or_, select, update
 from sqlalchemy.orm import Session
 
+from blueprints.billing import adjusting
 from blueprints.lines import holding
 from core import activity, clock
-from models import Account, AccountStatus, Line, Subscription
+from models import (
+    Account,
+    AccountStatus,
+    Line,
+    PlanChange,
+    PlanChangeState,
+    Subscription,
+)
 
 
 def close(session: Session, account_ids: Sequence[int], today: date) -> None:
@@ -23,10 +31,14 @@ def close(session: Session, account_ids: Sequence[int], today: date) -> None:
         .where(Account.id.in_(account_ids))
         .values(status=AccountStatus.CLOSED.value, revision=Account.revision + 1)
     )
+    _end_changes(session, account_ids)
     started_on = Subscription.started_on
     session.execute(
         update(Subscription)
-        .where(Subscription.account_id.in_(account_ids), Subscription.ended_on.is_(None))
+        .where(
+            Subscription.account_id.in_(account_ids),
+            or_(Subscription.ended_on.is_(None), Subscription.ended_on > today),
+        )
         .values(ended_on=case((started_on > today, started_on), else_=today))
     )
     line_ids = list(
@@ -43,3 +55,19 @@ def close(session: Session, account_ids: Sequence[int], today: date) -> None:
             for account_id in account_ids
         ],
     )
+
+
+def _end_changes(session: Session, account_ids: Sequence[int]) -> None:
+    """Let changes of plans that wait come to nothing, with what they were to cost."""
+    waiting = session.scalars(
+        select(PlanChange).where(
+            PlanChange.account_id.in_(account_ids),
+            PlanChange.state.in_([PlanChangeState.ASKED.value, PlanChangeState.PLANNED.value]),
+        )
+    )
+    for change in list(waiting):
+        change.state = PlanChangeState.UNDONE.value
+        change.ended_at = clock.now()
+        change.due_at = change.claimed_until_at = None
+        adjusting.take_back_charges(session, change.charges)
+    session.flush()

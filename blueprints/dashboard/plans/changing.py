@@ -12,16 +12,19 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
+from blueprints.billing import adjusting
 from blueprints.billing.dunning import closing
-from blueprints.dashboard.plans import quoting
+from blueprints.dashboard.plans import offers, quoting
 from blueprints.dashboard.plans.errors import (
     DayOutOfBounds,
+    DecidedMeanwhile,
     NotUndoable,
     PlanNotFound,
     QuoteChanged,
+    TermsChanged,
 )
 from blueprints.dashboard.plans.quoting import Fee, Quote, When, Wish
 from blueprints.lines.allowances import deciding
@@ -73,7 +76,7 @@ def change(wish: Wish, shown: str, customer_id: int, key: ArrivedKey, path: str)
             from_id=quote.old.subscription_id if quote.old is not None else None,
             to_plan_id=quote.new.id if quote.new is not None else None,
             is_end=wish.is_end,
-            ended=[each.subscription_id for each in quote.ending],
+            ended=_ended(quote),
             effective_on=quote.effective_on,
             state=PlanChangeState.ASKED.value,
             quote=quote.facts(),
@@ -92,7 +95,7 @@ def change(wish: Wish, shown: str, customer_id: int, key: ArrivedKey, path: str)
 
 
 def undo(account_id: int, public_id: str, customer_id: int, key: ArrivedKey, path: str) -> str:
-    """Take a change back while `can_undo`; `path`. Raises PlanNotFound, NotUndoable."""
+    """Take a change back while `can_undo`; `path`. Raises PlanNotFound, ChangeRefused."""
     current_isp()
 
     def work(session: Session) -> str:
@@ -101,10 +104,10 @@ def undo(account_id: int, public_id: str, customer_id: int, key: ArrivedKey, pat
             return path
         if not can_undo(session, made):
             raise NotUndoable
-        was_asked = made.state == PlanChangeState.ASKED
-        _end(made, PlanChangeState.UNDONE)
-        if not was_asked:
+        if made.state != PlanChangeState.ASKED:
+            _check_undo(session, made)
             _put_back(session, made)
+        _end(made, PlanChangeState.UNDONE)
         made.customer_id = made.customer_id or customer_id
         _note(session, made, "plan_change_undone")
         _tell(session, made, "undone")
@@ -114,8 +117,11 @@ def undo(account_id: int, public_id: str, customer_id: int, key: ArrivedKey, pat
 
 
 def can_undo(session: Session, made: PlanChange) -> bool:
-    """Whether it waits for staff or for its day; or is a TV package of the last 24 hours that still
-    stands."""
+    """Whether it waits for staff or for its day, of an account that is open; or is a TV package of
+    the last 24 hours that still stands."""
+    waits = [PlanChangeState.ASKED, PLANNED, DONE]
+    if made.state not in waits or not _is_open(session, made):
+        return False
     if made.state == PlanChangeState.ASKED:
         return True
     if made.state == PLANNED:
@@ -124,7 +130,29 @@ def can_undo(session: Session, made: PlanChange) -> bool:
         return False
     kind = session.scalar(select(Plan.kind).where(Plan.id == made.to_plan_id))
     stands = session.scalar(select(Subscription.ended_on).where(Subscription.id == made.to_id))
-    return kind == PlanKind.TV and stands is None and clock.now() - made.created_at < FREE_WITHIN
+    is_free = kind == PlanKind.TV and bool(made.quote.get("is_free_for_a_day"))
+    return is_free and stands is None and clock.now() - made.created_at < FREE_WITHIN
+
+
+def _is_open(session: Session, made: PlanChange) -> bool:
+    """Whether the account is open, and is not to end by another change."""
+    status = session.scalar(select(Account.status).where(Account.id == made.account_id))
+    is_to_end = exists().where(
+        PlanChange.account_id == made.account_id,
+        PlanChange.is_end,
+        PlanChange.state == PLANNED.value,
+        PlanChange.id != made.id,
+    )
+    return status == AccountStatus.ACTIVE and not session.scalar(select(is_to_end))
+
+
+def _check_undo(session: Session, made: PlanChange) -> None:
+    """See that what would be in use then can stand together. Raises ChangeRefused."""
+    today = clock.today(current_isp().timezone)
+    contract = offers.read_contract(session, made.account_id, today)
+    back = {subscription_id for subscription_id, ended in made.ended if ended is None}
+    if not made.is_end:
+        offers.check_undo(session, contract, back, made.to_id)
 
 
 # By staff ----------------------------------------------------------------------------------------
@@ -132,13 +160,15 @@ def can_undo(session: Session, made: PlanChange) -> bool:
 
 def accept(public_id: str, on: date, staff_id: int, key: ArrivedKey, path: str) -> str:
     """Let a change that was asked for begin on the day `on`; `path`. Raises PlanNotFound,
-    DayOutOfBounds, NotUndoable and ChangeRefused."""
+    DayOutOfBounds, DecidedMeanwhile, TermsChanged and ChangeRefused."""
     language()
     check_day(on)
 
     def work(session: Session) -> str:
         made = _take_asked(session, account_id, public_id)
         quote = quoting.quote(session, _wish_of(session, made, on))
+        if quote.terms != made.quote.get("terms"):
+            raise TermsChanged
         made.effective_on = on
         made.quote = quote.facts()
         made.decided_by_id = staff_id
@@ -150,7 +180,8 @@ def accept(public_id: str, on: date, staff_id: int, key: ArrivedKey, path: str) 
 
 
 def refuse(public_id: str, why: str, staff_id: int, key: ArrivedKey, path: str) -> str:
-    """Say no to a change that was asked for, and why; `path`. Raises PlanNotFound, NotUndoable."""
+    """Say no to a change that was asked for, and why; `path`. Raises PlanNotFound,
+    DecidedMeanwhile."""
     current_isp()
 
     def work(session: Session) -> str:
@@ -186,7 +217,7 @@ def account_of(public_id: str) -> int:
 def _take_asked(session: Session, account_id: int, public_id: str) -> PlanChange:
     made = _get(session, account_id, public_id)
     if made.state != PlanChangeState.ASKED:
-        raise NotUndoable
+        raise DecidedMeanwhile
     return made
 
 
@@ -213,14 +244,16 @@ def _get(session: Session, account_id: int, public_id: str) -> PlanChange:
 def _make(session: Session, made: PlanChange, quote: Quote) -> None:
     """Write the subscriptions and charges of a change, and let it take effect if its day is
     here."""
-    session.execute(
-        update(Subscription)
-        .where(Subscription.id.in_(made.ended))
-        .values(ended_on=quote.effective_on)
-    )
+    made.ended = _ended(quote)
+    for each in quote.ending:
+        session.execute(
+            update(Subscription)
+            .where(Subscription.id == each.subscription_id)
+            .values(ended_on=quoting.end_of(each, quote.effective_on))
+        )
     if quote.new is not None:
         made.to_id = _subscribe(session, made, quote)
-    made.charges = [_charge(session, made, fee) for fee in quote.fees]
+    made.charges = [_charge(session, made, fee, quote.effective_on) for fee in quote.fees]
     isp = current_isp()
     if quote.effective_on <= clock.today(isp.timezone):
         made.state = PLANNED.value
@@ -232,6 +265,14 @@ def _make(session: Session, made: PlanChange, quote: Quote) -> None:
         made.due_at = starts.astimezone(clock.now().tzinfo)
         _note(session, made, "plan_change_planned")
     _tell(session, made, "made")
+
+
+def _ended(quote: Quote) -> list[list[Any]]:
+    """The subscriptions that a change ends, each with the day it ended on before."""
+    return [
+        [each.subscription_id, None if each.ended_on is None else each.ended_on.isoformat()]
+        for each in quote.ending
+    ]
 
 
 def _subscribe(session: Session, made: PlanChange, quote: Quote) -> int:
@@ -246,13 +287,15 @@ def _subscribe(session: Session, made: PlanChange, quote: Quote) -> int:
         started_on=quote.effective_on,
         intro_price_minor=quote.intro.amount_minor if quote.intro is not None else None,
         intro_until_on=quote.intro_until_on,
+        bound_until_on=quote.term.bound_until_on,
+        termination_minor=quote.term.left_minor or None,
     )
     session.add(begun)
     session.flush()
     return begun.id
 
 
-def _charge(session: Session, made: PlanChange, fee: Fee) -> int:
+def _charge(session: Session, made: PlanChange, fee: Fee, from_on: date) -> int:
     charge = Charge(
         public_id=ids.public_id(),
         account_id=made.account_id,
@@ -263,6 +306,7 @@ def _charge(session: Session, made: PlanChange, fee: Fee) -> int:
         amount_minor=fee.amount_minor,
         added_by_id=made.customer_id,
         created_at=clock.now(),
+        from_on=from_on,
     )
     session.add(charge)
     session.flush()
@@ -276,13 +320,13 @@ def take_effect(session: Session, made: PlanChange) -> bool:
         begun = session.get_one(Subscription, made.to_id)
         if begun.ended_on is not None and begun.ended_on <= begun.started_on:
             _end(made, PlanChangeState.UNDONE)
-            session.flush()
+            adjusting.take_back_charges(session, made.charges)
             return False
         _set_speed(session, begun)
+    _end(made, DONE)
+    session.flush()  # what waits is ended with the account; this one no longer does
     if made.is_end and session.get_one(Account, made.account_id).status == AccountStatus.ACTIVE:
         closing.close(session, [made.account_id], made.effective_on)
-    _end(made, DONE)
-    session.flush()
     return True
 
 
@@ -324,27 +368,13 @@ def _put_back(session: Session, made: PlanChange) -> None:
             .values(ended_on=Subscription.started_on)
         )
     session.flush()
-    session.execute(
-        update(Subscription).where(Subscription.id.in_(made.ended)).values(ended_on=None)
-    )
-    for charge in session.scalars(select(Charge).where(Charge.id.in_(made.charges))):
-        if charge.invoice_id is None:
-            charge.cancelled_at = clock.now()
-        else:
-            session.add(
-                Charge(
-                    public_id=ids.public_id(),
-                    account_id=charge.account_id,
-                    is_credit=True,
-                    kind=charge.kind,
-                    description=charge.description,
-                    reason="",
-                    amount_minor=charge.amount_minor,
-                    added_by_id=charge.added_by_id,
-                    created_at=clock.now(),
-                )
-            )
-    session.flush()
+    for subscription_id, ended in made.ended:
+        session.execute(
+            update(Subscription)
+            .where(Subscription.id == subscription_id)
+            .values(ended_on=None if ended is None else date.fromisoformat(ended))
+        )
+    adjusting.take_back_charges(session, made.charges)
 
 
 def _note(session: Session, made: PlanChange, kind: str) -> None:

@@ -105,3 +105,22 @@ class DayOutOfBounds(ChangeRefused):
     @property
     def customer_message(self) -> str:
         return _("Choose a day from today on, at most 90 days ahead.")
+
+
+class DecidedMeanwhile(ChangeRefused):
+    """Somebody decided about it, or it was taken back, or the account was closed."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("This was decided or taken back meanwhile.")
+
+
+class TermsChanged(ChangeRefused):
+    """The plan costs or binds otherwise than when it was asked for."""
+
+    @property
+    def customer_message(self) -> str:
+        return _(
+            "Price or terms of the plan have changed since it was asked for. Refuse, and ask the"
+            " customer to choose again."
+        )

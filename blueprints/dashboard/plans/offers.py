@@ -6,8 +6,8 @@ A plan names those it changes to (`changes_to`), the areas where it is had, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -25,7 +25,6 @@ from blueprints.dashboard.plans.errors import (
     PlanNotFound,
     StandsAgainst,
 )
-from core import clock
 from models import (
     Account,
     AccountStatus,
@@ -44,7 +43,8 @@ ADDED_ALONE = (PlanKind.TV, PlanKind.EQUIPMENT, PlanKind.OPTION, PlanKind.PHONE)
 @dataclass(frozen=True, slots=True)
 class InUse:
     """A subscription in use, or to come. `price_minor` is a whole period's today, before tax; until
-    the day before `bound_until_on` its contract binds."""
+    the day before `bound_until_on` its contract binds, and leaving it costs `left_minor`. Days
+    before `paid_elsewhere_until_on` were paid to whoever billed before this portal did."""
 
     subscription_id: int
     public_id: str
@@ -54,12 +54,14 @@ class InUse:
     ended_on: date | None
     price_minor: int
     bound_until_on: date | None
+    left_minor: int
+    paid_elsewhere_until_on: date | None
 
     def termination_minor(self, day: date) -> int:
         """What ending it on `day` costs, before tax, since its contract lasts longer."""
         if self.bound_until_on is None or day >= self.bound_until_on:
             return 0
-        return self.plan.early_termination_minor or 0
+        return self.left_minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +156,8 @@ def _in_use(subscription: Subscription, plan: Plan, today: date) -> InUse:
     until, intro = subscription.intro_until_on, subscription.intro_price_minor
     first_on = max(today, subscription.started_on)
     has_intro = until is not None and intro is not None and first_on < until
-    bound = None
-    if plan.contract_months:
-        started = subscription.started_on
-        bound = clock.month_step(started, plan.contract_months, started.day)
+    bound, billed_until = subscription.bound_until_on, subscription.billed_until_on
+    is_elsewhere = subscription.billed_price_minor is None and billed_until is not None
     return InUse(
         subscription.id,
         subscription.public_id,
@@ -167,6 +167,8 @@ def _in_use(subscription: Subscription, plan: Plan, today: date) -> InUse:
         subscription.ended_on,
         intro if has_intro and intro is not None else plan.price_minor,
         bound if bound is not None and bound > today else None,
+        subscription.termination_minor or 0,
+        billed_until if is_elsewhere and billed_until and billed_until > today else None,
     )
 
 
@@ -234,9 +236,29 @@ def check(session: Session, contract: Contract, old: InUse | None, new: Plan | N
         if old is None and not _can_be_added(new, contract):
             raise NotOffered
         _check_beside(session, new, others)
+    elif old is not None and old.plan.kind == PlanKind.INTERNET:
+        raise NotOffered  # the line would stay; cancelling ends both
     if old is not None:
         _check_without(old, new, others)
     return new is not None and _is_by_staff(old.plan if old is not None else None, new)
+
+
+def check_undo(
+    session: Session, contract: Contract, back: Collection[int], gone: int | None
+) -> None:
+    """See that the subscriptions `back` may go on and that `gone` may be missing. Raises
+    ChangeRefused."""
+    stays = [
+        replace(each, ended_on=None) if each.subscription_id in back else each
+        for each in contract.in_use
+        if each.subscription_id != gone
+    ]
+    for each in stays:
+        if each.subscription_id in back:
+            _check_beside(session, each.plan, [other for other in stays if other is not each])
+    for each in contract.in_use:
+        if each.subscription_id == gone:
+            _check_without(each, None, stays)
 
 
 def check_end(contract: Contract) -> None:

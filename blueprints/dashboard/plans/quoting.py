@@ -6,9 +6,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask_babel import gettext as _
 from sqlalchemy import exists, false, or_, select
@@ -23,7 +23,10 @@ from blueprints.dashboard.plans.offers import Contract, InUse
 from core import clock
 from core.isp import current_isp
 from core.money import Money
-from models import InvoiceLineKind, Plan, PlanChange, PlanChangeState, Subscription
+from models import InvoiceLineKind, Plan, PlanChange, PlanChangeState, PlanKind, Subscription
+
+FREE_AGAIN_AFTER = timedelta(days=90)
+"""Whoever gave a TV package back within a day can do so again with the same one after this."""
 
 
 class When(StrEnum):
@@ -66,6 +69,38 @@ class Fee:
     kind: str
     description: str
     amount_minor: int
+    currency: str
+
+    @property
+    def amount(self) -> Money:
+        return Money(self.amount_minor, self.currency)
+
+
+def terms_of(plan: Plan) -> list[Any]:
+    """What a plan costs, gives and binds to, whatever the day it begins."""
+    return [
+        plan.price_minor,
+        plan.intro_price_minor,
+        plan.intro_months,
+        plan.setup_minor,
+        plan.contract_months,
+        plan.early_termination_minor,
+        plan.down_kbps,
+        plan.up_kbps,
+        plan.data_included_bytes,
+        plan.over_rule,
+        plan.overage_minor,
+        plan.overage_bytes,
+        plan.slow_down_kbps,
+        plan.slow_up_kbps,
+    ]
+
+
+class Term(NamedTuple):
+    """How long a contract binds from the day it begins, and what leaving earlier costs."""
+
+    bound_until_on: date | None
+    left_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +108,9 @@ class Quote:
     """A change as it is shown before the button. Amounts with taxes; `monthly` is what a whole
     period costs from then on and `monthly_before` what it costs now, at full prices;
     `plan_monthly` is the share of the plan that begins. `ending` are the subscriptions that end:
-    `old`, or all of them."""
+    `old`, or all of them. `fees` join the first bill from `effective_on` on, and `term` is the
+    contract of what begins. `can_begin_now`: at once is another choice; `is_free_for_a_day`: it can
+    be given back within a day."""
 
     ending: tuple[InUse, ...]
     old: InUse | None
@@ -90,6 +127,13 @@ class Quote:
     intro: Money | None
     intro_until_on: date | None
     fees: tuple[Fee, ...]
+    term: Term
+    can_begin_now: bool
+    is_free_for_a_day: bool
+
+    @property
+    def terms(self) -> list[Any]:
+        return terms_of(self.new) if self.new is not None else []
 
     @property
     def digest(self) -> str:
@@ -102,6 +146,11 @@ class Quote:
             self.monthly,
             self.intro,
             self.intro_until_on,
+            self.fees,
+            self.term,
+            self.terms,
+            self.is_by_staff,
+            self.is_free_for_a_day,
         )
         return hashlib.sha256(repr(agreed).encode()).hexdigest()[:24]
 
@@ -115,6 +164,8 @@ class Quote:
             "monthly_before_minor": self.monthly_before.amount_minor,
             "currency": self.total.currency,
             "lines": [[row.description, row.amount.amount_minor] for row in self.rows],
+            "terms": self.terms,
+            "is_free_for_a_day": self.is_free_for_a_day,
         }
 
 
@@ -124,9 +175,9 @@ def quote(session: Session, wish: Wish) -> Quote:
     today = clock.today(isp.timezone)
     contract = offers.read_contract(session, wish.account_id, today)
     old = offers.get_in_use(contract.in_use, wish.from_public_id) if wish.from_public_id else None
-    new, had_it = _get_plan(session, wish, old)
+    new, past = _get_plan(session, wish, old)
     ending = contract.in_use if wish.is_end else (old,) if old is not None else ()
-    if any(each.ended_on is not None or each.started_on > today for each in ending):
+    if old is not None and (old.ended_on is not None or old.started_on > today):
         raise ChangeUnderWay
     if wish.is_end:
         offers.check_end(contract)
@@ -136,10 +187,11 @@ def quote(session: Session, wish: Wish) -> Quote:
     bill_on = max(contract.next_on, today)
     account = _as_billed(session, contract, bill_on)
     taxes = drafting.list_taxes(session)
-    effective_on = wish.on or _effective_on(wish, new, today, account.bill_day)
+    effective_on = _effective_on(wish, old, new, today, account.bill_day)
     fees = _fees(ending, new, effective_on)
-    begun = _begin(new, effective_on, has_intro=not had_it) if new is not None else None
-    after = _after(account, ending, begun, fees, effective_on)
+    begun = _begin(new, effective_on, has_intro=not past.had_it) if new is not None else None
+    due_now = fees if effective_on <= bill_on else ()
+    after = _after(account, ending, begun, due_now, effective_on)
     lines, _marks = drafting.compute(after, taxes, bill_on)
     before, _marks = drafting.compute(account, taxes, bill_on)
     has_intro = begun is not None and begun.intro_until_on is not None
@@ -162,11 +214,24 @@ def quote(session: Session, wish: Wish) -> Quote:
         else None,
         intro_until_on=begun.intro_until_on if begun is not None else None,
         fees=fees,
+        term=_term(old, new, effective_on),
+        can_begin_now=new is not None and not _is_paid_elsewhere(old),
+        is_free_for_a_day=new is not None
+        and new.kind == PlanKind.TV
+        and old is None
+        and not past.was_given_back,
     )
 
 
-def _get_plan(session: Session, wish: Wish, old: InUse | None) -> tuple[Plan | None, bool]:
-    """The plan that begins, and whether the account ever had it. Raises PlanNotFound, and
+class Past(NamedTuple):
+    """Whether the account ever had a plan, and gave it back within a day not long ago."""
+
+    had_it: bool
+    was_given_back: bool
+
+
+def _get_plan(session: Session, wish: Wish, old: InUse | None) -> tuple[Plan | None, Past]:
+    """The plan that begins, and what the account had of it before. Raises PlanNotFound, and
     ChangeUnderWay when such a change waits already."""
     of_account = PlanChange.account_id == wish.account_id
     states = [PlanChangeState.PLANNED.value]
@@ -174,28 +239,41 @@ def _get_plan(session: Session, wish: Wish, old: InUse | None) -> tuple[Plan | N
         states.append(PlanChangeState.ASKED.value)
     same = or_(
         PlanChange.is_end,
-        PlanChange.from_id == (old.subscription_id if old is not None else None),
+        PlanChange.from_id == old.subscription_id if old is not None else false(),
         PlanChange.to_plan_id == Plan.id if wish.to_code else false(),
     )
     is_under_way = exists().where(of_account, PlanChange.state.in_(states), same)
     if wish.to_code is None:
         if session.scalar(select(is_under_way)):
             raise ChangeUnderWay
-        return None, False
+        return None, Past(had_it=False, was_given_back=False)
     had_it = exists().where(
-        Subscription.account_id == wish.account_id, Subscription.plan_id == Plan.id
+        Subscription.account_id == wish.account_id,
+        Subscription.plan_id == Plan.id,
+        # One that never began was never had.
+        or_(Subscription.ended_on.is_(None), Subscription.ended_on > Subscription.started_on),
+    )
+    was_given_back = exists().where(
+        of_account,
+        PlanChange.to_plan_id == Plan.id,
+        PlanChange.state == PlanChangeState.UNDONE.value,
+        PlanChange.effective_on <= clock.today(current_isp().timezone),
+        PlanChange.ended_at > clock.now() - FREE_AGAIN_AFTER,
     )
     row = session.execute(
-        select(Plan, is_under_way.correlate(Plan), had_it.correlate(Plan)).where(
-            Plan.code == wish.to_code
-        )
+        select(
+            Plan,
+            is_under_way.correlate(Plan),
+            had_it.correlate(Plan),
+            was_given_back.correlate(Plan),
+        ).where(Plan.code == wish.to_code)
     ).one_or_none()
     if row is None:
         raise PlanNotFound
-    plan, is_waiting, had = row
+    plan, is_waiting, had, given_back = row
     if is_waiting:
         raise ChangeUnderWay
-    return plan, bool(had)
+    return plan, Past(bool(had), bool(given_back))
 
 
 def _as_billed(session: Session, contract: Contract, bill_on: date) -> BilledAccount:
@@ -211,23 +289,52 @@ def _as_billed(session: Session, contract: Contract, bill_on: date) -> BilledAcc
     )
 
 
-def _effective_on(wish: Wish, new: Plan | None, today: date, bill_day: int) -> date:
-    """Something ends with the period that is paid for; what begins may do so at once."""
-    if wish.when is When.NEXT or new is None:
-        return period_of(today, bill_day).until_on
-    return today
+def _effective_on(
+    wish: Wish, old: InUse | None, new: Plan | None, today: date, bill_day: int
+) -> date:
+    """Something ends with the period that is paid for; what begins may do so at once, but not in
+    days that were paid to whoever billed before."""
+    if wish.on is not None:
+        return wish.on
+    if wish.when is When.NOW and new is not None and not _is_paid_elsewhere(old):
+        return today
+    until_on = period_of(today, bill_day).until_on
+    paid_on = old.paid_elsewhere_until_on if old is not None else None
+    return max(until_on, paid_on or until_on)
+
+
+def _is_paid_elsewhere(old: InUse | None) -> bool:
+    return old is not None and old.paid_elsewhere_until_on is not None
+
+
+def _term(old: InUse | None, new: Plan | None, day: date) -> Term:
+    """The contract of what begins on `day`. One that still binds goes on with what follows it."""
+    bound_on, left_minor = None, 0
+    if new is not None and new.contract_months:
+        bound_on = clock.month_step(day, new.contract_months, day.day)
+        left_minor = new.early_termination_minor or 0
+    if new is not None and old is not None and new.price_minor >= old.plan.price_minor:
+        goes_on = old.termination_minor(day)
+        if goes_on and old.bound_until_on is not None:
+            bound_on = max(bound_on or old.bound_until_on, old.bound_until_on)
+            left_minor = max(left_minor, goes_on)
+    return Term(bound_on, left_minor)
 
 
 def _fees(ending: Sequence[InUse], new: Plan | None, day: date) -> tuple[Fee, ...]:
-    """Setting up what begins; and leaving what still binds, unless for something dearer."""
+    """Setting up what begins; and leaving what still binds for something cheaper, or nothing."""
     fees = []
+    currency = current_isp().currency
     if new is not None and new.setup_minor:
-        fees.append(Fee(new.kind, _("%(plan)s: set-up", plan=new.name), new.setup_minor))
+        words = _("%(plan)s: set-up", plan=new.name)
+        fees.append(Fee(new.kind, words, new.setup_minor, currency))
     for old in ending:
+        if old.ended_on is not None or old.started_on >= day:
+            continue  # it ends by another change, or never begins
         left_minor = old.termination_minor(day)
         if left_minor and (new is None or new.price_minor < old.plan.price_minor):
             words = _("%(plan)s: contract ended early", plan=old.plan.name)
-            fees.append(Fee(old.plan.kind, words, left_minor))
+            fees.append(Fee(old.plan.kind, words, left_minor, currency))
     return tuple(fees)
 
 
@@ -251,9 +358,9 @@ def _after(
     day: date,
 ) -> BilledAccount:
     """The account as its next bill finds it once the change is made."""
-    ids = {each.subscription_id for each in ending}
+    ends = {each.subscription_id: end_of(each, day) for each in ending}
     subscriptions = [
-        replace(each, ended_on=day) if each.subscription_id in ids else each
+        replace(each, ended_on=ends.get(each.subscription_id, each.ended_on))
         for each in account.subscriptions
     ]
     if begun is not None:
@@ -264,6 +371,13 @@ def _after(
         subscriptions=tuple(subscriptions),
         one_offs=(*account.one_offs, *one_offs),
     )
+
+
+def end_of(each: InUse, day: date) -> date:
+    """When a subscription ends that is to be over on `day`: not before it begins, nor later than it
+    would anyway."""
+    last = max(each.started_on, day)
+    return last if each.ended_on is None else min(each.ended_on, last)
 
 
 def _in_full(account: BilledAccount, day: date) -> list[BilledSubscription]:

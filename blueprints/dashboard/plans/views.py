@@ -8,12 +8,15 @@ from flask import Response, g, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.dashboard.plans import bp, changing, quoting, showing
-from blueprints.dashboard.plans.errors import ChangeRefused, NotUndoable
+from blueprints.dashboard.plans.errors import ChangeRefused
 from blueprints.dashboard.plans.forms import ChangeForm
 from blueprints.dashboard.plans.quoting import When, Wish
+from core import clock
 from core.db import db
 from core.form_guard import arrived_key
 from core.htmx import go_to, render
+from core.isp import current_isp
+from core.money import Money
 from core.policy import OWNS
 from core.sessions import signed_in
 from models import Role
@@ -138,13 +141,16 @@ def _preview(wish: Wish, refusal: str = "", status: int = 200) -> Response:
         quote=quote,
         plan=showing.view_plan(quote.new) if quote.new is not None else None,
         action=request.path,
+        termination=Money(quote.term.left_minor, quote.total.currency),
+        today=clock.today(current_isp().timezone),
         refusal=refusal,
     )
 
 
 def _make(public_id: str | None, code: str | None) -> Response | BaseResponse:
     form = ChangeForm()
-    wish = Wish(g.account_id, public_id, code, _when(form.when.data), _asked_day(form.on.data))
+    on = _asked_day(form.on.data) if public_id is None and code is None else None
+    wish = Wish(g.account_id, public_id, code, _when(form.when.data), on)
     if not form.validate():
         return _preview(wish, status=422)
     path = _change_path("ID", "made").replace("ID", "{id}")
@@ -173,7 +179,7 @@ def undo(public_id: str) -> Response | BaseResponse:
         return go_to(
             changing.undo(g.account_id, public_id, signed_in().customer_id, arrived_key(), path)
         )
-    except NotUndoable as refused:
+    except ChangeRefused as refused:
         return _change_page(public_id, refused.customer_message, 409)
 
 

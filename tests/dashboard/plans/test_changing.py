@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from blueprints.billing.dunning import closing
 from blueprints.dashboard.plans import changing, due, quoting
 from blueprints.dashboard.plans.errors import ChangeRefused
 from blueprints.dashboard.plans.quoting import When, Wish
 from core import clock, form_keys
-from core.db import db
+from core.db import db, unit_of_work
 from tests import world
 from tests.conftest import Portal, together
 from tests.dashboard.plans.shop import FIBER, TV, Shop, at
@@ -421,6 +422,179 @@ def test_price_that_has_risen_meanwhile_is_shown_again_first(shop: Shop) -> None
     assert "$90.00" in answer.text
     assert shop.states() == []
     assert alice.submit(answer, "FIBER-1000").status == 303
+
+
+# What must not be gained, or lost ------------------------------------------------------------
+
+
+def close(portal: Portal, day: date) -> None:
+    """The account is closed for unpaid bills."""
+    account_id = portal.world.accounts["alice"]
+    with portal.app.app_context():
+        unit_of_work(lambda session: closing.close(session, [account_id], day), account_id)
+        db.session.remove()
+
+
+def test_account_closed_while_a_change_is_planned_owes_nothing_for_it(shop: Shop) -> None:
+    portal = shop.portal
+    alice = portal.visitor("alice", own_device="y")
+    planned = shop.change(alice, GIG)
+    with at(2026, 6, 21):
+        close(portal, date(2026, 6, 21))
+        assert shop.states() == ["undone"]
+        again = alice.submit(planned, "/undo")
+        assert again.status == 303
+        assert {ended for _code, _started, ended in shop.in_use()} == {"2026-06-21", JULY_1}
+    with at(2026, 7, 1):
+        assert work(portal) == 0
+        lines = next_bill(portal, date(2026, 7, 1))
+    assert all(amount > 0 for _name, amount in lines)  # a credit note gives June's rest back
+    assert "Fiber Gig: set-up" not in {name for name, _amount in lines}
+    with portal.app.app_context():
+        for month in (8, 9):
+            with at(2026, month, 1), pytest.raises(KeyError):
+                world.issue_month(portal.world, ("alice",), date(2026, month, 1))
+
+
+def test_end_in_the_future_is_not_billed_once_the_account_was_closed(shop: Shop) -> None:
+    portal = shop.portal
+    alice = portal.visitor("alice")
+    alice.submit(shop.preview(alice, "end?on=2026-09-10"), "/end")
+    with at(2026, 6, 25):
+        close(portal, date(2026, 6, 25))
+    assert {ended for _code, _started, ended in shop.in_use()} == {"2026-06-25"}
+    assert shop.states() == ["undone"]
+
+
+def test_internet_ends_with_the_service_alone(shop: Shop) -> None:
+    page = shop.preview(shop.portal.visitor("alice"), f"{FIBER}/remove")
+    assert page.status == 409
+    assert shop.in_use()[0] == ("FIBER-300", "2025-01-01", None)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    ["contract_months = 36", "early_termination_minor = 99900", "down_kbps = 1000"],
+)
+def test_terms_that_were_not_shown_are_not_agreed_to(shop: Shop, terms: str) -> None:
+    portal = shop.portal
+    alice = portal.visitor("alice")
+    preview = shop.preview(alice, GIG)
+    portal.execute(f"UPDATE plans SET {terms} WHERE code = 'FIBER-1000'")
+    assert alice.submit(preview, "FIBER-1000").status == 409
+    assert shop.states() == []
+
+
+def test_staff_accept_no_other_terms_than_were_asked_for(shop: Shop) -> None:
+    portal = shop.portal
+    public_id = ask(shop)
+    portal.execute("UPDATE plans SET price_minor = 19900 WHERE code = 'AIR-50'")
+    sue = portal.visitor("sue")
+    page = sue.submit(sue.get(f"/staff/plan-changes/{public_id}"), "/accept", on="2026-06-25")
+    assert page.status == 422
+    assert "have changed since it was asked for" in page.text
+    assert shop.states() == ["asked"]
+
+
+def test_contract_is_what_it_was_when_it_began_and_goes_on_with_a_dearer_plan(shop: Shop) -> None:
+    portal = shop.portal
+    alice = portal.visitor("alice")
+    shop.change(alice, f"{GIG}?when=now")
+    portal.execute("UPDATE plans SET early_termination_minor = 99900 WHERE code = 'FIBER-1000'")
+    portal.execute("UPDATE plans SET price_minor = 9000 WHERE code = 'FIBER-500'")
+    portal.execute(
+        """UPDATE plans SET changes_to = '["FIBER-500", "FIBER-100"]' WHERE code = 'FIBER-1000'"""
+    )
+    portal.execute("UPDATE plans SET changes_to = '[\"FIBER-100\"]' WHERE code = 'FIBER-500'")
+    gig = portal.one("SELECT public_id FROM subscriptions ORDER BY id DESC LIMIT 1")
+    assert "$120.00" in shop.preview(alice, f"{gig}/change/FIBER-100").text
+    shop.change(alice, f"{gig}/change/FIBER-500?when=now")
+    dearer = portal.one("SELECT public_id FROM subscriptions ORDER BY id DESC LIMIT 1")
+    assert "$120.00" in shop.preview(alice, f"{dearer}/change/FIBER-100").text
+
+
+def test_fee_for_leaving_early_is_billed_when_it_is_over(shop: Shop) -> None:
+    portal = shop.portal
+    portal.execute(
+        "UPDATE subscriptions SET bound_until_on = '2027-01-01', termination_minor = 20000"
+        " WHERE public_id = 'alicesub1'"
+    )
+    alice = portal.visitor("alice")
+    preview = shop.preview(alice, "end?on=2026-08-10")
+    assert "On a later bill, once" in preview.text
+    alice.submit(preview, "/end")
+    with at(2026, 7, 1):
+        assert 20000 not in {amount for _name, amount in next_bill(portal, date(2026, 7, 1))}
+    with at(2026, 8, 10):
+        work(portal)
+        next_bill(portal, date(2026, 8, 10))
+        assert portal.one("SELECT count(*) FROM charges WHERE invoice_id IS NOT NULL") == 1
+
+
+def test_package_is_given_back_for_nothing_once(shop: Shop) -> None:
+    portal = shop.portal
+    alice = portal.visitor("alice", own_device="y")
+    alice.submit(shop.change(alice, FAMILY), "/undo")
+    again = shop.preview(alice, FAMILY)
+    assert "24 hours" not in again.text
+    page = shop.change(alice, FAMILY)
+    assert not [form for form in page.select("form") if form.get("action").endswith("/undo")]
+
+
+def test_day_of_an_end_means_nothing_elsewhere(shop: Shop) -> None:
+    portal = shop.portal
+    alice = portal.visitor("alice")
+    action, values = shop.preview(alice, f"{TV}/remove").form("/remove")
+    assert alice.post(action, values | {"on": "2026-06-20"}).status == 303
+    assert ("TV-BASIC", "2025-01-01", JULY_1) in shop.in_use()
+
+
+def test_what_cannot_stand_together_does_not_after_taking_back(shop: Shop) -> None:
+    portal = shop.portal
+    alice = portal.visitor("alice")
+    shop.change(alice, FAMILY)
+    family = portal.one("SELECT public_id FROM subscriptions ORDER BY id DESC LIMIT 1")
+    removal = shop.change(alice, f"{family}/remove")
+    shop.change(alice, "add/TV-KIDS?when=next")
+    page = alice.submit(removal, "/undo")
+    assert page.status == 409
+    assert "cannot be had together with" in page.text
+
+
+def test_addition_that_waits_blocks_neither_another_nor_the_end(shop: Shop) -> None:
+    alice = shop.portal.visitor("alice")
+    shop.change(alice, "add/STATIC-IP?when=next")
+    shop.change(alice, "add/TV-FAMILY?when=next")
+    shop.change(alice, f"{FIBER}/change/FIBER-100")
+    preview = shop.preview(alice, "end?on=2026-08-10")
+    alice.submit(preview, "/end")
+    ends = {code: ended for code, _started, ended in shop.in_use()}
+    assert ends == {
+        "FIBER-300": JULY_1, "FIBER-100": "2026-08-10", "TV-BASIC": "2026-08-10",
+        "VOICE-HOME": "2026-08-10", "STATIC-IP": "2026-08-10", "TV-FAMILY": "2026-08-10",
+    }  # fmt: skip
+    with at(2026, 7, 1):
+        work(shop.portal)
+    assert shop.speed() == (100_000, 100_000)
+
+
+def test_introductory_price_is_not_lost_by_taking_back(shop: Shop) -> None:
+    alice = shop.portal.visitor("alice")
+    alice.submit(shop.change(alice, f"{FIBER}/change/FIBER-500"), "/undo")
+    assert "$55.00" in shop.preview(alice, f"{FIBER}/change/FIBER-500").text
+
+
+def test_days_paid_elsewhere_are_not_charged_again(shop: Shop) -> None:
+    portal = shop.portal
+    portal.execute(
+        "UPDATE subscriptions SET billed_price_minor = NULL, billed_until_on = '2026-07-01'"
+        " WHERE public_id = 'alicesub1'"
+    )
+    alice = portal.visitor("alice")
+    preview = shop.preview(alice, f"{GIG}?when=now")
+    assert "At once" not in preview.text
+    alice.submit(preview, "FIBER-1000")
+    assert shop.in_use()[-1] == ("FIBER-1000", JULY_1, None)
 
 
 # The bill equals the preview ------------------------------------------------------------------
