@@ -591,6 +591,7 @@ class LineHold(Base):
             sqlite_where=text("released_at IS NULL"),
             postgresql_where=text("released_at IS NULL"),
         ),
+        Index(None, "line_id"),
     )
 
     id: Mapped[int] = primary_key()

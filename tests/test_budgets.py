@@ -696,6 +696,9 @@ def test_two_processes_check_ten_passwords_and_never_lock_out_a_known_device(
     phone = served.wire("payer40")
     device = phone.cookies["device"]
     names = ("payer40", "payer40@example.net")
+    database = served.data / "lastmile.db"
+    with closing(sqlite3.connect(database)) as connection:
+        [(before,)] = connection.execute("SELECT coalesce(max(id), 0) FROM sign_in_attempts")
     found: list[int] = []
 
     def guess(number: int) -> None:
@@ -715,10 +718,11 @@ def test_two_processes_check_ten_passwords_and_never_lock_out_a_known_device(
     assert set(found) <= {422, 429, 503}
     # Whoever found no seat was not counted; of each name at most ten were, and not all refused.
     assert 1 <= found.count(422) <= 20
-    with closing(sqlite3.connect(served.data / "lastmile.db")) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute(
             "SELECT subject, count(*), sum(state = 'pending') FROM sign_in_attempts"
-            " WHERE state <> 'passed' GROUP BY subject HAVING count(*) > 1"
+            " WHERE state <> 'passed' AND id > ? GROUP BY subject HAVING count(*) > 1",
+            (before,),
         ).fetchall()
     assert all(count <= 10 for _, count, _pending in rows)
     # A try whose outcome could not be written, on a busy machine, was refused and stays counted.

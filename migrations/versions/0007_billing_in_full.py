@@ -894,6 +894,7 @@ _DECLINED = sa.text("state = 'declined'")
 def _find_by_day() -> None:
     op.create_index(op.f("ix_journal_entries_booked_on"), "journal_entries", ["booked_on"])
     op.create_index(op.f("ix_invoices_issued_on"), "invoices", ["issued_on"])
+    op.create_index(op.f("ix_line_holds_line_id"), "line_holds", ["line_id"])
     op.create_index(
         "ix_payments_declined",
         "payments",
@@ -1014,6 +1015,7 @@ def downgrade() -> None:
     for table in _WITH_REFERENCE:
         op.drop_index(f"ix_{table}_gateway_reference", table)
     op.drop_index("ix_payments_declined", "payments")
+    op.drop_index(op.f("ix_line_holds_line_id"), "line_holds")
     op.drop_index(op.f("ix_invoices_issued_on"), "invoices")
     op.drop_index(op.f("ix_journal_entries_booked_on"), "journal_entries")
     _let_bill_runs_only_run()

@@ -6,6 +6,7 @@ plans for fifty thousand accounts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -22,7 +23,7 @@ from core.db import db, unit_of_work
 from gateways.payments.base import Notice
 from tests import crawl
 from tests.billing.test_bill_run import JULY, at, run
-from tests.conftest import Portal
+from tests.conftest import Portal, Queries
 
 on_sqlite = pytest.mark.parametrize("engine_kind", ["sqlite"])
 
@@ -98,3 +99,35 @@ def test_declined_payments_are_found_by_their_day(portal: Portal, plans: Plans) 
     with clock.set_to(at(JULY)):
         paid.failed(JULY - timedelta(days=30), date(2026, 7, 1))
     assert plans.scanned == set()
+
+
+# Pages ------------------------------------------------------------------------------------------
+
+
+@on_sqlite
+@pytest.mark.parametrize("name", ["alice", "theo"])
+def test_no_page_of_a_customer_reads_all_rows_of_a_table_that_grows(
+    portal: Portal, name: str
+) -> None:
+    crawl.prepare(portal)
+    visitor = portal.visitor(name)
+    said: dict[str, str] = {}
+    with Queries(portal.app) as queries:
+        for endpoint, path in crawl.list_gets(portal).items():
+            before = len(queries.statements)
+            crawl.send(visitor, "GET", path)
+            said |= dict.fromkeys(queries.statements[before:], endpoint)
+    scanned = set()
+    with portal.app.app_context(), db.engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        for statement, endpoint in said.items():
+            if not statement.startswith("SELECT"):
+                continue
+            given = [None] * statement.count("?")
+            for *_ids, words in driver.execute(f"EXPLAIN QUERY PLAN {statement}", given):
+                kind, table, *how = words.split()
+                # A search without an index goes through the rows for the least or the greatest.
+                is_all = kind in ("SCAN", "SEARCH") and "INDEX" not in how and "KEY" not in how
+                if is_all and re.sub(r"_\d+$", "", table) in GROWING:
+                    scanned.add((endpoint, table))
+    assert scanned == set()
