@@ -67,6 +67,11 @@ PROGRAMS = {
         "freeradius freeradius-utils freeradius-postgresql freeradius-rest",
         _find_freeradius,
     ),
+    "mariadb": Program(
+        "MariaDB's server",
+        "mariadb-server-core",
+        lambda: _first_on_path("mariadbd", "/usr/sbin/mariadbd"),
+    ),
     "lynx": Program("lynx", "lynx", lambda: _first_on_path("lynx")),
     "nginx": Program("nginx", "nginx-light", lambda: _first_on_path("nginx", "/usr/sbin/nginx")),
     "postgresql": Program("PostgreSQL's server", "postgresql", _find_postgresql),
