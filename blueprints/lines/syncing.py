@@ -123,7 +123,10 @@ def _sync(line_id: int, gateway: NetworkGateway) -> None:
     wanted = setting_now(line, clock.now())
     failure = ""
     try:
-        gateway.set_line(line.username, wanted, confirmed_of(line))
+        confirmed = confirmed_of(line)
+        if confirmed is None and wanted.state is NetworkState.OPEN:
+            confirmed = _find_held(line_id, line, gateway)
+        gateway.set_line(line.username, wanted, confirmed)
     except NetworkError as error:
         failure = str(error)[:LONGEST_FAILURE] or type(error).__name__
         log.warning("the network did not change a line", extra={"why": failure})
@@ -135,6 +138,23 @@ def _sync(line_id: int, gateway: NetworkGateway) -> None:
         unit_of_work(lambda session: _put_off(session, line_id, failure))
     else:
         unit_of_work(lambda session: _note(session, line_id, wanted), line.account_id)
+
+
+def _find_held(line_id: int, line: Any, gateway: NetworkGateway) -> Setting | None:
+    """What a line is known to be brought to that was held when the network was last connected, and
+    released since; None of any other. Written before anything is changed, so that a session in the
+    walled garden is told of it however often that takes."""
+    if gateway.read_state(line.username) is not NetworkState.HELD:
+        return None
+
+    def work(session: Session) -> None:
+        session.execute(
+            update(Line).where(Line.id == line_id).values(reached_state=LineState.HELD.value)
+        )
+        revisions.raise_account(session, line.account_id)
+
+    unit_of_work(work, line.account_id)
+    return Setting(NetworkState.HELD, line.reached_down_kbps, line.reached_up_kbps)
 
 
 def _put_off(session: Session, line_id: int, failure: str) -> None:

@@ -94,7 +94,8 @@ class NetworkGateway(ABC):
     @abstractmethod
     def set_line(self, username: str, wanted: Setting, confirmed: Setting | None) -> None:
         """Bring the line to `wanted`, also when it is there already. `confirmed`: what the network
-        was brought to at last, as far as that is known; None before the first time."""
+        was brought to at last, as far as that is known; None before the first time, when no session
+        of an open line need be told."""
 
     @abstractmethod
     def read_state(self, username: str) -> NetworkState | None:

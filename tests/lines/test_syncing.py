@@ -159,6 +159,30 @@ def test_without_a_network_nothing_is_tried_and_nothing_believed(street: Street)
     assert "Your internet is off: a bill is unpaid" in home.text
 
 
+def test_line_that_was_released_while_the_network_was_away_is_let_out_of_the_garden(
+    street: Street, tick: Callable[..., None]
+) -> None:
+    street.hold()
+    street.sync()
+    Syncing(None)()
+    street.release()
+    street.network.calls.clear()
+    again = Syncing(street.network)
+    street.network.before = fail(GatewayTimeout("no answer from 10.0.0.1"))
+    again()
+    street.network.before = lambda: None
+    # Its tables are right by now, as those of a real one would be; its session is not.
+    street.network.set_states([("ppp-alice", NetworkState.OPEN)])
+    tick(seconds=PAUSES[0].total_seconds())
+    again()
+    told = {name: confirmed for name, _wanted, confirmed in street.network.calls}
+    assert told["ppp-mallory"] is None, "whose session need not be told"
+    assert told["ppp-alice"] is not None
+    assert told["ppp-alice"].state is NetworkState.HELD
+    assert street.column("reached_state") == "open"
+    assert messages(street.portal) == [("email", "alice@example.net")]
+
+
 def test_page_says_that_the_line_comes_back_and_that_it_is_back(street: Street) -> None:
     street.hold()
     street.sync()

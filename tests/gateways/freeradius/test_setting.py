@@ -125,6 +125,18 @@ def test_first_time_disturbs_no_open_line(radius: Radius, connect: Connect, nas:
     assert nas.kinds() == ["coa"]
 
 
+def test_first_time_lets_a_session_out_of_the_garden(
+    radius: Radius, connect: Connect, nas: FakeNas
+) -> None:
+    """Of a line that was released while the portal was not connected: nobody knows its speeds."""
+    radius.session("s1")
+    network = connect()
+    network.set_line(LINE, HELD, None)
+    nas.got.clear()
+    network.set_line(LINE, OPEN, Setting(NetworkState.HELD))
+    assert [told["Mikrotik-Address-List"] for _kind, told in nas.got] == [["lastmile-open"]]
+
+
 def test_change_is_told_to_each_session_that_runs(
     radius: Radius, connect: Connect, nas: FakeNas
 ) -> None:
