@@ -436,7 +436,7 @@ class LineOpening(Base):
 
 class Nas(Base):
     """A server of the network that carries sessions and reports of them (RFC 2866), known by the
-    address or name it gives itself."""
+    address or name it gives itself. `doubted_at`: when it last reported what cannot be."""
 
     __tablename__ = "nases"
 
@@ -445,6 +445,7 @@ class Nas(Base):
     heard_at: Mapped[datetime | None]
     rebooted_at: Mapped[datetime | None]
     lacks_gigawords: Mapped[bool] = mapped_column(default=False)
+    doubted_at: Mapped[datetime | None]
 
 
 class UsageSource(Base):
@@ -494,6 +495,7 @@ class UsageSession(Base):
     is_stopped: Mapped[bool] = mapped_column(default=False)
     is_start_guessed: Mapped[bool] = mapped_column(default=False)
     lacks_gigawords: Mapped[bool] = mapped_column(default=False)
+    is_doubted: Mapped[bool] = mapped_column(default=False)
     address: Mapped[str] = mapped_column(String(45), default="", info=PERSON)
     device: Mapped[str] = mapped_column(String(64), default="", info=PERSON)
     cause: Mapped[str] = mapped_column(String(40), default="")

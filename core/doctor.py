@@ -53,6 +53,7 @@ from models import (
     Nas,
     Payment,
     PlannedPayment,
+    UsageSession,
     UsageSource,
 )
 
@@ -61,6 +62,7 @@ MAIL_WAITS_TOO_LONG = timedelta(hours=1)
 GIVEN_UP_LATELY = timedelta(days=1)
 LINE_LAGS_AFTER = timedelta(minutes=5)
 USAGE_LAGS_AFTER = timedelta(minutes=15)
+DOUBTED_LATELY = timedelta(days=7)
 SMTP_SECONDS = 8.0
 CLOCK_SECONDS = 30
 _SET_UP = "flask setup catalog.toml; or see that LASTMILE_DATA and DATABASE_URL are those you mean"
@@ -634,6 +636,19 @@ def _usage(_settings: Settings) -> _Said:
             f"No accounting was read{age}.",
             "see that the worker runs, or that your RADIUS server posts",
         )
+    doubted = db.session.execute(
+        select(Nas.name, Nas.doubted_at)
+        .where(Nas.doubted_at > clock.now() - DOUBTED_LATELY)
+        .order_by(Nas.doubted_at.desc())
+    ).all()
+    if doubted:
+        age = words_of_age(doubted[0].doubted_at)
+        return _note(
+            f"What cannot be was reported by {', '.join(nas.name for nas in doubted[:5])}, "
+            f"{age} ago at last: counters below zero or beyond what the line can carry. "
+            f"It was not counted{_of_lines()}.",
+            "compare the counters there with what the lines have as their speeds",
+        )
     lacking = db.session.scalars(
         select(Nas.name).where(Nas.lacks_gigawords.is_(True)).order_by(Nas.name)
     ).all()
@@ -644,3 +659,18 @@ def _usage(_settings: Settings) -> _Said:
             "have them send Acct-Input-Gigawords and Acct-Output-Gigawords, or report more often",
         )
     return _ok(f"Accounting was read {words_of_age(read_at)} ago.")
+
+
+def _of_lines() -> str:
+    """Some lines of whose sessions something still is not counted, in words."""
+    names = db.session.scalars(
+        select(Line.username)
+        .join(UsageSession, UsageSession.line_id == Line.id)
+        .where(
+            UsageSession.is_doubted.is_(True),
+            UsageSession.seen_at > clock.now() - DOUBTED_LATELY,
+        )
+        .distinct()
+        .limit(3)
+    ).all()
+    return f" (lines such as {', '.join(sorted(names))})" if names else ""

@@ -262,7 +262,7 @@ TABLES: dict[str, Table] = {
     ),
     "nases": Table(
         Kept.SETTINGS,
-        "id name heard_at rebooted_at lacks_gigawords",
+        "id name heard_at rebooted_at lacks_gigawords doubted_at",
     ),
     "one_time_codes": Table(
         Kept.FLOW,
@@ -382,7 +382,8 @@ TABLES: dict[str, Table] = {
     "usage_sessions": Table(
         Kept.USAGE,
         "id line_id nas_id session started_at counted_at counted_seconds seen_at ended_at "
-        "interval_seconds is_stale is_stopped is_start_guessed lacks_gigawords cause",
+        "interval_seconds is_stale is_stopped is_start_guessed lacks_gigawords is_doubted "
+        "cause",
     ),
     "usage_sources": Table(
         Kept.SETTINGS,

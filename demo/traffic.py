@@ -170,6 +170,7 @@ def _sessions_of(
             "is_stopped": True,
             "is_start_guessed": False,
             "lacks_gigawords": False,
+            "is_doubted": False,
             "address": address_of(past.username),
             "device": device_of(past.username),
             "cause": "User-Request",

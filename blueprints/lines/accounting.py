@@ -3,13 +3,15 @@
 The only writer of NASes, usage sessions and usage days. Counting is in `counting.py`, spreading
 over the hours in `spreading.py`; this is where both meet the database. A unit of work takes as many
 reports as fit in its time, all of them or none, so that a report handed in again counts once: it
-then is of no later moment than what counted already.
+then is of no later moment than what counted already. A report that cannot be written is left out,
+and the NAS that sent it noted, as is one whose counters cannot be.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -17,6 +19,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, case, delete, insert, select, update
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from blueprints.lines import counting
@@ -31,6 +34,8 @@ from models import Line, Nas, UsageAlert, UsageDay, UsageSession
 
 T = TypeVar("T")
 
+log = logging.getLogger("lastmile.lines")
+
 AT_ONCE = 150
 """Reports in one unit of work, which may last 50 ms."""
 HOURS_KEPT = timedelta(days=35)
@@ -38,6 +43,9 @@ DAYS_KEPT_MONTHS = 13
 SESSIONS_KEPT = timedelta(days=100)
 LOOKED_BACK = timedelta(days=30)
 """How long the worker may have been away before hours are kept beyond their time."""
+
+_FAULTS = (DataError, IntegrityError, OverflowError, ValueError)
+"""What a report can be at fault for; a database that is away is none of them."""
 
 _COUNTED = tuple(field.name for field in fields(Counted))
 _SESSIONS = select(
@@ -75,7 +83,7 @@ _DAYS = select(UsageDay.line_id, UsageDay.day_on, UsageDay.hours).where(
     UsageDay.day_on.in_(bindparam("days", expanding=True)),
 )
 _LOCK_LINES = (
-    select(Line.id)
+    select(Line.id, Line.down_kbps, Line.up_kbps)
     .where(Line.id.in_(bindparam("lines", expanding=True)))
     .order_by(Line.id)
     .with_for_update()
@@ -85,10 +93,12 @@ _LONGEST = {"address": 45, "device": 64, "cause": 40}
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of reports: how many were taken, and the line usernames that nobody has."""
+    """What became of reports: how many were taken, the line usernames that nobody has, and how many
+    could not be written."""
 
     report_count: int
     unknown: frozenset[str]
+    failed_count: int = 0
 
 
 @dataclass(slots=True)
@@ -107,8 +117,15 @@ class _Known:
 class _Book:
     """What the reports of one unit of work change, read once and written once."""
 
-    def __init__(self, session: Session, nases: dict[str, int], names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        nases: dict[str, int],
+        names: Sequence[str],
+        most_a_second: dict[int, int],
+    ) -> None:
         self._session = session
+        self._most_a_second = most_a_second
         self._timezone = current_isp().timezone
         self._known: defaultdict[tuple[int, str], list[_Known]] = defaultdict(list)
         self._by_row: dict[int, _Known] = {}
@@ -135,20 +152,16 @@ class _Book:
     def take(self, report: Report, nas_id: int, line_id: int) -> None:
         """Count a report of a session."""
         of_name = self._known[nas_id, report.session]
-        known = next(
-            (
-                each
-                for each in of_name
-                if each.line_id == line_id and counting.is_of(each.counted, report)
-            ),
-            None,
-        )
-        if known is None:
+        of_line = [each for each in of_name if each.line_id == line_id]
+        place = counting.which([each.counted for each in of_line], report)
+        if place is None:
             known = _Known(
                 None, line_id, nas_id, report.session, counting.begin(report), {}, is_changed=True
             )
             of_name.append(known)
-        after, delta = counting.count(known.counted, report)
+        else:
+            known = of_line[place]
+        after, delta = counting.count(known.counted, report, self._most_a_second[line_id])
         known.is_changed = known.is_changed or after != known.counted
         known.counted = after
         for name, longest in _LONGEST.items():
@@ -196,6 +209,7 @@ class _Book:
                 .where(Nas.id.in_(lacking), Nas.lacks_gigawords.is_(False))
                 .values(lacks_gigawords=True)
             )
+        _doubt(self._session, {each.nas_id for each in changed if each.counted.is_doubted})
         add_hours(self._session, self._hours)
 
 
@@ -216,19 +230,51 @@ def _row_of(known: _Known) -> dict[str, Any]:
 def take(reports: Iterable[Report]) -> Taken:
     """Take in reports, in units of work of their own, in the order given; those of lines that
     nobody has are left out and named."""
-    count, unknown = 0, set[str]()
+    count, failed_count, unknown = 0, 0, set[str]()
     for some in _in_parts(reports):
-        line_ids = _find_lines({each.username for each in some if each.username})
-        fit = [
-            each
-            for each in some
-            if each.kind is ReportKind.REBOOT or (each.username in line_ids and each.session)
-        ]
-        unknown.update(each.username for each in some if each.username not in line_ids)
-        if fit:
-            unit_of_work(partial(_take, reports=fit, line_ids=line_ids))
-        count += len(fit)
-    return Taken(count, frozenset(unknown - {""}))
+        taken = _take_what_can_be(some)
+        count += taken.report_count
+        failed_count += taken.failed_count
+        unknown |= taken.unknown
+    return Taken(count, frozenset(unknown), failed_count)
+
+
+def _take_what_can_be(reports: Sequence[Report]) -> Taken:
+    """Take in all of them, or else each half, and so on to the one that is at fault."""
+    try:
+        return _take_all(reports)
+    except _FAULTS:
+        if len(reports) == 1:
+            log.exception("a report cannot be counted")
+            _note_fault(reports[0])
+            return Taken(0, frozenset(), 1)
+    half = len(reports) // 2
+    first, rest = _take_what_can_be(reports[:half]), _take_what_can_be(reports[half:])
+    return Taken(
+        first.report_count + rest.report_count,
+        first.unknown | rest.unknown,
+        first.failed_count + rest.failed_count,
+    )
+
+
+def _take_all(reports: Sequence[Report]) -> Taken:
+    line_ids = _find_lines({each.username for each in reports if each.username})
+    fit = [
+        each
+        for each in reports
+        if each.kind is ReportKind.REBOOT or (each.username in line_ids and each.session)
+    ]
+    unknown = {each.username for each in reports if each.username not in line_ids}
+    if fit:
+        unit_of_work(partial(_take, reports=fit, line_ids=line_ids))
+    return Taken(len(fit), frozenset(unknown - {""}))
+
+
+def _note_fault(report: Report) -> None:
+    try:
+        unit_of_work(lambda session: _doubt(session, _find_nases(session, [report]).values()))
+    except _FAULTS:
+        log.warning("nor can its access server be noted")
 
 
 def _in_parts(things: Iterable[T]) -> Iterator[list[T]]:
@@ -245,12 +291,13 @@ def _find_lines(usernames: set[str]) -> dict[str, int]:
 
 def _take(session: Session, reports: Sequence[Report], line_ids: dict[str, int]) -> None:
     # Two nodes that take in reports of the same line wait here for each other.
-    session.execute(
+    lines = session.execute(
         _LOCK_LINES,
         {"lines": sorted({line_ids[each.username] for each in reports if each.username})},
     )
+    most = {line.id: counting.most_a_second(line.down_kbps, line.up_kbps) for line in lines}
     nases = _find_nases(session, reports)
-    book = _Book(session, nases, [each.session for each in reports])
+    book = _Book(session, nases, [each.session for each in reports], most)
     for report in reports:
         if report.kind is ReportKind.REBOOT:
             book.end_all(nases[report.nas], report.at)
@@ -278,6 +325,12 @@ def _find_nases(session: Session, reports: Sequence[Report]) -> dict[str, int]:
     for name, at in rebooted.items():
         session.execute(update(Nas).where(Nas.id == found[name]).values(rebooted_at=at))
     return found
+
+
+def _doubt(session: Session, nas_ids: Collection[int]) -> None:
+    """Note that these reported what cannot be."""
+    if nas_ids:
+        session.execute(update(Nas).where(Nas.id.in_(nas_ids)).values(doubted_at=clock.now()))
 
 
 Hours = dict[tuple[int, date], dict[int, list[int]]]

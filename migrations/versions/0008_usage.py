@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("heard_at", models.UtcDateTime(timezone=True), nullable=True),
         sa.Column("rebooted_at", models.UtcDateTime(timezone=True), nullable=True),
         sa.Column("lacks_gigawords", sa.Boolean(), nullable=False),
+        sa.Column("doubted_at", models.UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_nases")),
         sa.UniqueConstraint("name", name=op.f("uq_nases_name")),
     )
@@ -193,6 +194,7 @@ def upgrade() -> None:
         sa.Column("is_stopped", sa.Boolean(), nullable=False),
         sa.Column("is_start_guessed", sa.Boolean(), nullable=False),
         sa.Column("lacks_gigawords", sa.Boolean(), nullable=False),
+        sa.Column("is_doubted", sa.Boolean(), nullable=False),
         sa.Column("address", sa.String(length=45), nullable=False),
         sa.Column("device", sa.String(length=64), nullable=False),
         sa.Column("cause", sa.String(length=40), nullable=False),

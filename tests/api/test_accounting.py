@@ -78,6 +78,24 @@ def test_session_is_counted_once_however_often_it_is_told(portal: Portal, app: F
     assert (source, bool(has_read)) == ("posted", True)
 
 
+def test_report_that_is_replayed_without_a_readable_time_doubles_nothing(
+    portal: Portal, app: Flask
+) -> None:
+    """FreeRADIUS runs in a zone of its own and kept one report for forty minutes."""
+    for arrives, seconds, down in ((0, 3600, 10), (5, 3900, 11), (51, 6600, 13), (52, 4200, 12)):
+        body = report(
+            "Interim-Update",
+            Event_Timestamp="Jun 20 2026 12:00:00 PDT",
+            Acct_Session_Time=seconds,
+            Acct_Input_Octets=0,
+            Acct_Output_Octets=down * 10**8,
+        )
+        with clock.set_to(NOW + timedelta(minutes=arrives)):
+            assert send(app, body)[0] == 204
+    assert carried(portal) == (0, 13 * 10**8)
+    assert portal.rows("SELECT count(*) FROM usage_sessions") == [(1,)]
+
+
 def test_access_server_that_begins_anew_ends_its_sessions(portal: Portal, app: Flask) -> None:
     assert send(app, report("Start"))[0] == 204
     assert send(app, report("Start", NAS_IP_Address="10.0.0.2"))[0] == 204

@@ -124,6 +124,74 @@ def test_nas_without_gigawords_is_flagged(ctx: Portal) -> None:
     assert row[0] == 10**9 + counting.WRAP
 
 
+@pytest.mark.parametrize("octets", [-1, 2**60, 2**62, 2**63 - 1, 2**80])
+def test_wrong_counter_becomes_no_usage_and_takes_no_other_with_it(
+    ctx: Portal, octets: int
+) -> None:
+    for _ in range(4):  # together they would be beyond what a column holds
+        taken = accounting.take(
+            [
+                report(15, 900),
+                report(30, octets, up_octets=octets),
+                report(15, 300, "mallory", nas="10.0.0.2"),
+            ]
+        )
+        assert (taken.report_count, taken.failed_count) == (3, 0)
+    assert days(ctx) == {"2026-03-07": (300, 900)}
+    assert days(ctx, "mallory") == {"2026-03-07": (100, 300)}
+    rows = ctx.rows("SELECT session, is_doubted FROM usage_sessions ORDER BY session")
+    assert [tuple(row) for row in rows] == [("s-alice", True), ("s-mallory", False)]
+    rows = ctx.rows("SELECT name, doubted_at IS NOT NULL FROM nases ORDER BY name")
+    assert [tuple(row) for row in rows] == [("10.0.0.1", True), ("10.0.0.2", False)]
+    accounting.take([report(45, 1500)])
+    assert days(ctx) == {"2026-03-07": (500, 1500)}
+    [row] = ctx.rows("SELECT is_doubted FROM usage_sessions WHERE session = 's-alice'")
+    assert not row[0]
+
+
+def test_line_is_believed_what_its_speed_lets_through(ctx: Portal) -> None:
+    [speed] = ctx.rows("SELECT down_kbps FROM lines WHERE username = 'ppp-alice'")[0]
+    most = speed * 1250 * 900
+    accounting.take([report(15, most + 3, up_octets=0)])
+    assert days(ctx) == {}
+    accounting.take([report(15, most, up_octets=0, at=START + timedelta(minutes=16))])
+    assert days(ctx) == {"2026-03-07": (0, most)}
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_report_that_cannot_be_written_is_left_out_and_the_others_are_counted(
+    ctx: Portal, place: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the databases take differs, and so the counter is one that is believed here."""
+    monkeypatch.setattr(counting, "MOST_OCTETS", 2**70)
+    reports = [report(15 * n, 900 * n) for n in range(1, 7)]
+    reports.insert(
+        place, report(10**5, 2**65, "mallory", up_octets=2**65, session="x", nas="10.0.0.2")
+    )
+    monkeypatch.setattr(counting, "most_a_second", lambda *_: 2**70)
+    taken = accounting.take(reports)
+    assert taken == accounting.Taken(6, frozenset(), 1)
+    assert days(ctx) == {"2026-03-07": (1800, 5400)}
+    assert "a report cannot be counted" in caplog.text
+    rows = ctx.rows("SELECT name, doubted_at IS NOT NULL FROM nases ORDER BY name")
+    assert [tuple(row) for row in rows] == [("10.0.0.1", False), ("10.0.0.2", True)]
+
+
+def test_name_that_no_database_takes_holds_up_no_other(ctx: Portal) -> None:
+    taken = accounting.take([report(15, 900), report(15, 900, "\ud800"), report(30, 1800)])
+    assert (taken.report_count, taken.failed_count) == (2, 1)
+    assert days(ctx) == {"2026-03-07": (600, 1800)}
+
+
+def test_clock_of_the_server_is_put_right_within_a_session(ctx: Portal) -> None:
+    slow = timedelta(hours=3)
+    accounting.take([replace(report(5, 900), at=START + timedelta(minutes=5) - slow)])
+    accounting.take([report(10, 1200)])
+    accounting.take([report(15, 1500), report(10, 1200)])
+    assert ctx.rows("SELECT count(*) FROM usage_sessions") == [(1,)]
+    assert sum(down for _up, down in days(ctx).values()) == 1500
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_usage_is_the_truth_whatever_became_of_the_packets(ctx: Portal, seed: int) -> None:
     """Forty sessions of two lines over ten days and a change of the clock: 20 % of the packets

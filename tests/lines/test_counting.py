@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from blueprints.lines import counting, spreading
@@ -40,6 +40,11 @@ def told(*reports: Report) -> tuple[Counted, list[Delta]]:
         session, delta = counting.count(session, each)
         deltas += [delta] if delta is not None else []
     return session, deltas
+
+
+def is_of(session: Counted, report: Report) -> bool:
+    """Whether the report is of this session, the only one that is known of its id."""
+    return counting.which([session], report) is not None
 
 
 def test_counters_are_counted_by_how_far_they_rose() -> None:
@@ -96,10 +101,99 @@ def test_nas_that_leaves_out_gigawords_of_zero_is_not_taken_for_one_that_never_s
 def test_id_given_out_again_is_another_session() -> None:
     session, _ = told(report(600, 1, 1, kind=ReportKind.STOP))
     again = report(0, None, None, kind=ReportKind.START, at=START + timedelta(days=1))
-    assert not counting.is_of(session, again)
-    assert counting.is_of(session, report(300, 1, 1))
+    assert not is_of(session, again)
+    assert is_of(session, report(300, 1, 1))
     late = replace(report(300, 1, 1), session_seconds=None)
-    assert counting.is_of(session, late)
+    assert is_of(session, late)
+
+
+def test_clock_that_is_put_right_makes_no_other_session() -> None:
+    """Three hours slow at first, then right."""
+    session, _ = told(report(5, 10**6, 10**9), report(10, 10**6, 11 * 10**8))
+    for number, minutes in enumerate((15, 20, 25, 30)):
+        right = report(minutes, 10**6, (12 + number) * 10**8)
+        right = replace(right, at=right.at + timedelta(hours=3))
+        assert is_of(session, right)
+        session, delta = counting.count(session, right)
+        assert delta == Delta(right.at - timedelta(minutes=5), right.at, 0, 10**8)
+    late = report(15, 10**6, 12 * 10**8, at=START + timedelta(hours=3, minutes=15))
+    assert is_of(session, late), "no other can have run within this one"
+    assert counting.count(session, late)[1] is None
+
+
+@pytest.mark.parametrize("years", [-56, 3])
+def test_clock_that_was_years_off_is_forgotten_once_it_is_right(years: int) -> None:
+    def off(made: Report) -> Report:
+        return replace(made, at=made.at + timedelta(days=365 * years))
+
+    session, _ = told(off(report(5, 1, 1000)), off(report(10, 1, 2000)))
+    right = report(15, 1, 3000)
+    assert is_of(session, right)
+    session, delta = counting.count(session, right)
+    assert delta == Delta(right.at - timedelta(minutes=5), right.at, 0, 1000)
+    assert (session.started_at, session.seen_at) == (START, right.at)
+
+
+def test_report_that_came_late_without_its_time_is_of_the_same_session() -> None:
+    """Forty minutes late, before or after one that came at once, or again after the end."""
+    session, _ = told(report(60, 1, 10**9), report(65, 1, 11 * 10**8))
+    kept = replace(report(70, 1, 12 * 10**8), at=START + timedelta(minutes=110))
+    live = report(110, 1, 13 * 10**8)
+    for arriving in ((kept, live), (live, kept)):
+        after = session
+        for each in arriving:
+            assert is_of(after, each)
+            after, _delta = counting.count(after, each)
+        assert (after.down_bytes, after.counted_seconds) == (13 * 10**8, 6600)
+    stop = report(20, 5, 1000, kind=ReportKind.STOP)
+    stopped, _ = told(stop)
+    assert is_of(stopped, replace(stop, at=stop.at + timedelta(minutes=40)))
+    other = replace(stop, at=stop.at + timedelta(minutes=40), down_octets=1001)
+    assert not is_of(stopped, other)
+
+
+def test_id_given_out_again_before_the_end_was_told_is_another_session() -> None:
+    session, _ = told(report(15, 100, 1000), report(30, 200, 2000))
+    day = timedelta(days=1)
+    for again in (
+        report(0, 0, 0, kind=ReportKind.START),
+        report(15, 500, 5000),
+        report(45, 199, 5000),
+        report(45, None, None),
+    ):
+        assert not is_of(session, replace(again, at=again.at + day))
+    nothing, _ = told(report(0, 0, 0, kind=ReportKind.START))
+    assert not is_of(nothing, replace(report(15, 5, 5), at=START + day))
+    rebooted = counting.close_for_reboot(session, START + timedelta(hours=1))
+    assert not is_of(rebooted, replace(report(45, 900, 9000), at=START + day))
+
+
+@pytest.mark.parametrize(
+    "octets", [(-1, 5), (5, -(2**40)), (2**60, 5), (5, 2**63 - 1), (2**70, 2**70)]
+)
+def test_counters_that_cannot_be_are_as_none_given(octets: tuple[int, int]) -> None:
+    good, last = report(15, 100, 1000), report(30, 200, 2000)
+    session, deltas = told(good, report(20, *octets, has_gigawords=True))
+    assert (session.up_bytes, session.down_bytes, session.is_doubted) == (100, 1000, True)
+    assert session.seen_at == START + timedelta(minutes=20)
+    assert len(deltas) == 1
+    session, deltas = told(good, report(20, *octets, has_gigawords=True), last)
+    assert (session.up_bytes, session.down_bytes, session.is_doubted) == (200, 2000, False)
+    session, _ = told(good, report(20, *octets, kind=ReportKind.STOP))
+    assert (session.is_stopped, session.down_bytes) == (True, 1000)
+
+
+def test_line_carries_no_more_than_its_speed_lets_through() -> None:
+    most = counting.most_a_second(100_000, 20_000)
+    assert most == 10 * 100_000_000 // 8
+    session, _ = counting.count(counting.begin(report(15, 0, 0)), report(15, 1, 1), most)
+    for down, is_believed in ((most * 900 + 1, True), (most * 900 + 2, False), (10**9, True)):
+        after, delta = counting.count(session, report(30, 1, down), most)
+        assert (delta is not None, after.is_doubted) == (is_believed, not is_believed)
+    # What could not be in a quarter of an hour can be in a day.
+    after, delta = counting.count(after, report(1440, 1, most * 9000), most)
+    assert delta is not None
+    assert counting.most_a_second(None, None) == 10**10 // 8
 
 
 def test_silent_session_is_closed_at_its_last_report_and_comes_back_when_heard_of() -> None:
@@ -168,7 +262,7 @@ def test_usage_is_the_truth_once_the_last_report_is_in(
     session, known = counting.begin(arriving[0]), (0, 0)
     sums: defaultdict[date, int] = defaultdict(int)
     for each in arriving:
-        assert counting.is_of(session, each)
+        assert is_of(session, each)
         session, delta = counting.count(session, each)
         assert (session.up_bytes, session.down_bytes) >= known
         assert session.up_bytes >= known[0]
@@ -182,6 +276,34 @@ def test_usage_is_the_truth_once_the_last_report_is_in(
     assert known == truth[-1]
     assert sum(sums.values()) == sum(truth[-1])
     assert session.is_stopped
+
+
+@given(lives(), st.integers(31, 20_000), st.data())
+def test_clock_that_is_put_right_costs_and_doubles_nothing(
+    life: tuple[list[Report], list[tuple[int, int]]], minutes: int, data: st.DataObject
+) -> None:
+    """By whatever it was off, either way, and whenever that is; reports arrive as they are made,
+    and some again."""
+    reports, truth = life
+    assume(reports[-1].session_seconds is not None and reports[-1].has_gigawords)
+    since = data.draw(st.integers(0, len(reports)))
+    off = timedelta(minutes=data.draw(st.sampled_from([-1, 1])) * minutes)
+    sessions: list[Counted] = []
+    sums = [0, 0]
+    made = [
+        replace(each, at=each.at + off) if n >= since else each for n, each in enumerate(reports)
+    ]
+    for arriving in (each for each in made for _ in range(data.draw(st.integers(1, 2)))):
+        place = counting.which(sessions, arriving)
+        if place is None:
+            place = len(sessions)
+            sessions.append(counting.begin(arriving))
+        sessions[place], delta = counting.count(sessions[place], arriving)
+        if delta is not None:
+            assert timedelta(0) <= delta.until_at - delta.from_at <= timedelta(hours=4)
+            sums[0] += delta.up_bytes
+            sums[1] += delta.down_bytes
+    assert (sums[0], sums[1]) == truth[-1]
 
 
 @given(

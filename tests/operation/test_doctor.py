@@ -18,12 +18,14 @@ import pytest
 from sqlalchemy import update
 
 from app import create_app
+from blueprints.lines import accounting
 from core import backup, clock, doctor, erasures, isp, maintenance, nightly, worker
 from core.db import unit_of_work
 from core.findings import Finding, Level
 from core.isp import MaintenanceWindow
 from core.outbox import Letter, queue
 from gateways.messages.smtp import SmtpGateway
+from gateways.network.base import Report, ReportKind
 from gateways.network.simulated import SimulatedNetwork
 from models import Nas, UsageSource
 from tests.conftest import Portal, _settings
@@ -443,6 +445,33 @@ def test_usage_that_is_not_read_and_servers_that_send_no_gigawords(healthy: Port
     unit_of_work(lambda session: session.add(Nas(name="10.0.0.1", lacks_gigawords=True)))
     found = look(healthy, "usage")
     assert (found.level, "10.0.0.1" in found.words) == (Level.NOTE, True)
+
+
+@on_sqlite
+def test_servers_that_reported_what_cannot_be(healthy: Portal) -> None:
+    unit_of_work(lambda session: session.add(UsageSource(name="posted", read_at=clock.now())))
+
+    def report(seconds: int, down: int) -> None:
+        at = clock.now() - timedelta(hours=1) + timedelta(seconds=seconds)
+        accounting.take(
+            [Report(ReportKind.INTERIM, "10.0.0.1", at, "s", "ppp-alice", seconds, 0, down)]
+        )
+
+    report(60, -5)
+    found = look(healthy, "usage")
+    assert found.level is Level.NOTE
+    assert "reported by 10.0.0.1" in found.words
+    assert "(lines such as ppp-alice)" in found.words
+    report(120, 1000)
+    found = look(healthy, "usage")
+    assert found.level is Level.NOTE
+    assert "lines such as" not in found.words
+    unit_of_work(
+        lambda session: session.execute(
+            update(Nas).values(doubted_at=clock.now() - timedelta(days=8))
+        )
+    )
+    assert look(healthy, "usage").level is Level.OK
 
 
 @on_sqlite

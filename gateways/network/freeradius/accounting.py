@@ -11,6 +11,7 @@ cursor says, in parts, and the next begins after a pause that grows with how lon
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from sqlalchemy import Connection, Select, and_, literal, or_, select
 from gateways.network.base import LONGEST_SESSION, Accounting, Report, ReportKind
 from gateways.network.errors import GatewayRefused
 from gateways.network.freeradius.database import Columns, Database, columns_of
+
+log = logging.getLogger("lastmile.lines")
 
 ROWS = 2_000
 """Of one part."""
@@ -212,7 +215,11 @@ class Reader:
             )
             met[row.id] = digest
             if self._seen.get(row.id) != digest:
-                report = as_report(row, is_swapped=self._is_swapped(plain(row.nas)))
+                try:
+                    report = as_report(row, is_swapped=self._is_swapped(plain(row.nas)))
+                except (OSError, OverflowError, TypeError, ValueError):
+                    log.warning("a row of radacct makes no sense", extra={"row": row.id})
+                    continue
                 if report is not None:
                     reports.append(report)
         return reports

@@ -199,6 +199,15 @@ def test_age_that_no_session_reaches_is_not_believed(radius: Radius, connect: Co
     assert report.session_seconds is None
 
 
+def test_row_that_makes_no_sense_holds_up_no_other(radius: Radius, connect: Connect) -> None:
+    for name in ("s1", "s2", "s3"):
+        radius.session(name, acctstarttime=began(0.1), acctsessiontime=60, acctinputoctets=-5)
+    wrong = "acctinputoctets = 'many'" if radius.is_sqlite else "acctupdatetime = 'infinity'"
+    radius.execute(f"UPDATE radacct SET {wrong} WHERE acctuniqueid = 's2'")
+    found, _cursor = scan(connect())
+    assert [(each.session, each.up_octets) for each in found] == [("s1", -5), ("s3", -5)]
+
+
 @pytest.mark.parametrize(
     "lacking",
     [

@@ -85,9 +85,7 @@ def test_every_byte_counts_once_and_none_is_taken_back(
         report = as_report(row, is_swapped=False)
         if report is None:
             continue
-        place = next(
-            (at for at, known in enumerate(sessions) if counting.is_of(known, report)), None
-        )
+        place = counting.which(sessions, report)
         known = counting.begin(report) if place is None else sessions[place]
         after, delta = counting.count(known, report)
         if place is None:
