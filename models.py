@@ -527,16 +527,37 @@ class UsageAlert(Base):
     told_at: Mapped[datetime]
 
 
+class UsageMark(Base):
+    """How far the bill period that began on `period_on` was counted when the plan of
+    `subscription_id` began in it; `blueprints/lines/allowances/rules.py` says what the rest means.
+    """
+
+    __tablename__ = "usage_marks"
+
+    line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"), primary_key=True)
+    period_on: Mapped[date] = mapped_column(primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"))
+    began_on: Mapped[date]
+    earned: Mapped[int]
+    carried_bytes: Mapped[int] = mapped_column(info=PERSON)
+    free_bytes: Mapped[int] = mapped_column(info=PERSON)
+    over_bytes: Mapped[int] = mapped_column(info=PERSON)
+    spared_bytes: Mapped[int] = mapped_column(info=PERSON)
+
+
 class UsageBlock(Base):
-    """That a block of data beyond what is included was charged: the `number`th one of the bill
-    period that began on `period_on`; once, as the key says. One charge may be for several."""
+    """That blocks of data beyond what is included were charged: `count` of them, of `data_bytes`
+    together, from the `number`th of the bill period that began on `period_on`; once, as the key
+    says. Without a charge they are beyond the most that is charged for a period."""
 
     __tablename__ = "usage_blocks"
 
     line_id: Mapped[int] = mapped_column(ForeignKey("lines.id"), primary_key=True)
     period_on: Mapped[date] = mapped_column(primary_key=True)
-    number: Mapped[int] = mapped_column(Integer, primary_key=True)
-    charge_id: Mapped[int] = mapped_column(ForeignKey("charges.id"), index=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    count: Mapped[int]
+    data_bytes: Mapped[int]
+    charge_id: Mapped[int | None] = mapped_column(ForeignKey("charges.id"), index=True)
 
 
 class TopUp(Base):

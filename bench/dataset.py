@@ -93,6 +93,7 @@ RULES: dict[str, dict[str, str]] = {
     "line_openings": {},
     "usage_alerts": {},
     "usage_blocks": {},
+    "usage_marks": {},
     "top_ups": {"public_id": "anew(public_id, :k)", "key": "'copy-' || anew(key, :k)"},
     "top_up_uses": {},
     "usage_days": {},

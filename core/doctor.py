@@ -53,6 +53,7 @@ from models import (
     Nas,
     Payment,
     PlannedPayment,
+    UsageBlock,
     UsageSession,
     UsageSource,
 )
@@ -63,6 +64,8 @@ GIVEN_UP_LATELY = timedelta(days=1)
 LINE_LAGS_AFTER = timedelta(minutes=5)
 USAGE_LAGS_AFTER = timedelta(minutes=15)
 DOUBTED_LATELY = timedelta(days=7)
+BEYOND_SHOWN = timedelta(days=62)
+"""Two bill periods: who used more than is charged for is named for so long."""
 SMTP_SECONDS = 8.0
 CLOCK_SECONDS = 30
 _SET_UP = "flask setup catalog.toml; or see that LASTMILE_DATA and DATABASE_URL are those you mean"
@@ -111,6 +114,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("payments", _payments),
         ("lines", _lines),
         ("usage", _usage),
+        ("overage", _overage),
     )
     for name, check in checks:
         try:
@@ -674,3 +678,24 @@ def _of_lines() -> str:
         .limit(3)
     ).all()
     return f" (lines such as {', '.join(sorted(names))})" if names else ""
+
+
+def _overage(_settings: Settings) -> _Said:
+    """Whether somebody used more beyond their plan than is charged for it."""
+    beyond = db.session.scalars(
+        select(Line.username)
+        .join(UsageBlock, UsageBlock.line_id == Line.id)
+        .where(
+            UsageBlock.charge_id.is_(None),
+            UsageBlock.period_on > clock.today(current_isp().timezone) - BEYOND_SHOWN,
+        )
+        .distinct()
+        .order_by(Line.username)
+    ).all()
+    if beyond:
+        return _note(
+            "More than is charged for in a bill period (overage_most_minor) was used by "
+            f"{', '.join(beyond[:5])}{f' and {len(beyond) - 5} more' if beyond[5:] else ''}.",
+            "see that what the network counted is right; charge the rest by hand, or let it be",
+        )
+    return _ok("All that was used beyond plans is charged as they say.")

@@ -373,11 +373,15 @@ TABLES: dict[str, Table] = {
     ),
     "usage_blocks": Table(
         Kept.BOOKS,
-        "line_id period_on number charge_id",
+        "line_id period_on number count data_bytes charge_id",
     ),
     "usage_days": Table(
         Kept.USAGE,
         "line_id day_on",
+    ),
+    "usage_marks": Table(
+        Kept.USAGE,
+        "line_id period_on subscription_id began_on earned",
     ),
     "usage_sessions": Table(
         Kept.USAGE,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
@@ -19,7 +20,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import and_, bindparam, exists, func, or_, select, union, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -41,6 +42,8 @@ from models import (
     InvoiceLineKind,
     Isp,
     Subscription,
+    TopUp,
+    UsageBlock,
 )
 
 UNIT_SECONDS = 0.05
@@ -152,8 +155,9 @@ def plan(frame: Frame, on_progress: Progress = lambda _done, _all: None) -> Plan
         with Session(db.engine) as session:
             drafts = drafting.draft_next(session, batch, frame.as_of_on, frame.terms_days)
             last = _last_period(session, [draft.account_id for draft in drafts if draft.lines])
+            for_data = _find_for_data(session, drafts)
         for account_id, of_account in groupby(drafts, lambda draft: draft.account_id):
-            _add(found, list(of_account), last.get(account_id), largest)
+            _add(found, list(of_account), last.get(account_id), largest, for_data)
         on_progress(done, len(due))
     found.differences = [difference for _, _, difference in sorted(largest, reverse=True)]
     _judge_total(found)
@@ -196,6 +200,16 @@ def _last_period(session: Session, account_ids: Sequence[int]) -> dict[int, _Las
     }
 
 
+def _find_for_data(session: Session, drafts: Sequence[Draft]) -> set[int]:
+    """Of what is billed once, the charges for data beside a plan."""
+    charge_ids = [charge_id for draft in drafts for charge_id in draft.charge_ids]
+    if not charge_ids:
+        return set()
+    blocks = select(UsageBlock.charge_id).where(UsageBlock.charge_id.in_(charge_ids))
+    top_ups = select(TopUp.charge_id).where(TopUp.charge_id.in_(charge_ids))
+    return set(session.scalars(union(blocks, top_ups)))
+
+
 def _signed(draft: Draft) -> int:
     return -draft.total_minor if draft.kind == InvoiceKind.CREDIT_NOTE else draft.total_minor
 
@@ -205,8 +219,10 @@ def _add(
     drafts: Sequence[Draft],
     last: _Last | None,
     largest: list[tuple[int, int, Difference]],
+    for_data: AbstractSet[int],
 ) -> None:
-    """Add what one account is to get, the oldest period first."""
+    """Add what one account is to get, the oldest period first. What it used and bought of data,
+    charge by charge, is one item: that may be much, and says nothing about the run."""
     found.accounts += 1
     written = [draft for draft in drafts if draft.lines]
     if not written or last is None:
@@ -219,6 +235,8 @@ def _add(
     found.last_total_minor += last.total_minor
     found.last_subscriptions += last.subscriptions
     items = sum(line.kind != InvoiceLineKind.TAX for draft in written for line in draft.lines)
+    data_count = sum(charge_id in for_data for draft in written for charge_id in draft.charge_ids)
+    items -= max(0, data_count - 1)
     if items > MOST_ITEMS:
         facts = {"number": last.number, "count": items}
         found.reasons.append(Reason(Standout.MANY_ITEMS, facts))

@@ -30,7 +30,7 @@ from core import clock
 from core.db import db, unit_of_work
 from core.isp import current_isp
 from gateways.network.base import Report, ReportKind
-from models import Line, Nas, UsageAlert, UsageDay, UsageSession
+from models import Line, Nas, UsageAlert, UsageDay, UsageMark, UsageSession
 
 T = TypeVar("T")
 
@@ -456,6 +456,9 @@ def forget_old() -> None:
             delete(UsageAlert).where(
                 UsageAlert.line_id.in_(line_ids), UsageAlert.period_on < first_on
             )
+        )
+        session.execute(
+            delete(UsageMark).where(UsageMark.line_id.in_(line_ids), UsageMark.period_on < first_on)
         )
         session.execute(
             delete(UsageSession).where(

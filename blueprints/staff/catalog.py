@@ -317,6 +317,7 @@ _BILLING = _Keys(
         "arrangement_after_days": _whole(0, 3_650),
         "refund_limit_minor": _amount,
         "adjustment_limit_minor": _amount,
+        "overage_most_minor": _whole(0, 10_000_000),
         "expiring_days": _whole(1, 120),
         "journal_codes": _codes,
     },

@@ -85,10 +85,17 @@ def upgrade() -> None:
         "usage_blocks",
         sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("period_on", sa.Date(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
         sa.Column(
-            "charge_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+            "number",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
         ),
+        sa.Column("count", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "data_bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("charge_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.ForeignKeyConstraint(
             ["charge_id"], ["charges.id"], name=op.f("fk_usage_blocks_charge_id")
         ),
@@ -96,6 +103,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("line_id", "period_on", "number", name=op.f("pk_usage_blocks")),
     )
     op.create_index(op.f("ix_usage_blocks_charge_id"), "usage_blocks", ["charge_id"], unique=False)
+    op.create_table(
+        "usage_marks",
+        sa.Column("line_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("period_on", sa.Date(), nullable=False),
+        sa.Column(
+            "subscription_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("began_on", sa.Date(), nullable=False),
+        *(
+            sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False)
+            for name in ("earned", "carried_bytes", "free_bytes", "over_bytes", "spared_bytes")
+        ),
+        sa.ForeignKeyConstraint(["line_id"], ["lines.id"], name=op.f("fk_usage_marks_line_id")),
+        sa.ForeignKeyConstraint(
+            ["subscription_id"], ["subscriptions.id"], name=op.f("fk_usage_marks_subscription_id")
+        ),
+        sa.PrimaryKeyConstraint("line_id", "period_on", name=op.f("pk_usage_marks")),
+    )
     op.create_table(
         "top_ups",
         sa.Column(
@@ -236,6 +261,7 @@ def downgrade() -> None:
     op.drop_table("top_up_uses")
     op.drop_table("top_ups")
     op.drop_table("usage_blocks")
+    op.drop_table("usage_marks")
     op.drop_table("usage_sessions")
     op.drop_table("usage_days")
     op.drop_table("usage_alerts")

@@ -15,7 +15,7 @@ from blueprints.billing.errors import BillRunStopped, BillRunUnderWay
 from blueprints.billing.run_reasons import Standout
 from core import clock, ids, nightly
 from core.db import unit_of_work
-from models import Account, Charge, Plan, Subscription
+from models import Account, Charge, Plan, Subscription, TopUp, UsageBlock
 from tests import repeats
 from tests.conftest import Portal, together
 
@@ -176,6 +176,43 @@ def test_too_many_items_for_one_stop_it(ctx: Portal) -> None:
     unit_of_work(work)
     with pytest.raises(BillRunStopped, match="'number': '1001', 'count': 18"):
         run()
+
+
+def test_what_one_used_and_bought_of_data_stops_no_run(ctx: Portal) -> None:
+    account_id = ctx.world.accounts["alice"]
+    line_id = ctx.one("SELECT id FROM lines WHERE account_id = :id", id=account_id)
+
+    def work(session: Session) -> None:
+        charges = [
+            Charge(
+                public_id=ids.public_id(), account_id=account_id, is_credit=False,
+                kind="internet", description="Data", reason="", amount_minor=1,
+                created_at=clock.now(),
+            )
+            for _ in range(2 * bill_run.MOST_ITEMS)
+        ]  # fmt: skip
+        session.add_all(charges)
+        session.flush()
+        for number, charge in enumerate(charges):
+            if number % 2:
+                session.add(
+                    UsageBlock(
+                        line_id=line_id, period_on=date(2026, 6, 1), number=number, count=1,
+                        data_bytes=1, charge_id=charge.id,
+                    )
+                )  # fmt: skip
+            else:
+                session.add(
+                    TopUp(
+                        public_id=ids.public_id(), key=ids.public_id(), line_id=line_id,
+                        amount_bytes=1, bought_at=clock.now(), expires_on=JULY,
+                        charge_id=charge.id,
+                    )
+                )  # fmt: skip
+
+    unit_of_work(work)
+    assert run().invoices > 0
+    assert ctx.one("SELECT count(*) FROM charges WHERE invoice_id IS NULL") == 0
 
 
 def test_what_is_charged_twice_for_a_day_is_seen(ctx: Portal) -> None:

@@ -163,7 +163,15 @@ def test_line_that_is_marked_again_meanwhile_stays_marked(
 def test_alerts_are_forgotten_with_the_days(limited: Portal) -> None:
     use(limited, 80)
     watching.look()
+    limited.execute(
+        "INSERT INTO usage_marks (line_id, period_on, subscription_id, began_on, earned,"
+        " carried_bytes, free_bytes, over_bytes, spared_bytes)"
+        " SELECT line_id, '2026-06-01', id, '2026-06-20', 0, 0, 0, 0, 0 FROM subscriptions"
+        " WHERE line_id = :id AND public_id = 'alicesub1'",
+        id=line_of(limited),
+    )
     with clock.set_to(NOW + timedelta(days=430)):
         accounting.forget_old()
     assert limited.one("SELECT count(*) FROM usage_alerts") == 0
+    assert limited.one("SELECT count(*) FROM usage_marks") == 0
     assert line_of(limited)

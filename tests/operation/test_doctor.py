@@ -75,7 +75,7 @@ def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
     assert checks == [
         *("mode", "secret", "permissions", "disk", "clock", "database", "schema", "worker"),
         *("backup", "erasures", "bills", "dunning", "proxy", "mail", "texts", "payments"),
-        *("lines", "usage"),
+        *("lines", "usage", "overage"),
     ]
 
 
@@ -472,6 +472,20 @@ def test_servers_that_reported_what_cannot_be(healthy: Portal) -> None:
         )
     )
     assert look(healthy, "usage").level is Level.OK
+
+
+@on_sqlite
+def test_who_used_more_than_is_charged_is_named(healthy: Portal) -> None:
+    assert look(healthy, "overage").level is Level.OK
+    healthy.execute(
+        "INSERT INTO usage_blocks (line_id, period_on, number, count, data_bytes)"
+        " SELECT id, :day, 21, 3, 150 FROM lines WHERE username = 'ppp-alice'",
+        day=clock.now().date().isoformat(),
+    )
+    found = look(healthy, "overage")
+    assert (found.level, "used by ppp-alice." in found.words) == (Level.NOTE, True)
+    healthy.execute("UPDATE usage_blocks SET period_on = '2020-01-01'")
+    assert look(healthy, "overage").level is Level.OK
 
 
 @on_sqlite

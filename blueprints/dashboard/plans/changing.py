@@ -6,7 +6,7 @@ that any bill finds them. On that day the worker brings the line to its new spee
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -244,6 +244,8 @@ def _get(session: Session, account_id: int, public_id: str) -> PlanChange:
 def _make(session: Session, made: PlanChange, quote: Quote) -> None:
     """Write the subscriptions and charges of a change, and let it take effect if its day is
     here."""
+    today = clock.today(current_isp().timezone)
+    left = deciding.leave(session, made.account_id, today) if quote.effective_on <= today else []
     made.ended = _ended(quote)
     for each in quote.ending:
         session.execute(
@@ -254,14 +256,13 @@ def _make(session: Session, made: PlanChange, quote: Quote) -> None:
     if quote.new is not None:
         made.to_id = _subscribe(session, made, quote)
     made.charges = [_charge(session, made, fee, quote.effective_on) for fee in quote.fees]
-    isp = current_isp()
-    if quote.effective_on <= clock.today(isp.timezone):
+    if quote.effective_on <= today:
         made.state = PLANNED.value
-        take_effect(session, made)
+        take_effect(session, made, left)
         _note(session, made, "plan_changed")
     else:
         made.state = PLANNED.value
-        starts = datetime.combine(quote.effective_on, time(), ZoneInfo(isp.timezone))
+        starts = datetime.combine(quote.effective_on, time(), ZoneInfo(current_isp().timezone))
         made.due_at = starts.astimezone(clock.now().tzinfo)
         _note(session, made, "plan_change_planned")
     _tell(session, made, "made")
@@ -313,9 +314,9 @@ def _charge(session: Session, made: PlanChange, fee: Fee, from_on: date) -> int:
     return charge.id
 
 
-def take_effect(session: Session, made: PlanChange) -> bool:
+def take_effect(session: Session, made: PlanChange, left: Sequence[deciding.Left]) -> bool:
     """Bring the account's line to the plan that begins; False, and the change undone, where the
-    plan ended before it began, as with a closed account."""
+    plan ended before it began, as with a closed account. `left`: what its lines had carried."""
     if made.to_id is not None:
         begun = session.get_one(Subscription, made.to_id)
         if begun.ended_on is not None and begun.ended_on <= begun.started_on:
@@ -323,6 +324,7 @@ def take_effect(session: Session, made: PlanChange) -> bool:
             adjusting.take_back_charges(session, made.charges)
             return False
         _set_speed(session, begun)
+        deciding.begin(session, made.account_id, left, clock.today(current_isp().timezone))
     _end(made, DONE)
     session.flush()  # what waits is ended with the account; this one no longer does
     if made.is_end and session.get_one(Account, made.account_id).status == AccountStatus.ACTIVE:
@@ -355,8 +357,6 @@ def _set_speed(session: Session, begun: Subscription) -> None:
         .where(Line.id == line_ids[0])
         .values(down_kbps=plan.down_kbps, up_kbps=plan.up_kbps, sync_at=clock.now(), sync_count=0)
     )
-    # What was used before does not count against the plan that begins.
-    deciding.lift(session, line_ids[0])
 
 
 def _put_back(session: Session, made: PlanChange) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from blueprints.dashboard.plans import changing
+from blueprints.lines.allowances import deciding
 from core import activity, clock, due_work, revisions
 from core.db import db, unit_of_work
 from models import PlanChange, PlanChangeState
@@ -26,7 +29,8 @@ def _take_effect(change_id: int) -> None:
         if made.state != PlanChangeState.PLANNED:
             made.due_at = None
             return
-        if changing.take_effect(session, made):
+        before_on = made.effective_on - timedelta(days=1)
+        if changing.take_effect(session, made, deciding.leave(session, account_id, before_on)):
             event = activity.Event(
                 "plan_changed",
                 clock.now(),

@@ -75,6 +75,17 @@ class PayFirst(ChangeRefused):
         return _("A bill is overdue. Pay it first; then you can change your plan.")
 
 
+class UsedMore(ChangeRefused):
+    """At once it would leave less data in the period than is used already."""
+
+    @property
+    def customer_message(self) -> str:
+        return _(
+            "You have used more data than this plan would leave you in this period. "
+            "Choose it from the next bill day on."
+        )
+
+
 class AccountClosed(ChangeRefused):
     """Nothing changes on an account that is closed."""
 

@@ -18,8 +18,9 @@ from blueprints.billing import drafting
 from blueprints.billing.drafting import BilledAccount, BilledSubscription, OneOff, TaxRule
 from blueprints.billing.periods import Span, period_of
 from blueprints.dashboard.plans import offers
-from blueprints.dashboard.plans.errors import ChangeUnderWay, PlanNotFound
+from blueprints.dashboard.plans.errors import ChangeUnderWay, PlanNotFound, UsedMore
 from blueprints.dashboard.plans.offers import Contract, InUse
+from blueprints.lines.allowances import standing
 from core import clock
 from core.isp import current_isp
 from core.money import Money
@@ -188,6 +189,8 @@ def quote(session: Session, wish: Wish) -> Quote:
     account = _as_billed(session, contract, bill_on)
     taxes = drafting.list_taxes(session)
     effective_on = _effective_on(wish, old, new, today, account.bill_day)
+    if new is not None and old is not None and wish.on is None and effective_on == today:
+        _check_data(session, wish.account_id, old, new, today)
     fees = _fees(ending, new, effective_on)
     begun = _begin(new, effective_on, has_intro=not past.had_it) if new is not None else None
     due_now = fees if effective_on <= bill_on else ()
@@ -274,6 +277,17 @@ def _get_plan(session: Session, wish: Wish, old: InUse | None) -> tuple[Plan | N
     if is_waiting:
         raise ChangeUnderWay
     return plan, Past(bool(had), bool(given_back))
+
+
+def _check_data(session: Session, account_id: int, old: InUse, new: Plan, today: date) -> None:
+    """Raises UsedMore."""
+    counted = standing.list_counted(session, account_id, today)
+    if any(
+        each.subscription_id == old.subscription_id
+        and each.count.would_gain(new.data_included_bytes, today)
+        for each in counted
+    ):
+        raise UsedMore
 
 
 def _as_billed(session: Session, contract: Contract, bill_on: date) -> BilledAccount:

@@ -13,8 +13,15 @@ from sqlalchemy.orm import Session
 from blueprints.billing.periods import Span, period_of
 from blueprints.dashboard.usage.errors import LineNotFound
 from blueprints.lines import accounting
+from blueprints.lines.allowances import deciding
 from blueprints.lines.allowances.rules import USUAL_PERCENTS, percents_of, spend
-from blueprints.lines.allowances.standing import is_in_use, list_top_ups, rule_of
+from blueprints.lines.allowances.standing import (
+    Standing,
+    is_in_use,
+    list_standings,
+    list_top_ups,
+    rule_of,
+)
 from blueprints.lines.reading import NETWORK
 from blueprints.lines.spreading import HOUR, start_of_day
 from core import clock, form_keys
@@ -53,7 +60,8 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a plan includes in a bill period; without a limit `included_bytes` is None."""
+    """What is included in a bill period; without a limit `included_bytes` is None. It `is_share`
+    where the plan has begun within the period: each plan includes its share by days."""
 
     plan_name: str
     included_bytes: int | None
@@ -62,6 +70,7 @@ class Allowance:
     overage_bytes: int = 0
     slow_down_kbps: int | None = None
     has_top_up: bool = False
+    is_share: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ class TopUpLeft:
 class Period:
     """A bill period of a line so far. `days` has each day until today; `expected_bytes` is what it
     will be at its end when the days to come are like those that were. `counted_bytes` counts
-    against what is included: what was used since the plan began."""
+    against what is included."""
 
     span: Span
     days: tuple[tuple[date, Carried], ...]
@@ -111,7 +120,6 @@ class Terms:
     span: Span
     allowance: Allowance | None
     as_of: AsOf
-    plan_began_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +174,6 @@ def find_terms(account_id: int, line_id: int, today: date) -> Terms:
         select(
             Account.bill_day,
             Plan.name,
-            Subscription.started_on,
             Plan.data_included_bytes,
             Plan.over_rule,
             Plan.overage_minor,
@@ -191,7 +198,7 @@ def find_terms(account_id: int, line_id: int, today: date) -> Terms:
     as_of = AsOf(None, is_behind=bool(row.failure))
     if row.read_at is not None:
         as_of = replace(as_of, at=min(row.read_at, row.running_at or row.read_at))
-    return Terms(period_of(today, row.bill_day), _allowance_of(row), as_of, row.started_on)
+    return Terms(period_of(today, row.bill_day), _allowance_of(row), as_of)
 
 
 def _allowance_of(row: Any) -> Allowance | None:
@@ -214,36 +221,43 @@ def find_period(line_id: int, terms: Terms, today: date) -> Period:
     found = _days(line_id, span.from_on, today)
     days = tuple((day, found.get(day, Carried(0, 0))) for day in _until(span.from_on, today))
     used = _sum(carried for _day, carried in days)
-    began_on = terms.plan_began_on or span.from_on
-    counted = _sum(carried for day, carried in days if day >= began_on).total_bytes
+    standings = list_standings(db.session(), [line_id], today, with_closed=True)
+    allowance, counted = terms.allowance, used.total_bytes
+    top_ups: tuple[TopUpLeft, ...] = ()
+    if standings and allowance is not None:
+        [standing] = standings
+        allowance = replace(
+            allowance,
+            included_bytes=standing.included_bytes,
+            is_share=standing.count.mark.began_on > span.from_on,
+        )
+        counted = standing.used_bytes
+        top_ups = _top_ups_left(standing, today)
     return Period(
         span,
         days,
         used,
-        terms.allowance,
+        allowance,
         (span.until_on - today).days,
         _expect(span, days, used),
         counted,
-        _top_ups_left(line_id, terms, counted, today),
+        top_ups,
     )
 
 
-def _top_ups_left(
-    line_id: int, terms: Terms, used_bytes: int, today: date
-) -> tuple[TopUpLeft, ...]:
-    """The top-ups that can still be used, with what this period leaves of them."""
-    if terms.allowance is None or terms.allowance.included_bytes is None:
+def _top_ups_left(standing: Standing, today: date) -> tuple[TopUpLeft, ...]:
+    """The top-ups that can still be used, with what is left of them once what is used is
+    settled."""
+    session, period_on = db.session(), standing.span.from_on
+    known = list_top_ups(session, standing.line_id, period_on)
+    if not known:
         return ()
-    period_on = terms.span.from_on
-    known = [
-        each for each in list_top_ups(db.session(), line_id, period_on) if each.left_for(period_on)
-    ]
-    over_bytes = max(0, used_bytes - terms.allowance.included_bytes)
-    uses, _rest = spend(known, over_bytes, period_on, today)
+    blocks_bytes = deciding.find_blocks_bytes(session, standing.line_id, period_on)
+    uses, _rest = spend(known, deciding.open_of(standing, blocks_bytes, known), today)
     return tuple(
-        TopUpLeft(each.left_for(period_on) - uses.get(each.top_up_id, 0), each.expires_on)
+        TopUpLeft(each.left_bytes - uses.get(each.top_up_id, 0), each.expires_on)
         for each in known
-        if each.expires_on >= today
+        if each.expires_on >= today and (each.left_bytes or period_on in each.uses)
     )
 
 

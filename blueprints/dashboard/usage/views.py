@@ -13,7 +13,7 @@ from blueprints.dashboard.usage import bp, service
 from blueprints.dashboard.usage.forms import AlertsForm
 from blueprints.dashboard.usage.service import Carried, LineChoice
 from blueprints.lines.allowances import top_ups
-from blueprints.lines.allowances.errors import BoughtMeanwhile, NoTopUp, OfferChanged
+from blueprints.lines.allowances.errors import BoughtMeanwhile, NoTopUp, OfferChanged, PayFirst
 from core import charts, clock
 from core.db import db
 from core.downloads import csv_answer
@@ -204,7 +204,7 @@ def top_up_post() -> Response | BaseResponse:
             _period_path(line, "top-up"),
             arrived_key(),
         )
-    except (OfferChanged, BoughtMeanwhile) as refusal:
+    except (OfferChanged, BoughtMeanwhile, PayFirst) as refusal:
         return _top_up_page(line, shared, refusal.customer_message)
     return go_to(path)
 
@@ -215,6 +215,8 @@ def _top_up_page(line: LineChoice, shared: dict[str, Any], refusal: str = "") ->
         raise NoTopUp
     price = Money(offer.price_minor, current_isp().currency)
     status = 422 if refusal else 200
+    if offer.is_held_unpaid:
+        refusal = PayFirst().customer_message
     return render(
         "usage/top_up.html", None, status, **shared, offer=offer, price=price, refusal=refusal
     )

@@ -11,6 +11,14 @@ class NoTopUp(NotFound):
     """No data can be bought for this line beside what is included."""
 
 
+class PayFirst(Refusal):
+    """The line is held for an unpaid bill: more data would not open it."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("A bill is overdue. Pay it first; then you can buy more data.")
+
+
 class OfferChanged(Refusal):
     """What is offered, or its price, is not what the page had shown."""
 

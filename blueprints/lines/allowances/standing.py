@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session
 
 from blueprints.billing.periods import Span, period_of
-from blueprints.lines.allowances.rules import KnownTopUp, percents_of
+from blueprints.lines.allowances.rules import Count, KnownTopUp, Mark, percents_of
 from core import clock
 from core.db import total
 from core.isp import current_isp
@@ -25,6 +25,7 @@ from models import (
     TopUp,
     TopUpUse,
     UsageDay,
+    UsageMark,
 )
 
 
@@ -33,7 +34,7 @@ class Standing:
     """A line whose plan includes so much in the bill period `span`, of which so much is used.
 
     `rule` says what happens beyond it, None: nothing. The line is limited until the day before
-    `limited_until_on` already, where that is not None.
+    `limited_until_on` already, where that is not None, to `limited_kbps` or, None, held.
     """
 
     line_id: int
@@ -43,10 +44,10 @@ class Standing:
     language: str
     percents: tuple[int, ...]
     limited_until_on: date | None
-    span: Span
+    limited_kbps: int | None
+    subscription_id: int
+    count: Count
     plan_name: str
-    included_bytes: int
-    used_bytes: int
     rule: OverRule | None
     overage_minor: int
     overage_bytes: int
@@ -54,8 +55,34 @@ class Standing:
     slow_up_kbps: int | None
 
     @property
+    def span(self) -> Span:
+        return self.count.span
+
+    @property
+    def included_bytes(self) -> int:
+        return self.count.included_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        return self.count.used_bytes
+
+    @property
     def over_bytes(self) -> int:
-        return max(0, self.used_bytes - self.included_bytes)
+        return self.count.over_bytes
+
+    @property
+    def percent(self) -> int:
+        """How much of what is included is used."""
+        return self.used_bytes * 100 // max(1, self.included_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A line and what it has carried with the plan in use, None: with none."""
+
+    line_id: int
+    subscription_id: int | None
+    count: Count
 
 
 def rule_of(over_rule: str, overage_minor: int | None) -> OverRule | None:
@@ -78,44 +105,12 @@ def is_in_use(line_id: Any, account_id: Any, day: date) -> ColumnElement[bool]:
     )
 
 
-def list_standings(session: Session, line_ids: Sequence[int], on: date) -> list[Standing]:
-    """Of these lines those that run and whose plan on that day has a limit, in two queries. What
-    was used before the plan began does not count against it."""
-    rows = session.connection().execute(
-        select(
-            Line.id,
-            Line.account_id,
-            Line.public_id,
-            Line.username,
-            Line.alert_percents,
-            Line.limited_until_on,
-            Account.bill_day,
-            Account.language,
-            Plan.name,
-            Plan.data_included_bytes,
-            Plan.over_rule,
-            Plan.overage_minor,
-            Plan.overage_bytes,
-            Plan.slow_down_kbps,
-            Plan.slow_up_kbps,
-            Subscription.started_on,
-        )
-        .join(Account, Account.id == Line.account_id)
-        .join(Subscription, is_in_use(Line.id, Line.account_id, on))
-        .join(Plan, Plan.id == Subscription.plan_id)
-        .where(Line.id.in_(line_ids), Line.is_closed.is_(False))
-        .order_by(Line.id, Subscription.line_id.is_(None), Subscription.id.desc())
-    )
-    first: dict[int, Any] = {}
-    for row in rows:
-        first.setdefault(row.id, row)
-    limited = [row for row in first.values() if row.data_included_bytes is not None]
-    spans = {row.id: period_of(on, row.bill_day) for row in limited}
-    counted = {
-        row.id: replace(spans[row.id], from_on=min(max(spans[row.id].from_on, row.started_on), on))
-        for row in limited
-    }
-    used = _used(session, counted)
+def list_standings(
+    session: Session, line_ids: Sequence[int], on: date, *, with_closed: bool = False
+) -> list[Standing]:
+    """Of these lines those that run and whose plan on that day has a limit, in three queries;
+    `with_closed`: those as well that do not run any more."""
+    found = _count(session, line_ids, on, with_closed=with_closed)
     return [
         Standing(
             line_id=row.id,
@@ -125,21 +120,118 @@ def list_standings(session: Session, line_ids: Sequence[int], on: date) -> list[
             language=row.language,
             percents=percents_of(row.alert_percents),
             limited_until_on=row.limited_until_on,
-            span=spans[row.id],
+            limited_kbps=row.limited_kbps,
+            subscription_id=row.subscription_id,
+            count=count,
             plan_name=row.name,
-            included_bytes=row.data_included_bytes,
-            used_bytes=used.get(row.id, 0),
             rule=rule_of(row.over_rule, row.overage_minor),
             overage_minor=row.overage_minor or 0,
             overage_bytes=row.overage_bytes or 0,
             slow_down_kbps=row.slow_down_kbps,
             slow_up_kbps=row.slow_up_kbps,
         )
-        for row in limited
+        for row, count in found
+        if count.plan_bytes is not None
     ]
 
 
-def _used(session: Session, spans: dict[int, Span]) -> dict[int, int]:
+def list_counted(session: Session, account_id: int, on: date) -> list[Counted]:
+    """What each line of an account that runs has carried, whether or not its plan has a limit."""
+    line_ids = session.scalars(select(Line.id).where(Line.account_id == account_id)).all()
+    return [
+        Counted(row.id, row.subscription_id, count)
+        for row, count in _count(session, line_ids, on, with_closed=False)
+    ]
+
+
+def _count(
+    session: Session, line_ids: Sequence[int], on: date, *, with_closed: bool
+) -> list[tuple[Any, Count]]:
+    """Each line with its plan on that day and what it has carried in the bill period, but those
+    whose plan another has followed within it by now: they were counted then."""
+    rows = session.connection().execute(
+        select(
+            Line.id,
+            Line.account_id,
+            Line.public_id,
+            Line.username,
+            Line.alert_percents,
+            Line.limited_until_on,
+            Line.slow_down_kbps.label("limited_kbps"),
+            Account.bill_day,
+            Account.language,
+            Plan.name,
+            Plan.data_included_bytes,
+            Plan.over_rule,
+            Plan.overage_minor,
+            Plan.overage_bytes,
+            Plan.slow_down_kbps,
+            Plan.slow_up_kbps,
+            Subscription.id.label("subscription_id"),
+            Subscription.started_on,
+        )
+        .select_from(Line)
+        .join(Account, Account.id == Line.account_id)
+        .outerjoin(Subscription, is_in_use(Line.id, Line.account_id, on))
+        .outerjoin(Plan, Plan.id == Subscription.plan_id)
+        .where(Line.id.in_(line_ids), true() if with_closed else Line.is_closed.is_(False))
+        .order_by(Line.id, Subscription.line_id.is_(None), Subscription.id.desc())
+    )
+    first: dict[int, Any] = {}
+    for row in rows:
+        first.setdefault(row.id, row)
+    spans = {row.id: period_of(on, row.bill_day) for row in first.values()}
+    marks = _find_marks(session, spans)
+    carried = _carried(session, spans)
+    late = {
+        row.id: Span(spans[row.id].from_on, row.started_on)
+        for row in first.values()
+        if row.started_on is not None
+        and spans[row.id].from_on < row.started_on
+        and _is_without(marks.get(row.id), row.subscription_id)
+    }
+    before = _carried(session, late)
+    found = []
+    for row in first.values():
+        span, (of_id, mark) = spans[row.id], marks.get(row.id, (0, None))
+        if mark is None or of_id != row.subscription_id:
+            if row.subscription_id is not None and row.subscription_id < of_id:
+                continue
+            began_on = late[row.id].until_on if row.id in late else span.from_on
+            earlier = before.get(row.id, 0)
+            mark = Mark(began_on, carried_bytes=earlier, free_bytes=earlier)
+        count = Count(span, row.data_included_bytes, carried.get(row.id, 0), mark)
+        found.append((row, count))
+    return found
+
+
+def _is_without(marked: tuple[int, Mark] | None, subscription_id: int) -> bool:
+    return marked is None or marked[0] != subscription_id
+
+
+def _find_marks(session: Session, spans: Mapping[int, Span]) -> dict[int, tuple[int, Mark]]:
+    """The mark of each line in its bill period, with the subscription that began with it."""
+    if not spans:
+        return {}
+    rows = session.connection().execute(
+        select(
+            UsageMark.line_id,
+            UsageMark.period_on,
+            UsageMark.subscription_id,
+            *(getattr(UsageMark, each.name) for each in fields(Mark)),
+        ).where(
+            UsageMark.line_id.in_(spans),
+            UsageMark.period_on >= min(span.from_on for span in spans.values()),
+        )
+    )
+    return {
+        line_id: (subscription_id, Mark(*values))
+        for line_id, period_on, subscription_id, *values in rows
+        if period_on == spans[line_id].from_on
+    }
+
+
+def _carried(session: Session, spans: Mapping[int, Span]) -> dict[int, int]:
     """Bytes up and down of each line in its span."""
     of_span: dict[Span, list[int]] = {}
     for line_id, span in spans.items():
@@ -157,11 +249,11 @@ def _used(session: Session, spans: dict[int, Span]) -> dict[int, int]:
         )
     )
     rows = session.connection().execute(
-        select(UsageDay.line_id, total(UsageDay.up_bytes + UsageDay.down_bytes).label("used_bytes"))
+        select(UsageDay.line_id, total(UsageDay.up_bytes + UsageDay.down_bytes).label("carried"))
         .where(fits)
         .group_by(UsageDay.line_id)
     )
-    return {row.line_id: row.used_bytes for row in rows}
+    return {row.line_id: row.carried for row in rows}
 
 
 def list_top_ups(session: Session, line_id: int, from_on: date) -> list[KnownTopUp]:

@@ -7,29 +7,45 @@ from datetime import date, timedelta
 
 from flask_babel import force_locale
 from flask_babel import gettext as _
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from blueprints.lines.allowances import deciding
-from blueprints.lines.allowances.errors import BoughtMeanwhile, NoTopUp, OfferChanged
+from blueprints.lines.allowances.errors import (
+    BoughtMeanwhile,
+    NoTopUp,
+    OfferChanged,
+    PayFirst,
+)
 from blueprints.lines.allowances.rules import TOP_UP_DAYS
 from blueprints.lines.allowances.standing import is_in_use
 from core import clock, form_keys, ids
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.units import format_data
-from models import Account, AccountStatus, Line, Plan, Subscription, TopUp
+from models import (
+    Account,
+    AccountStatus,
+    HoldReason,
+    Line,
+    LineHold,
+    Plan,
+    Subscription,
+    TopUp,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """So much data for so much money before taxes, usable until and with `expires_on`.
-    `bought_count`: how often it was bought for this line."""
+    `bought_count`: how often it was bought for this line. It is not sold while the line
+    `is_held_unpaid`."""
 
     amount_bytes: int
     price_minor: int
     expires_on: date
     bought_count: int
+    is_held_unpaid: bool
     language: str
 
     @property
@@ -41,6 +57,11 @@ class Offer:
 def find_offer(session: Session, account_id: int, line_id: int, today: date) -> Offer | None:
     """What can be bought for the line; None where its plan offers nothing."""
     bought = select(func.count(TopUp.id)).where(TopUp.line_id == line_id).scalar_subquery()
+    is_held_unpaid = exists().where(
+        LineHold.line_id == line_id,
+        LineHold.reason == HoldReason.UNPAID.value,
+        LineHold.released_at.is_(None),
+    )
     row = session.execute(
         select(
             Plan.top_up_bytes,
@@ -48,6 +69,7 @@ def find_offer(session: Session, account_id: int, line_id: int, today: date) -> 
             Plan.top_up_days,
             Account.language,
             bought.label("bought_count"),
+            is_held_unpaid.label("is_held_unpaid"),
         )
         .select_from(Line)
         .join(Account, Account.id == Line.account_id)
@@ -69,6 +91,7 @@ def find_offer(session: Session, account_id: int, line_id: int, today: date) -> 
         row.top_up_minor,
         today + timedelta(days=row.top_up_days or TOP_UP_DAYS),
         row.bought_count,
+        bool(row.is_held_unpaid),
         row.language,
     )
 
@@ -79,7 +102,7 @@ def buy(
     """Buy what the page with this `stamp` showed; `path`, where that is seen.
 
     It joins the next bill, counts at once, and opens or speeds up a line that was limited. Raises
-    NoTopUp, OfferChanged, BoughtMeanwhile.
+    NoTopUp, PayFirst, OfferChanged, BoughtMeanwhile.
     """
     today = clock.today(current_isp().timezone)  # read now: within the unit it takes a connection
 
@@ -87,9 +110,12 @@ def buy(
         offer = find_offer(session, account_id, line_id, today)
         if offer is None:
             raise NoTopUp
+        if offer.is_held_unpaid:
+            raise PayFirst
         if offer.stamp != stamp:
             is_bought = stamp.partition("-")[0] != str(offer.bought_count)
             raise BoughtMeanwhile if is_bought else OfferChanged
+        deciding.speed_up(session, line_id, today)
         charge_id = deciding.add_charge(
             session, account_id, offer.price_minor, _description(offer), "top-up"
         )

@@ -132,6 +132,7 @@ _CHOSEN = {
     ("plan_changes", "is_end"): True,
     ("usage_days", "day_on"): date(2026, 1, 1),
     ("top_up_uses", "period_on"): date(2026, 1, 1),
+    ("usage_marks", "period_on"): date(2026, 1, 1),
 }
 
 

@@ -98,13 +98,17 @@ def test_plan_of_another_line_or_one_that_ended_includes_nothing(ctx: Portal) ->
     assert period(ctx).allowance is None
 
 
-def test_what_was_used_before_the_plan_began_does_not_count_against_it(ctx: Portal) -> None:
+def test_plan_that_began_within_the_period_includes_its_share_and_counts_from_there(
+    ctx: Portal,
+) -> None:
     include(ctx, 100 * GB)
     ctx.execute("UPDATE subscriptions SET started_on = '2026-06-10' WHERE plan_id = 1")
     carry(ctx, date(2026, 6, 9), [(0, 70 * GB)])
     carry(ctx, date(2026, 6, 10), [(0, 40 * GB)])
     found = period(ctx)
-    assert (found.used.total_bytes, found.left_bytes) == (110 * GB, 60 * GB)
+    assert found.allowance is not None
+    assert found.allowance.included_bytes == 70 * GB
+    assert (found.used.total_bytes, found.left_bytes) == (110 * GB, 30 * GB)
 
 
 def test_pace_is_that_of_the_days_that_are_over(ctx: Portal) -> None:
