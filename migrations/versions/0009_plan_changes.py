@@ -87,6 +87,7 @@ def upgrade() -> None:
         ["created_at"],
         unique=False,
         sqlite_where=sa.text("state = 'asked'"),
+        postgresql_where=sa.text("state = 'asked'"),
     )
     op.create_index(
         op.f("ix_plan_changes_customer_id"), "plan_changes", ["customer_id"], unique=False
@@ -97,6 +98,7 @@ def upgrade() -> None:
         ["due_at"],
         unique=False,
         sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_index(op.f("ix_plan_changes_to_id"), "plan_changes", ["to_id"], unique=False)
     op.create_index(
@@ -105,6 +107,7 @@ def upgrade() -> None:
         ["account_id"],
         unique=True,
         sqlite_where=sa.text("is_end AND state = 'planned'"),
+        postgresql_where=sa.text("is_end AND state = 'planned'"),
     )
     op.create_index(
         "uq_plan_changes_from",
@@ -112,6 +115,7 @@ def upgrade() -> None:
         ["from_id"],
         unique=True,
         sqlite_where=sa.text("state IN ('asked', 'planned')"),
+        postgresql_where=sa.text("state IN ('asked', 'planned')"),
     )
     op.create_index(
         "uq_plan_changes_to",
@@ -119,6 +123,7 @@ def upgrade() -> None:
         ["account_id", "to_plan_id"],
         unique=True,
         sqlite_where=sa.text("state IN ('asked', 'planned')"),
+        postgresql_where=sa.text("state IN ('asked', 'planned')"),
     )
     op.add_column("charges", sa.Column("from_on", sa.Date(), nullable=True))
     op.add_column("plans", sa.Column("areas", sa.JSON(), nullable=True))
