@@ -221,7 +221,8 @@ def find_period(line_id: int, terms: Terms, today: date) -> Period:
     found = _days(line_id, span.from_on, today)
     days = tuple((day, found.get(day, Carried(0, 0))) for day in _until(span.from_on, today))
     used = _sum(carried for _day, carried in days)
-    standings = list_standings(db.session(), [line_id], today, with_closed=True)
+    known = {line_id: used.total_bytes}
+    standings = list_standings(db.session(), [line_id], today, with_closed=True, carried=known)
     allowance, counted = terms.allowance, used.total_bytes
     top_ups: tuple[TopUpLeft, ...] = ()
     if standings and allowance is not None:

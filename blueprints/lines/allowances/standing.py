@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select, true
@@ -27,6 +27,8 @@ from models import (
     UsageDay,
     UsageMark,
 )
+
+LONGEST_PERIOD = timedelta(days=32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,17 @@ def is_in_use(line_id: Any, account_id: Any, day: date) -> ColumnElement[bool]:
 
 
 def list_standings(
-    session: Session, line_ids: Sequence[int], on: date, *, with_closed: bool = False
+    session: Session,
+    line_ids: Sequence[int],
+    on: date,
+    *,
+    with_closed: bool = False,
+    carried: Mapping[int, int] | None = None,
 ) -> list[Standing]:
-    """Of these lines those that run and whose plan on that day has a limit, in three queries;
-    `with_closed`: those as well that do not run any more."""
-    found = _count(session, line_ids, on, with_closed=with_closed)
+    """Of these lines those that run and whose plan on that day has a limit, in two queries;
+    `with_closed`: those as well that do not run any more. `carried`: what each has in the bill
+    period, where that is known."""
+    found = _count(session, line_ids, on, with_closed=with_closed, carried=carried)
     return [
         Standing(
             line_id=row.id,
@@ -145,7 +153,12 @@ def list_counted(session: Session, account_id: int, on: date) -> list[Counted]:
 
 
 def _count(
-    session: Session, line_ids: Sequence[int], on: date, *, with_closed: bool
+    session: Session,
+    line_ids: Sequence[int],
+    on: date,
+    *,
+    with_closed: bool,
+    carried: Mapping[int, int] | None = None,
 ) -> list[tuple[Any, Count]]:
     """Each line with its plan on that day and what it has carried in the bill period, but those
     whose plan another has followed within it by now: they were counted then."""
@@ -169,20 +182,41 @@ def _count(
             Plan.slow_up_kbps,
             Subscription.id.label("subscription_id"),
             Subscription.started_on,
+            UsageMark.period_on,
+            UsageMark.subscription_id.label("marked_id"),
+            *(getattr(UsageMark, each.name) for each in fields(Mark)),
         )
         .select_from(Line)
         .join(Account, Account.id == Line.account_id)
         .outerjoin(Subscription, is_in_use(Line.id, Line.account_id, on))
         .outerjoin(Plan, Plan.id == Subscription.plan_id)
+        .outerjoin(
+            UsageMark,
+            and_(
+                UsageMark.line_id == Line.id,
+                UsageMark.period_on <= on,
+                UsageMark.period_on > on - LONGEST_PERIOD,
+            ),
+        )
         .where(Line.id.in_(line_ids), true() if with_closed else Line.is_closed.is_(False))
-        .order_by(Line.id, Subscription.line_id.is_(None), Subscription.id.desc())
+        .order_by(
+            Line.id,
+            Subscription.line_id.is_(None),
+            Subscription.id.desc(),
+            UsageMark.period_on.desc(),
+        )
     )
     first: dict[int, Any] = {}
     for row in rows:
         first.setdefault(row.id, row)
     spans = {row.id: period_of(on, row.bill_day) for row in first.values()}
-    marks = _find_marks(session, spans)
-    carried = _carried(session, spans)
+    marks = {
+        row.id: (row.marked_id, Mark(*(getattr(row, each.name) for each in fields(Mark))))
+        for row in first.values()
+        if row.period_on == spans[row.id].from_on
+    }
+    if carried is None:
+        carried = _carried(session, spans)
     late = {
         row.id: Span(spans[row.id].from_on, row.started_on)
         for row in first.values()
@@ -207,28 +241,6 @@ def _count(
 
 def _is_without(marked: tuple[int, Mark] | None, subscription_id: int) -> bool:
     return marked is None or marked[0] != subscription_id
-
-
-def _find_marks(session: Session, spans: Mapping[int, Span]) -> dict[int, tuple[int, Mark]]:
-    """The mark of each line in its bill period, with the subscription that began with it."""
-    if not spans:
-        return {}
-    rows = session.connection().execute(
-        select(
-            UsageMark.line_id,
-            UsageMark.period_on,
-            UsageMark.subscription_id,
-            *(getattr(UsageMark, each.name) for each in fields(Mark)),
-        ).where(
-            UsageMark.line_id.in_(spans),
-            UsageMark.period_on >= min(span.from_on for span in spans.values()),
-        )
-    )
-    return {
-        line_id: (subscription_id, Mark(*values))
-        for line_id, period_on, subscription_id, *values in rows
-        if period_on == spans[line_id].from_on
-    }
 
 
 def _carried(session: Session, spans: Mapping[int, Span]) -> dict[int, int]:
