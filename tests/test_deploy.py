@@ -81,6 +81,10 @@ def test_sample_of_the_settings_is_taken(tmp_path: Path) -> None:
     sample = (DEPLOY / "lastmile.env").read_text()
     every = re.sub(r"^#([A-Z_]+=)", r"\1", sample, flags=re.MULTILINE)
     every = every.replace("LASTMILE_SECRET=", f"LASTMILE_SECRET={os.urandom(32).hex()}")
+    radius = tmp_path / "radius.toml"
+    radius.write_text('[nas."192.0.2.1"]\nsecret = "a-long-secret-of-a-nas"\n')
+    radius.chmod(0o600)
+    every = every.replace("/etc/lastmile/radius.toml", str(radius))
     for number, text in enumerate((sample, every)):
         path = tmp_path / f"{number}.env"
         path.write_text(text)

@@ -36,6 +36,7 @@ NO_WAY_OUT = {
     "dashboard.index",  # leads on
     "billing.payment_return",  # leads on whoever may see the payment
     "billing.method_return",
+    "support.broadband_facts_csv",  # a file
 }
 
 
