@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,6 +41,9 @@ from core.pg_programs import PgProgramFailed
 from core.settings import Settings
 from core.sole_use import DatabaseInUse
 from models import Base, Isp, SignInSession
+
+_LEAVING_SECONDS = 3
+"""How long whoever is connected to PostgreSQL may take to be gone."""
 
 
 class RestoreRefused(Exception):
@@ -363,15 +367,23 @@ def _restore_postgresql(settings: Settings, path: Path, rules: Rules) -> Restore
 
 
 def _refuse_others(connection: Connection) -> None:
+    # A server process ends a moment after its client has closed the connection.
+    end = time.monotonic() + _LEAVING_SECONDS
+    while others := _others(connection):
+        if time.monotonic() >= end:
+            raise DatabaseInUse("1 connection" if others == 1 else f"{others} connections")
+        time.sleep(0.05)
+
+
+def _others(connection: Connection) -> int:
     # What another role is may be hidden from ours; autovacuum has no role.
     connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
-    others = connection.exec_driver_sql(
+    others: int = connection.exec_driver_sql(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
         "AND pid <> pg_backend_pid() AND (backend_type = 'client backend' "
         "OR backend_type IS NULL AND usesysid IS NOT NULL)"
     ).scalar_one()
-    if others:
-        raise DatabaseInUse("1 connection" if others == 1 else f"{others} connections")
+    return others
 
 
 def _set_aside(connection: Connection) -> str | None:

@@ -8,9 +8,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -210,6 +211,19 @@ def test_database_in_use_is_not_replaced(operator: Operator) -> None:
     assert "stop the portal and its worker" in said
     assert len(operator.payments()) == 3
     operator.does("restore", "--yes", file)
+
+
+@pytest.mark.parametrize("engine_kind", ["postgresql"], indirect=True)
+def test_connection_that_is_just_ending_is_waited_for(operator: Operator) -> None:
+    """The portal was stopped a moment ago: its server processes end after it."""
+    file = operator.backup()
+    operator.leave()
+    with ExitStack() as stack:
+        stack.enter_context(somebody_connected(operator))
+        leaving = threading.Timer(0.5, stack.pop_all().close)
+        leaving.start()
+        operator.does("restore", "--yes", file)
+    leaving.join()
 
 
 @on_sqlite
