@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -24,8 +25,8 @@ POSTED = "posted"
 NOTED_EVERY = timedelta(seconds=30)
 LONGEST_FAILURE = 300
 FORGET_EVERY = timedelta(days=1)
-PARTS_A_ROUND = 20
-"""Of what a source has, before the worker does something else."""
+ROUND_SECONDS = 2.0
+"""How long a backlog is read before the worker does something else: a line to be opened waits."""
 
 
 class Reading:
@@ -63,8 +64,9 @@ class Reading:
             select(UsageSource.cursor).where(UsageSource.id == source_id)
         ).one()
         failure, has_more = "", True
+        end = time.monotonic() + ROUND_SECONDS
         try:
-            for _ in range(PARTS_A_ROUND):
+            while has_more and time.monotonic() < end:
                 found = gateway.read_accounting(cursor)
                 taken = accounting.take(found.reports)
                 if taken.unknown:
@@ -74,8 +76,6 @@ class Reading:
                     )
                 self._taken += taken.report_count
                 cursor, has_more = found.cursor, found.has_more
-                if not has_more:
-                    break
         except NetworkError as error:
             failure, has_more = str(error)[:LONGEST_FAILURE] or type(error).__name__, False
             log.warning("accounting could not be read", extra={"why": failure})

@@ -126,12 +126,13 @@ class Town:
 
 
 @contextmanager
-def running_town(data: Path, port: int, public_url: str) -> Iterator[None]:
+def running_town(data: Path, port: int, public_url: str, **settings: str) -> Iterator[None]:
     """The town of the tests, served at `port` under `public_url` until the end of the block."""
     more = {
         "LASTMILE_DEMO": "1",
         "LASTMILE_SHARED_NETWORKS": "127.0.0.0/8",
         "LASTMILE_PUBLIC_URL": public_url,
+        **settings,
     }
     path = data / "served.log"
     with path.open("w") as log:
@@ -151,12 +152,18 @@ def running_town(data: Path, port: int, public_url: str) -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    data = tmp_path_factory.mktemp("browser")
+    with met_town(tmp_path_factory.mktemp("browser")) as met:
+        yield met
+
+
+@contextmanager
+def met_town(data: Path, **settings: str) -> Iterator[Town]:
+    """A town that is served from `data`, behind a line that is as good as none."""
     port = free_ports()
     bank = f"http://localhost:{port + 1}"
     with thin_line(None, 0) as line:
         entrance = line.listen(port)
-        with running_town(data, port, f"http://127.0.0.1:{entrance}"):
+        with running_town(data, port, f"http://127.0.0.1:{entrance}", **settings):
             _wait_for(f"{bank}/health", data / "served.log")
             facts = json.loads((data / "town.json").read_text())
             shared = SandboxSecrets.read_or_create(data / "sandbox-secret")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -41,12 +42,11 @@ def line(served: Town) -> Iterator[ThinLine]:
 
 
 def lose_presses(line: ThinLine, loss: Loss, count: int = 99) -> list[Request]:
-    """Lose so many answers to a press of Pay; the list grows with what was lost."""
+    """Lose so many answers to a press of a button; the list grows with what was lost."""
     lost: list[Request] = []
 
     def plan(request: Request) -> Loss | None:
-        is_press = request.method == "POST" and request.path.endswith("/billing/pay")
-        if not is_press or len(lost) == count:
+        if request.method != "POST" or len(lost) == count:
             return None
         lost.append(request)
         return loss
@@ -138,6 +138,29 @@ def test_lost_answer_to_paying_with_a_saved_card_is_taken_once(
     account = served.public_ids[name]
     taken = [it for it in served.bank.list_books() if account in it.customer_reference]
     assert [it.state for it in taken] == [GatewayState.SUCCEEDED]
+
+
+@pytest.mark.parametrize("kept", [0, 60], ids=["nothing came", "a part came"])
+def test_lost_answer_to_a_change_of_plan_and_to_more_data_counts_once(
+    new_visitor: NewVisitor, served: Town, line: ThinLine, kept: int
+) -> None:
+    name = served.new_payer()
+    page = new_visitor(name, java_script_enabled=kept == 0).page
+    of_account = "IN (SELECT id FROM accounts WHERE number = ?)"
+    of_line = f"IN (SELECT id FROM lines WHERE account_id {of_account})"
+    for path, button, found in (
+        ("plans/add/TV-FAMILY", "Add Family", f"plan_changes WHERE account_id {of_account}"),
+        ("usage/top-up", "Buy ", f"top_ups WHERE line_id {of_line}"),
+    ):
+        page.goto(served.origin + served.path(path, name))
+        lost = lose_presses(line, Loss(kept))
+        with page.expect_event("requestfailed", lambda request: request.method == "POST"):
+            page.get_by_role("button", name=re.compile(f"^{button}")).click(no_wait_after=True)
+        page.wait_for_url("chrome-error://**", wait_until="commit")
+        line.lose = None
+        page.goto(served.origin + served.path(path.partition("/")[0] + "/", name))
+        assert served.one(f"SELECT count(*) FROM {found}", town.account_number(name)) == 1
+        assert len(lost) >= (2 if kept == 0 else 1)
 
 
 def test_link_whose_answer_breaks_off_leads_on_all_the_same(

@@ -62,7 +62,19 @@ STATES = (
 )
 PHONES = {"caller1": "+15415550161", "caller2": "+15415550162"}
 """Customers who also have a phone on file, each for one journey."""
-OTHERS = ("held", "closed", "new", "busy", "waiting", "arab", "asker", "vast", *PHONES, "guest")
+OTHERS = (
+    "held",
+    "behind",
+    "closed",
+    "new",
+    "busy",
+    "waiting",
+    "arab",
+    "asker",
+    "vast",
+    *PHONES,
+    "guest",
+)
 HOUSEHOLD = ("mother", "father")
 """Two accounts that share the address `home@example.net`."""
 MOVERS = tuple(f"mover{number}" for number in range(1, 8))
@@ -72,7 +84,8 @@ one for each journey that registers."""
 
 
 def build() -> world.World:
-    """The world, and beside it: payers; a line held for every reason; an account closed, one that
+    """The world, and beside it: payers; a line held for every reason, and one for what is unpaid
+    alone; an account closed, one that
     began today, one with twenty bills; payments in every state; a reader from right to left; some
     who have not registered yet. Needs an empty, migrated database and a context."""
     made = world.build()
@@ -81,7 +94,7 @@ def build() -> world.World:
     unit_of_work(lambda session: _add_people(session, made, people))
     unit_of_work(lambda session: _add_contacts(session, made))
     today = clock.today("America/Los_Angeles")
-    world.issue_month(made, (*payers, "held", "waiting", "arab"), today)
+    world.issue_month(made, (*payers, "held", "behind", "waiting", "arab"), today)
     for months in range(20):
         world.issue_month(made, ("busy",), _month_of(months))
     unit_of_work(lambda session: _add_states(session, made))
@@ -330,7 +343,7 @@ def _add_states(session: Session, made: world.World) -> None:
         line.account_id: line
         for line in session.scalars(
             select(Line).where(
-                Line.account_id.in_([made.accounts["held"], made.accounts["closed"]])
+                Line.account_id.in_([made.accounts[name] for name in ("held", "behind", "closed")])
             )
         )
     }
@@ -340,6 +353,8 @@ def _add_states(session: Session, made: world.World) -> None:
     holding.plan(session, [line.id for line in lines.values()], clock.now())
     for reason in HoldReason:
         holding.hold(session, [held.id], reason, is_noted=False)
+    behind = lines[made.accounts["behind"]]
+    holding.hold(session, [behind.id], HoldReason.UNPAID, is_noted=False)
     # One under way at most for an account, so these belong to three.
     owners = {PaymentState.CREATED: "waiting", PaymentState.UNKNOWN: "held"}
     for number, state in enumerate(STATES):

@@ -115,9 +115,11 @@ class AsOf:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for a line: its bill period, what its plan includes, and how far it is counted."""
+    """What holds for a line: its bill period and the day that begins one, what its plan includes,
+    and how far it is counted."""
 
     span: Span
+    bill_day: int
     allowance: Allowance | None
     as_of: AsOf
 
@@ -198,7 +200,7 @@ def find_terms(account_id: int, line_id: int, today: date) -> Terms:
     as_of = AsOf(None, is_behind=bool(row.failure))
     if row.read_at is not None:
         as_of = replace(as_of, at=min(row.read_at, row.running_at or row.read_at))
-    return Terms(period_of(today, row.bill_day), _allowance_of(row), as_of)
+    return Terms(period_of(today, row.bill_day), row.bill_day, _allowance_of(row), as_of)
 
 
 def _allowance_of(row: Any) -> Allowance | None:
@@ -244,6 +246,14 @@ def find_period(line_id: int, terms: Terms, today: date) -> Period:
         counted,
         top_ups,
     )
+
+
+def find_earlier(line_id: int, span: Span) -> Period:
+    """A bill period that is over: what its days carried."""
+    found = _days(line_id, span.from_on, span.last_on)
+    days = tuple((day, found.get(day, Carried(0, 0))) for day in _until(span.from_on, span.last_on))
+    used = _sum(carried for _day, carried in days)
+    return Period(span, days, used, None, 0, None, used.total_bytes)
 
 
 def _top_ups_left(standing: Standing, today: date) -> tuple[TopUpLeft, ...]:

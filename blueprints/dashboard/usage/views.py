@@ -9,6 +9,7 @@ from flask import Response, g, request, url_for
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
 
+from blueprints.billing.periods import period_of
 from blueprints.dashboard.usage import bp, service
 from blueprints.dashboard.usage.forms import AlertsForm
 from blueprints.dashboard.usage.service import Carried, LineChoice
@@ -55,12 +56,17 @@ def _chart(labels: list[str], carried: list[Carried], *, is_whole: bool = False)
     )
 
 
-def _asked_day(today: date) -> date | None:
+def _asked_day(today: date, name: str = "day") -> date | None:
     try:
-        day = date.fromisoformat(request.args.get("day", ""))
+        day = date.fromisoformat(request.args.get(name, ""))
     except ValueError:
         return None
-    return day if today - timedelta(days=400) <= day <= today else None
+    return day if _first_day(today) <= day <= today else None
+
+
+def _first_day(today: date) -> date:
+    """How far back pages lead: as far as days are kept."""
+    return today - timedelta(days=400)
 
 
 @bp.get("/", endpoint="period")
@@ -71,7 +77,14 @@ def period_page() -> Response:
     day = _asked_day(today)
     hours = service.list_hours(line.line_id, day) if day is not None else []
     terms = service.find_terms(g.account_id, line.line_id, today)
-    period = service.find_period(line.line_id, terms, today)
+    span = terms.span
+    on = _asked_day(today, "on") or today
+    if on >= span.from_on:
+        period = service.find_period(line.line_id, terms, today)
+    else:
+        span = period_of(on, terms.bill_day)
+        period = service.find_earlier(line.line_id, span)
+    before_on = span.from_on - timedelta(days=1)
     days = list(period.days)
     return render(
         "usage/period.html",
@@ -81,6 +94,8 @@ def period_page() -> Response:
         period=period,
         as_of=terms.as_of,
         today=today,
+        is_over=span != terms.span,
+        before_on=before_on if before_on >= _first_day(today) else None,
         day=day,
         hours=[(format_hour(at), carried) for at, carried in hours],
         hours_chart=_chart(

@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -84,11 +86,22 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What was answered at last: with this cursor, of these rows."""
+    """What was answered at last: with this cursor, of rows with these digests."""
 
     cursor: str
-    met: dict[Any, int]
+    met: array[int]
     is_last: bool
+
+
+class _Digests:
+    """Digests of rows as they were, 64 bits each: there may be a million of them."""
+
+    def __init__(self, digests: Iterable[int] = ()) -> None:
+        self._sorted = array("q", sorted(digests))
+
+    def __contains__(self, digest: int) -> bool:
+        place = bisect_left(self._sorted, digest)
+        return place < len(self._sorted) and self._sorted[place] == digest
 
 
 class Reader:
@@ -98,9 +111,9 @@ class Reader:
     def __init__(self, database: Database, is_swapped: Callable[[str], bool]) -> None:
         self._database = database
         self._is_swapped = is_swapped
-        self._seen: dict[Any, int] = {}
-        self._met: dict[Any, int] = {}
-        self._said = _Said("", {}, is_last=False)
+        self._seen = _Digests()
+        self._met = array("q")
+        self._said = _Said("", array("q"), is_last=False)
         self._took = 0.0
         self._rest_until = 0.0
 
@@ -108,16 +121,16 @@ class Reader:
         """The next part of a scan from the cursor on."""
         cursor = Cursor.read(text)
         if self._said.cursor == text:  # what was said with it has been taken in
-            self._met |= self._said.met
+            self._met.extend(self._said.met)
             if self._said.is_last:
-                self._seen, self._met = self._met, {}
-        self._said = _Said("", {}, is_last=False)
+                self._seen, self._met = _Digests(self._met), array("q")
+        self._said = _Said("", array("q"), is_last=False)
         began = time.monotonic()
         if cursor.began is None:
             if began < self._rest_until:
                 return Accounting((), text)
-            self._met, self._took = {}, 0.0
-        met: dict[Any, int] = {}
+            self._met, self._took = array("q"), 0.0
+        met = array("q")
         with self._database.reading() as connection:
             found, then = self._scan(connection, cursor, met)
         self._took += time.monotonic() - began
@@ -127,7 +140,7 @@ class Reader:
         return Accounting(tuple(found), str(then), has_more=then.began is not None)
 
     def _scan(
-        self, connection: Connection, cursor: Cursor, met: dict[Any, int]
+        self, connection: Connection, cursor: Cursor, met: array[int]
     ) -> tuple[list[Report], Cursor]:
         if cursor.began is None:
             cursor = replace(cursor, began=self._database.now(connection))
@@ -199,11 +212,12 @@ class Reader:
             text("acctterminatecause").label("cause"),
         )
 
-    def _report(self, rows: Any, met: dict[Any, int]) -> list[Report]:
+    def _report(self, rows: Any, met: array[int]) -> list[Report]:
         reports = []
         for row in rows:
             digest = hash(
                 (
+                    row.id,
                     row.started,
                     row.updated,
                     row.stopped,
@@ -213,8 +227,8 @@ class Reader:
                     str(row.address),
                 )
             )
-            met[row.id] = digest
-            if self._seen.get(row.id) != digest:
+            met.append(digest)
+            if digest not in self._seen:
                 try:
                     report = as_report(row, is_swapped=self._is_swapped(plain(row.nas)))
                 except (OSError, OverflowError, TypeError, ValueError):
@@ -224,7 +238,7 @@ class Reader:
                     reports.append(report)
         return reports
 
-    def _reloads(self, connection: Connection, since: float, met: dict[Any, int]) -> list[Report]:
+    def _reloads(self, connection: Connection, since: float, met: array[int]) -> list[Report]:
         """That access servers began anew, where FreeRADIUS notes that instead of ending their
         sessions in `radacct`."""
         found = self._database.find_table(connection, "nasreload")
@@ -238,8 +252,9 @@ class Reader:
         reports = []
         for row in connection.execute(query):
             name = plain(row.nas)
-            met["reload", name] = hash(row.at)
-            if self._seen.get(("reload", name)) != hash(row.at):
+            digest = hash(("reload", name, row.at))
+            met.append(digest)
+            if digest not in self._seen:
                 reports.append(Report(ReportKind.REBOOT, name, _instant(row.at)))
         return reports
 

@@ -94,6 +94,32 @@ def test_press_on_a_day_opens_its_hours(portal: Portal) -> None:
     assert " ".join(whole.text_content().split()) == fragment.text
 
 
+def test_earlier_bill_periods_are_led_to(portal: Portal) -> None:
+    carry(portal, date(2026, 5, 1), [(GB, 2 * GB)])
+    carry(portal, date(2026, 5, 31), [(0, 5 * GB)])
+    carry(portal, date(2026, 6, 1), [(0, 9 * GB)])
+    alice = portal.visitor("alice")
+    page = alice.get(portal.path("usage/"))
+    [earlier] = page.select("nav.pager a")
+    page = alice.get(earlier.get("href"))
+    assert "May 1, 2026 – May 31, 2026 8 GB" in page.text
+    assert "Days left" not in page.text
+    assert len(page.select("table tbody tr")) == 31
+    [link] = [each for each in page.select("a[hx-get]") if "May 31" in each.text_content()]
+    opened = alice.get(link.get("href").removesuffix("#hours"))
+    assert "May 1, 2026 – May 31, 2026" in opened.text
+    assert "12:00 AM" in opened.text
+    later, before = page.select("nav.pager a")
+    assert "Apr 1, 2026" in alice.get(before.get("href")).text
+    assert "Days left" in alice.get(later.get("href")).text
+
+
+@pytest.mark.parametrize("on", ["2019-01-01", "2027-01-01", "soon", "2026-06-01"])
+def test_period_that_is_not_kept_is_the_one_that_runs(portal: Portal, on: str) -> None:
+    page = portal.visitor("alice").get(portal.path(f"usage/?on={on}"))
+    assert "Days left" in page.text
+
+
 @pytest.mark.parametrize(
     "day", ["2026-06-02", "2025-06-01", "2019-01-01", "2026-07-01", "soon", ""]
 )
