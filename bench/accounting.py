@@ -147,8 +147,14 @@ def _result(lines: int, parts: list[Part], slices: list[Measured], uncounted: in
 
 
 def _environment(data: Dataset, port: int) -> dict[str, str]:
+    """As of a real ISP: a demo tells no network of its subscribers."""
+    with closing(sqlite3.connect(data.database)) as connection:
+        connection.execute("UPDATE isp SET is_demo = 0")
+        connection.commit()
+    environment = dict(data.environment(port, PROCESSES))
+    del environment["LASTMILE_DEMO"]
     radius = f"sqlite:///{data.data / 'radius.db'}"
-    return data.environment(port, PROCESSES) | {
+    return environment | {
         "LASTMILE_NETWORK_GATEWAY": "freeradius",
         "LASTMILE_RADIUS_READ_URL": radius,
         "LASTMILE_RADIUS_WRITE_URL": radius,

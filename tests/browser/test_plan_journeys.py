@@ -44,7 +44,7 @@ def test_customer_changes_the_plan_and_takes_it_back(visitor: Visitor, served: T
     before = in_use(served, name)
     page.get_by_role("link", name="Change Fiber 300").click()
     page.get_by_role("link", name="Choose Fiber 500").click()
-    expect(page.get_by_text("500 Mbps down")).to_be_visible()
+    expect(page.get_by_text("500 Mbit/s down")).to_be_visible()
     total = page.locator(".rows__sum .end").inner_text()
     go_on(page, "Change to Fiber 500")
     expect(page.get_by_text("It is planned")).to_be_visible()
