@@ -21,6 +21,8 @@ PARTS: dict[str, str] = {
     "postings": "Payments posted, and notices of the gateway",
     "bulk": "Import, demo, verification, copies",
     "billing_run": "The bill run",
+    "accounting": "The network's accounting taken in",
+    "usage": "Much data use",
     "thin_line": "The thin line",
     "sign_in": "Signing in, and pages while somebody guesses",
     "timing": "Whether time tells who is a customer",
