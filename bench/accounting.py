@@ -7,12 +7,13 @@ that ended while nobody read.
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -262,19 +263,20 @@ def _watch(supervisor: int, database: Path, part: Part) -> None:
     """
     end = time.monotonic() + PATIENCE_SECONDS
     with closing(sqlite3.connect(database, check_same_thread=False)) as connection:
-        known = _at(connection)
-        began = None
-        last, last_at = known, time.monotonic()
-        while time.monotonic() < end:
+        known = last = _at(connection)
+        worker, began = _find_worker(supervisor), None
+        looked_at = changed_at = time.monotonic()
+        while looked_at < end:
             now, found = time.monotonic(), _at(connection)
-            if began is None and found != known:
-                began = last_at
-            if found != last:
-                last, last_at = found, now
+            if began is None and found.taken != known.taken:
+                began = looked_at
+            if found.taken != last.taken:
+                last, changed_at = found, now
+            looked_at = now
             if began is not None:
-                part.memory += _memory(supervisor)
-                if found.is_through and now - last_at > 1:
-                    part.seconds = last_at - began
+                part.memory.append(_resident(worker))
+                if found.is_through and now - changed_at > 1:
+                    part.seconds = changed_at - began
                     return
             time.sleep(0.1)
     raise RuntimeError(f"{part.what}: not taken in after {PATIENCE_SECONDS} seconds")
@@ -282,11 +284,10 @@ def _watch(supervisor: int, database: Path, part: Part) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _At:
-    """How far the worker is: the last session it wrote, when each NAS was heard of last, and
-    whether a scan has come to its end since the last part."""
+    """How far the worker is: the last session it wrote and when it heard of a NAS last, and whether
+    no scan is under way."""
 
-    session: int
-    heard_at: str
+    taken: tuple[int, str]
     is_through: bool
 
 
@@ -295,10 +296,15 @@ def _at(connection: sqlite3.Connection) -> _At:
     [heard_at] = connection.execute("SELECT coalesce(max(heard_at), '') FROM nases").fetchone()
     row = connection.execute("SELECT cursor FROM usage_sources WHERE name = 'network'").fetchone()
     # [since, began, is_at_ended, after]: nothing is under way when `began` is null.
-    return _At(session, heard_at, row is not None and ", null, false, []]" in row[0])
+    is_through = row is not None and ", null, false, []]" in row[0]
+    return _At((session, heard_at), is_through)
 
 
-def _memory(supervisor: int) -> list[int]:
-    with suppress(OSError):
-        return [use.rss_bytes for use in processes.uses(supervisor) if use.role == "worker"]
-    return []
+def _find_worker(supervisor: int) -> int:
+    return next(use.pid for use in processes.uses(supervisor) if use.role == "worker")
+
+
+def _resident(pid: int) -> int:
+    """Bytes; the cheap account, since it is looked at many times a second."""
+    pages = int((processes.PROC / str(pid) / "statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

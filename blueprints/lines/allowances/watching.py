@@ -24,7 +24,9 @@ from models import Line, Plan, PlanKind, Subscription
 
 log = logging.getLogger("lastmile.lines")
 
-AT_ONCE = 200
+AT_ONCE = 50
+"""Lines of one round: a backlog of accounting marks them faster than they are looked at, and is to
+be read first."""
 FAILED = "what a line has used could not be looked at"
 AGAIN_AFTER = timedelta(minutes=5)
 """When a line is looked at again where that failed."""
