@@ -33,6 +33,7 @@ from blueprints import api, auth, billing, dashboard, demo, staff, support
 from blueprints.billing.methods.views import method_return
 from blueprints.billing.views import payment_return
 from blueprints.dashboard import activity as activity_pages
+from blueprints.dashboard import equipment as equipment_pages
 from blueprints.dashboard import people as people_pages
 from blueprints.dashboard import plans as plan_pages
 from blueprints.dashboard import settings as settings_pages
@@ -76,6 +77,7 @@ from core.sessions import (
 from core.settings import ROOT, Settings, SettingsError, read_settings
 from gateways.messages.base import MessageGateway
 from gateways.network.base import NetworkGateway
+from gateways.network.equipment import EquipmentGateway
 from gateways.payments.base import PaymentGateway
 from models import Channel, Isp
 
@@ -140,6 +142,7 @@ COMMANDS = {
     "data": "blueprints.staff.data_cli:data_cli",
     "db": "core.migrate_cli:migrations_cli",
     "doctor": "blueprints.staff.doctor_cli:doctor_command",
+    "equipment": "blueprints.staff.equipment_cli:equipment_cli",
     "ledger": "blueprints.billing.cli:ledger_cli",
     "lost-factors": "blueprints.staff.helping_cli:lost_factors_cli",
     "maintenance": "blueprints.staff.operation_cli:maintenance_cli",
@@ -174,7 +177,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     configure(app.config, settings)
     # A kept page offers paying or not, and says what the network does: it must not outlive a change
     # of the gateways.
-    build = f"{build_id()} {settings.payment_gateway} {settings.network_gateway}"
+    gateways = (settings.payment_gateway, settings.network_gateway, settings.equipment_gateway)
+    build = f"{build_id()} {' '.join(gateways)}"
     app.wsgi_app = front.Front(app, settings, build)  # type: ignore[method-assign]
     _observe(app, settings)
     if settings.proxy_count:
@@ -226,6 +230,7 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
     app.extensions["payment_gateway"] = _payment_gateway(settings)
     app.extensions["message_gateways"] = _message_gateways(settings)
     app.extensions["network_gateway"] = _network_gateway(settings)
+    app.extensions["equipment_gateway"] = _equipment_gateway(settings)
     app.after_request(lambda response: _finish(response, settings))
 
 
@@ -266,6 +271,18 @@ def _network_gateway(settings: Settings) -> NetworkGateway | None:
     return None
 
 
+def _equipment_gateway(settings: Settings) -> EquipmentGateway | None:
+    if settings.equipment_gateway == "simulated":
+        from gateways.network.simulated_equipment import SimulatedEquipment
+
+        return SimulatedEquipment(settings.data / "equipment.db", clock.now)
+    if settings.genieacs is not None:
+        from gateways.network.genieacs.gateway import GenieacsEquipment
+
+        return GenieacsEquipment(settings.genieacs)
+    return None
+
+
 def _message_gateways(settings: Settings) -> dict[str, MessageGateway]:
     """What delivers messages, by channel."""
     sender = settings.mail_from or f"no-reply@{settings.public_host}"
@@ -296,6 +313,7 @@ def _register(app: Flask) -> None:
     app.register_blueprint(people_pages.bp)
     app.register_blueprint(activity_pages.bp)
     app.register_blueprint(usage_pages.bp)
+    app.register_blueprint(equipment_pages.bp)
     app.register_blueprint(plan_pages.bp)
     app.register_blueprint(billing.bp, url_prefix="/a/<account_public_id>/billing")
     app.register_blueprint(support.bp)

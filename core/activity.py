@@ -59,6 +59,7 @@ OF_ALL = (
     *("line_held", "line_switched_off", "line_released", "line_slowed", "line_unslowed"),
     *("plan_changed", "plan_change_planned", "plan_change_undone"),
     *("plan_change_asked", "plan_change_refused"),
+    *("router_restart_asked", "wifi_change_asked"),
     *("account_opened", "account_closed"),
 )
 """Kinds about an account that everybody who uses it may read. What else happens on it (contacts,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from core import clock
@@ -119,6 +119,11 @@ def consume(session: Session, key: ArrivedKey, result: str) -> None:
         )
     )
     session.flush()
+
+
+def change_result(session: Session, key: ArrivedKey, result: str) -> None:
+    """Store where the thing stands by now that the consumed `key` began."""
+    session.execute(update(FormKey).where(FormKey.key_hash == key.key_hash).values(result=result))
 
 
 def once(key: ArrivedKey, work: Callable[[Session], str], *account_ids: int) -> str:

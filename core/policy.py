@@ -83,6 +83,8 @@ EVERY_ROLE = frozenset(Role)
 SEES_MONEY = frozenset({Role.OWNER, Role.PAYER, Role.VIEWER})
 OWNS = frozenset({Role.OWNER})
 PAYS = frozenset({Role.OWNER, Role.PAYER})
+RUNS_LINE = frozenset({Role.OWNER, Role.TECHNICAL})
+"""Who sees what is connected at home, and changes the router."""
 
 EVERY_STAFF = frozenset(StaffRole)
 ADMINISTRATORS = frozenset({StaffRole.ADMINISTRATOR})
@@ -236,6 +238,13 @@ POLICY: dict[str, Rule] = {
     "usage.top_up_post": Rule(Who.ACCOUNT, PAYS, keeps_form="usage.top_up"),
     "usage.alerts": _OWNS,
     "usage.alerts_post": Rule(Who.ACCOUNT, OWNS, keeps_form="usage.alerts"),
+    "equipment.overview": Rule(Who.ACCOUNT, RUNS_LINE),
+    "equipment.restart": Rule(Who.ACCOUNT, RUNS_LINE),
+    "equipment.restart_post": Rule(Who.ACCOUNT, RUNS_LINE, keeps_form="equipment.restart"),
+    "equipment.refresh": Rule(Who.ACCOUNT, RUNS_LINE),
+    "equipment.wifi": Rule(Who.ACCOUNT, RUNS_LINE),
+    "equipment.wifi_post": Rule(Who.ACCOUNT, RUNS_LINE, keeps_form="equipment.wifi"),
+    "equipment.outcome": Rule(Who.ACCOUNT, RUNS_LINE),
     "plans.list": Rule(Who.ACCOUNT, SEES_MONEY),
     "plans.channels": Rule(Who.ACCOUNT, SEES_MONEY),
     "plans.compare": Rule(Who.ACCOUNT, SEES_MONEY),

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from core.genieacs_settings import GenieacsMistake, GenieacsSettings, read_genieacs
 from core.log import LogWhat
 from core.paths import origin_of
 from core.radius_settings import RadiusMistake, RadiusSettings, read_radius
@@ -106,6 +107,10 @@ class Settings:
     """With LASTMILE_NETWORK_GATEWAY=freeradius."""
     accounting_token: str = field(default="", repr=False)
     """What whoever posts accounting must bring; empty: nobody may."""
+    equipment_gateway: str = ""
+    """What tells routers what to do; empty: nothing does, and no page offers it."""
+    genieacs: GenieacsSettings | None = None
+    """With LASTMILE_EQUIPMENT_GATEWAY=genieacs."""
     stripe: StripeSettings | None = field(default=None, repr=False)
     """With LASTMILE_PAYMENT_GATEWAY=stripe."""
     log: LogWhat = LogWhat.QUIET
@@ -284,6 +289,29 @@ def _radius(env: Mapping[str, str]) -> RadiusSettings:
         raise SettingsError(str(mistake)) from None
 
 
+def _equipment_gateway(env: Mapping[str, str], *, is_demo: bool) -> str:
+    name = env.get("LASTMILE_EQUIPMENT_GATEWAY", "simulated" if is_demo else "").strip()
+    if name not in ("", "simulated", "genieacs"):
+        raise SettingsError(f"LASTMILE_EQUIPMENT_GATEWAY: there is no gateway named {name!r}")
+    if name == "simulated" and not is_demo:
+        raise SettingsError(
+            "LASTMILE_EQUIPMENT_GATEWAY=simulated reaches no router: it needs LASTMILE_DEMO=1"
+        )
+    if name == "genieacs" and is_demo:
+        raise SettingsError(
+            "LASTMILE_DEMO=1 makes up its subscribers: no real router must be told of them, "
+            "so unset LASTMILE_EQUIPMENT_GATEWAY"
+        )
+    return name
+
+
+def _genieacs(env: Mapping[str, str]) -> GenieacsSettings:
+    try:
+        return read_genieacs(env)
+    except GenieacsMistake as mistake:
+        raise SettingsError(str(mistake)) from None
+
+
 def _database_url(env: Mapping[str, str], data: Path) -> str:
     url = env.get("DATABASE_URL", "").strip()
     return check_database_url(url, "DATABASE_URL") if url else f"sqlite:///{data / 'lastmile.db'}"
@@ -433,6 +461,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         )
     if network not in ("", "simulated", "freeradius"):
         raise SettingsError(f"LASTMILE_NETWORK_GATEWAY: there is no gateway named {network!r}")
+    equipment = _equipment_gateway(env, is_demo=is_demo)
     public_url = _public_url(env, port, is_demo=is_demo)
     prepare_data_folder(data)
     return Settings(
@@ -458,6 +487,8 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         remembered_bytes=1_000_000 * _whole(env, "LASTMILE_REMEMBERED_MB", 16, 1, 10_000),
         sms=_sms(env),
         network_gateway=network,
+        equipment_gateway=equipment,
+        genieacs=_genieacs(env) if equipment == "genieacs" else None,
         stripe=_stripe(env, is_demo=is_demo) if gateway == "stripe" else None,
         log=_log(env, is_demo=is_demo),
         metrics_token=_token(env, "LASTMILE_METRICS_TOKEN"),

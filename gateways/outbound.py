@@ -1,8 +1,8 @@
 """The one HTTP client for calls to the world outside.
 
 It calls only origins it was configured with, follows no redirect, ignores proxy variables, and
-refuses addresses that are not public. Each call has its own connection and a real deadline: an
-answer that arrives byte by byte ends at it too.
+refuses addresses that are not public, unless the origin is a server in the ISP's own network. Each
+call has its own connection and a real deadline: an answer that arrives byte by byte ends at it too.
 """
 
 import ipaddress
@@ -33,6 +33,12 @@ _MAX_RESOLVERS = 16
 _TARGET = re.compile(r"/[!-~]*", re.ASCII)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
+# RFC 1918 and RFC 4193, without the range where clouds answer with the secrets of a machine.
+_OWN_NETWORKS = [
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+]
+_METADATA = ipaddress.IPv6Network("fd00:ec2::/32")
 
 Resolver = Callable[[str, int], list[str]]
 
@@ -58,27 +64,40 @@ class AllowedOrigin:
     """One origin that may be called, always over TLS to public addresses.
 
     `is_loopback_demo` turns that round for the programs of the demo: plain HTTP is allowed, and the
-    host must then be this machine and nothing else.
+    host must then be this machine and nothing else. `is_own_network` is for a server of the ISP's
+    own that has no business on the internet: private addresses and this machine, by plain HTTP
+    these alone.
     """
 
     host: str
     port: int = 443
     scheme: str = "https"
     is_loopback_demo: bool = False
+    is_own_network: bool = False
 
     def __post_init__(self) -> None:
         if self.scheme not in ("https", "http"):
             raise ValueError(f"an outbound origin is https or http, not {self.scheme!r}")
-        if self.scheme == "http" and not self.is_loopback_demo:
+        if self.scheme == "http" and not (self.is_loopback_demo or self.is_own_network):
             raise ValueError(f"{self.host}: plain HTTP is for the demo's own programs only")
         if not self.host or self.host != self.host.lower():
             raise ValueError(f"an outbound host is written in lower case, not {self.host!r}")
 
     @classmethod
-    def from_url(cls, url: str, *, is_loopback_demo: bool = False) -> "AllowedOrigin":
+    def from_url(
+        cls, url: str, *, is_loopback_demo: bool = False, is_own_network: bool = False
+    ) -> "AllowedOrigin":
         """The origin of `url`, such as "https://api.example" or "http://localhost:8001"."""
         scheme, host, port, _ = _split(url)
-        return cls(host, port, scheme, is_loopback_demo)
+        return cls(host, port, scheme, is_loopback_demo, is_own_network)
+
+    def may_lead_to(self, text: str) -> bool:
+        """Whether this origin may be found at an address."""
+        if self.is_loopback_demo:
+            return ipaddress.ip_address(text.partition("%")[0]).is_loopback
+        if self.is_own_network and is_own_address(text):
+            return True
+        return self.scheme == "https" and is_public_address(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +124,18 @@ def is_public_address(text: str) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         address = inner or address
     return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def is_own_address(text: str) -> bool:
+    """True for this machine and for private addresses, but for those where clouds keep secrets."""
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(
+        text.partition("%")[0]
+    )
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _METADATA:
+            return False
+        address = address.ipv4_mapped or address
+    return address.is_loopback or any(address in network for network in _OWN_NETWORKS)
 
 
 def resolve_with_system(host: str, port: int) -> list[str]:
@@ -230,8 +261,7 @@ class OutboundClient:
         """Where to connect; one forbidden address among them refuses them all."""
         addresses = self._look_up(origin, deadline)
         for address in addresses:
-            is_loopback = ipaddress.ip_address(address.partition("%")[0]).is_loopback
-            if is_loopback if origin.is_loopback_demo else is_public_address(address):
+            if origin.may_lead_to(address):
                 continue
             raise OutboundForbidden(f"{origin.host} leads to {address}, which may not be called")
         return addresses

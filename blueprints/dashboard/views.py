@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from blueprints.auth.service import home_of
 from blueprints.billing.views import can_pay, payment_gateway
 from blueprints.dashboard import bp, service
+from blueprints.dashboard.equipment.offering import is_offered
 from core.htmx import go_to, render
 from core.policy import SEES_MONEY
 from core.sessions import find_signed_in, signed_in
@@ -38,4 +39,4 @@ def home() -> Response:
         pays_by=gateway.name if gateway is not None else None,
         is_owner=role is Role.OWNER,
     )
-    return render("dashboard/home.html", page=page)
+    return render("dashboard/home.html", page=page, has_equipment=is_offered())

@@ -64,7 +64,7 @@ def check() -> None:
             "needs, as docs/freeradius.md says."
         )
     wrong = count = 0
-    for finding in gateway.check(_known_lines):
+    for finding in gateway.check(known_lines):
         doctor_cli.show(finding)
         count += 1
         wrong += finding.level is Level.WRONG
@@ -73,7 +73,7 @@ def check() -> None:
         sys.exit(1)
 
 
-def _known_lines(usernames: Collection[str]) -> set[str]:
+def known_lines(usernames: Collection[str]) -> set[str]:
     """Those of the usernames that are of a line here."""
     return set(db.session.scalars(select(Line.username).where(Line.username.in_(usernames))))
 

@@ -10,6 +10,7 @@ from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.billing.periods import period_of
+from blueprints.dashboard.equipment.offering import is_offered
 from blueprints.dashboard.usage import bp, service
 from blueprints.dashboard.usage.forms import AlertsForm
 from blueprints.dashboard.usage.service import Carried, LineChoice
@@ -90,6 +91,7 @@ def period_page() -> Response:
         "usage/period.html",
         "hours",
         **shared,
+        has_equipment=is_offered() and not line.is_closed,
         done=request.args.get("done") if request.args.get("done") in DONE_WORDS else None,
         period=period,
         as_of=terms.as_of,
