@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 _PATH = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
+_HOST = re.compile(r"[a-z0-9.:_-]+", re.ASCII)
 _BAND = re.compile(r"[0-9.]{0,4}", re.ASCII)
 USUAL_FIND_BY = (
     "InternetGatewayDevice.WANDevice.1.WANConnectionDevice.1.WANPPPConnection.1.Username",
@@ -126,7 +127,7 @@ def _address(text: str) -> tuple[str, dict[str, str]]:
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
         host, port = "", None
-    is_good = parts.scheme in ("http", "https") if host else False
+    is_good = bool(_HOST.fullmatch(host)) and parts.scheme in ("http", "https")
     if not is_good or parts.path not in ("", "/") or parts.query or parts.fragment:
         # It may hold a password, so it is not repeated.
         raise GenieacsMistake(

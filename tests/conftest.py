@@ -28,6 +28,7 @@ from core import clock, constant_pages, erasures, isp, prepared
 from core.db import db, reading, unit_of_work
 from core.migrate import upgrade
 from core.settings import Settings
+from gateways.network.simulated_equipment import SimulatedEquipment
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.secrets import SandboxSecrets
 from gateways.payments.sandbox.store import SandboxStore
@@ -222,6 +223,7 @@ def _settings(folder: Path, url: str) -> Settings:
         payment_gateway="",
         smtp_url="",
         mail_from="",
+        equipment_gateway="simulated",
     )
 
 
@@ -330,6 +332,9 @@ def portal(base: Base) -> Iterator[Portal]:
         secrets = SandboxSecrets.of([SEED])
         gateway = SandboxInProcess(bank, secrets)
         base.app.extensions["payment_gateway"] = gateway
+        routers = base.settings.data / "equipment.db"
+        routers.unlink(missing_ok=True)
+        base.app.extensions["equipment_gateway"] = SimulatedEquipment(routers)
         yield Portal(base.app, base.settings, base.world, bank, gateway, secrets.notice_secrets[0])
         bank.close()
         base.add_up()

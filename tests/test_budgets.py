@@ -405,6 +405,15 @@ def test_usage(served: Served, table: Table, name: str) -> None:
     assert table.faults == []
 
 
+@pytest.mark.parametrize("name", ["alice", "vast"])
+def test_router(served: Served, table: Table, name: str) -> None:
+    start = f"/a/{served.ids[name]}/equipment/"
+    ends = [f"outcome?done={done}" for done in ("restart-queued", "wifi-unclear", "wifi-none")]
+    for rest in ("", "restart", "wifi", *ends):
+        table.add(f"Router, {rest} ({name})", PAGE, ask(served, start + rest, name))
+    assert table.faults == []
+
+
 def test_settings_and_people(served: Served, table: Table) -> None:
     wire = served.wire("alice")
     paths = [f"/settings/{rest}" for rest in OWN_PAGES] + ["/activity"]

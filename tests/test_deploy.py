@@ -85,6 +85,9 @@ def test_sample_of_the_settings_is_taken(tmp_path: Path) -> None:
     radius.write_text('[nas."192.0.2.1"]\nsecret = "a-long-secret-of-a-nas"\n')
     radius.chmod(0o600)
     every = every.replace("/etc/lastmile/radius.toml", str(radius))
+    genieacs = tmp_path / "genieacs.toml"
+    genieacs.write_text('find_by = ["_tags"]\n')
+    every = every.replace("/etc/lastmile/genieacs.toml", str(genieacs))
     for number, text in enumerate((sample, every)):
         path = tmp_path / f"{number}.env"
         path.write_text(text)

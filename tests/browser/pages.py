@@ -51,7 +51,7 @@ SAVED = (
     *("methods/", "methods/?done=failed", "methods/add", "methods/busymethod1"),
     *("methods/busymethod2", "methods/busymethod1/remove"),
 )
-SEEN_BY = {"theo": ("", "billing/", "usage/"), "closed": ("", "billing/invoices/")}
+SEEN_BY = {"theo": ("", "billing/", "usage/", "equipment/"), "closed": ("", "billing/invoices/")}
 OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
 OF_BILLING = (
     *("money", "payments/new", "credit", "charge", "refund", "unpaid"),
@@ -78,6 +78,14 @@ OF_USAGE = (
     "usage/csv?from=soon",
     "usage/alerts",
     "usage/top-up",
+)
+OF_ROUTER = (
+    *("equipment/", "equipment/restart", "equipment/wifi"),
+    *(
+        f"equipment/outcome?done={done}"
+        for done in ("restart-done", "wifi-queued", "refresh-sent", "wifi-unclear", "restart-away")
+    ),
+    *(f"equipment/outcome?done=wifi-{end}" for end in ("none", "several", "refused")),
 )
 PLANS = (
     *("", "alicesub1/change", "alicesub1/change/FIBER-1000?when=now", "alicesub1/change/FIBER-100"),
@@ -197,6 +205,8 @@ def _of_account(town: Town, name: str) -> list[str]:
         found += [town.path(f"plans/{rest}", name) for rest in PLANS]
     if name in ("alice", "rich"):
         found += [town.path(f"billing/{rest}", name) for rest in ("disputes/", "credit")]
+    if name in ("alice", "vast"):
+        found += [town.path(rest, name) for rest in OF_ROUTER]
     if name == "busy":
         lists = ("invoices/?state=paid", "invoices/?page=2", "invoices/?year=1999")
         found += [town.path(f"billing/{rest}", name) for rest in (*lists, *SAVED)]

@@ -76,7 +76,16 @@ def test_file_says_where_models_differ(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "acs", "ftp://acs", "http://", "http://acs:port", "http://acs/nbi", "http://acs/?a=1"],
+    [
+        "",
+        "acs",
+        "ftp://acs",
+        "http://",
+        "http://acs:port",
+        "http://acs/nbi",
+        "http://acs/?a=1",
+        "http://äcs",
+    ],
 )
 def test_odd_address_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
     with pytest.raises(SettingsError, match="LASTMILE_GENIEACS_URL must look like"):

@@ -44,6 +44,8 @@ FILLED = {
     "invitee": "guest@example.org",
     "voucher": VOUCHER,
     "text": "We did not order this.",
+    "wifi_name": "Attic",
+    "wifi_password": "amber violin thursday",
 }
 """What is typed into fields that are empty at first."""
 RANDOM = {"public_id", "key", "result", "gateway_reference", "hosted_url", "facts", "password_hash"}

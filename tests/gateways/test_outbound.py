@@ -544,3 +544,45 @@ def test_a_name_that_does_not_resolve_is_unreachable(failure):
 def test_nobody_listening_is_unreachable():
     with pytest.raises(OutboundUnreachable):
         demo_client("http://127.0.0.1:1").request("GET", "http://127.0.0.1:1/")
+
+
+# Servers in the ISP's own network.
+
+
+def own_client(url: str, *addresses: str) -> OutboundClient:
+    origin = AllowedOrigin.from_url(url, is_own_network=True)
+    return OutboundClient([origin], connect_seconds=0.2, resolve=lambda _host, _port: [*addresses])
+
+
+def test_server_of_ones_own_is_called_by_plain_http(server):
+    url = server.replace("127.0.0.1", "acs.example")
+    assert own_client(url, "127.0.0.1").request("GET", url).body == b"hello"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["93.184.216.34", "169.254.169.254", "100.100.100.200", "fd00:ec2::254", "fe80::1",
+     "2606:2800:220:1::1", "::ffff:93.184.216.34", "0.0.0.0", "224.0.0.1"],
+)  # fmt: skip
+def test_plain_http_goes_to_private_addresses_alone(address):
+    with pytest.raises(OutboundForbidden):
+        own_client("http://acs.example", "10.0.0.1", address).request("GET", "http://acs.example")
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "may"),
+    [
+        ("http://acs.example", "10.0.0.1", True),
+        ("http://acs.example", "172.16.9.1", True),
+        ("http://acs.example", "192.168.1.1", True),
+        ("http://acs.example", "::ffff:192.168.1.1", True),
+        ("http://acs.example", "fd12::1", True),
+        ("http://acs.example", "172.32.0.1", False),
+        ("https://acs.example", "10.0.0.1", True),
+        ("https://acs.example", "93.184.216.34", True),
+        ("https://acs.example", "169.254.169.254", False),
+    ],
+)
+def test_where_a_server_of_ones_own_may_be(url, address, may):
+    assert AllowedOrigin.from_url(url, is_own_network=True).may_lead_to(address) is may
+    assert AllowedOrigin("pay.example").may_lead_to("10.0.0.1") is False

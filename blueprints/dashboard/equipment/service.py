@@ -8,6 +8,7 @@ its answer was lost, finds how it ended and asks for nothing a second time. No p
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -70,6 +71,9 @@ LIMITS: dict[Kind, throttle.Windows] = {
 }
 """How often a router can be asked for the same."""
 EVENTS = {Kind.RESTART: "router_restart_asked", Kind.WIFI: "wifi_change_asked"}
+MOST_AT_ONCE = 6
+"""Calls of one process that wait for an answer: when none comes, the other pages go on."""
+_calls = threading.BoundedSemaphore(MOST_AT_ONCE)
 ANSWERED_WITHIN = timedelta(minutes=1)
 """Longer no press takes: whoever asked has died over it."""
 
@@ -200,10 +204,16 @@ def _try(call: Callable[[], Outcome]) -> End:
 
 
 def _outside(call: Callable[[], T]) -> T:
-    """Do what leaves the machine: in no transaction, and holding no connection meanwhile."""
+    """Do what leaves the machine: in no transaction, and holding no connection meanwhile. Raises
+    GatewayAway at once where others wait already."""
     refuse_inside_unit("a call to a router")
     give_back_connections()
-    return call()
+    if not _calls.acquire(blocking=False):
+        raise GatewayAway(f"{MOST_AT_ONCE} others wait for an answer already")
+    try:
+        return call()
+    finally:
+        _calls.release()
 
 
 def _end_of(error: NetworkError) -> End:
