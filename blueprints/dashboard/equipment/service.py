@@ -71,7 +71,7 @@ LIMITS: dict[Kind, throttle.Windows] = {
 }
 """How often a router can be asked for the same."""
 EVENTS = {Kind.RESTART: "router_restart_asked", Kind.WIFI: "wifi_change_asked"}
-MOST_AT_ONCE = 6
+MOST_AT_ONCE = 4
 """Calls of one process that wait for an answer: when none comes, the other pages go on."""
 _calls = threading.BoundedSemaphore(MOST_AT_ONCE)
 ANSWERED_WITHIN = timedelta(minutes=1)
