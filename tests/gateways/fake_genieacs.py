@@ -72,6 +72,7 @@ def tr098(username: str, number: int = 1, *, heard: str = "2026-06-20T18:58:00.0
         put(device, f"{hosts}.{host}.HostName", value(name))
         put(device, f"{hosts}.{host}.MACAddress", value(mac))
         put(device, f"{hosts}.{host}.Active", value(is_active))
+    put(device, f"{hosts}._timestamp", "2026-06-20T18:55:00.000Z")
     return device
 
 

@@ -59,6 +59,7 @@ def test_router_by_tr098_is_read(acs: FakeGenieacs) -> None:
         ("1", "Home 1", "5"),
     ]
     assert all(each.has_password for each in router.networks)
+    assert router.devices_at == datetime(2026, 6, 20, 18, 55, tzinfo=UTC)
     assert [(each.name, each.mac) for each in router.devices or ()] == [
         ("Tablet", "02:00:5e:00:53:01")
     ]
