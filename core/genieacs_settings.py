@@ -144,7 +144,7 @@ def _address(text: str) -> tuple[str, dict[str, str]]:
 
 def _headers(text: str) -> dict[str, str]:
     try:
-        found = json.loads(text) if text else {}
+        found: Any = json.loads(text) if text else {}
     except ValueError:
         found = None
     is_good = isinstance(found, dict) and all(

@@ -82,7 +82,7 @@ def overview() -> Response:
 # Asking for something -----------------------------------------------------------------------------
 
 
-def _ask(line: LineChoice, more: dict[str, str], kind: Kind, call: Callable[[], Outcome]) -> str:
+def _ask(line: LineChoice, more: dict[str, Any], kind: Kind, call: Callable[[], Outcome]) -> str:
     """The page that says how it ended. Raises TooManyAttempts."""
     person = signed_in()
     account_public_id = person.account.public_id if person.account else ""

@@ -15,6 +15,7 @@ from tests.conftest import Portal
 from tests.dashboard.equipment.conftest import PASSWORD, Home, follow
 from tests.gateways.fake_genieacs import put, tr098, value
 from tests.world import CANARY, NOW
+from tests.world import PASSWORD as ACCOUNT_PASSWORD
 
 HOSTS = "InternetGatewayDevice.LANDevice.1.Hosts.Host"
 SSID = "InternetGatewayDevice.LANDevice.1.WLANConfiguration.{}.SSID"
@@ -397,9 +398,14 @@ def test_password_is_stored_and_logged_nowhere(
     pages = [home.change(alice)]
     home.acs.fault = ("POST", 500)
     pages.append(home.change(alice))
+    pages.append(home.change(alice, "", PASSWORD))
+    form = alice.get(home.path("wifi"))
     with clock.set_to(NOW + timedelta(minutes=11)):
-        home.acs.fault = None
-        pages.append(home.change(alice, "", PASSWORD))
+        sent = alice.submit(form, "/wifi", wifi_name="Typed", wifi_password=PASSWORD)
+        assert sent.location.startswith("/confirm")
+        confirmed = alice.submit(alice.get(sent.location), "/confirm", password=ACCOUNT_PASSWORD)
+        pages.append(alice.get(confirmed.location))
+    assert pages[-1].select("#wifi_name")[0].get("value") == "Typed"
     kept = str(crawl.dump(home.portal.app))
     logged = "".join(str(vars(record)) for record in caplog.records)
     assert "router_restart_asked" not in kept
