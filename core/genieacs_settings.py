@@ -198,16 +198,16 @@ def _model(table: dict[str, Any], path: str) -> ModelMap:
 
 
 def _network(table: dict[str, Any], path: str) -> WifiPaths:
-    _only(table, path, "name", "password", "enabled", "band")
+    _only(table, path, "name", "passphrase", "enabled", "band")
     band = table.get("band", "")
     if not isinstance(band, str) or not _BAND.fullmatch(band):
         raise GenieacsMistake(f'{path}band must be like "2.4" or "5"')
     optional = {
-        name: _path(table[name], path + name) for name in ("password", "enabled") if name in table
+        name: _path(table[name], path + name) for name in ("passphrase", "enabled") if name in table
     }
     return WifiPaths(
         _path(table.get("name"), path + "name"),
-        (optional["password"],) if "password" in optional else (),
+        (optional["passphrase"],) if "passphrase" in optional else (),
         optional.get("enabled", ""),
         band,
     )

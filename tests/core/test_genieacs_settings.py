@@ -15,7 +15,7 @@ find_by = ["VirtualParameters.line", "_tags"]
 [models."HG8245*"]
 hosts = "InternetGatewayDevice.X_HW.Hosts"
 networks = [
-  { name = "InternetGatewayDevice.A.SSID", password = "InternetGatewayDevice.A.Key", band = "5" },
+  { name = "InternetGatewayDevice.A.SSID", passphrase = "InternetGatewayDevice.A.Key", band = "5" },
 ]
 """
 
