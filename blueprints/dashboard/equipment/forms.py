@@ -35,7 +35,7 @@ class WifiForm(LineForm):
     )
     # WPA2 (IEEE 802.11, J.4): 8 to 63 signs that can be typed on every keyboard.
     wifi_password = PasswordField(
-        _l("New password of the Wi-Fi"),
+        _l("New password"),
         validators=[
             Optional(strip_whitespace=False),
             Regexp(
