@@ -35,6 +35,7 @@ from blueprints.billing.views import payment_return
 from blueprints.dashboard import activity as activity_pages
 from blueprints.dashboard import equipment as equipment_pages
 from blueprints.dashboard import people as people_pages
+from blueprints.dashboard import phone as phone_pages
 from blueprints.dashboard import plans as plan_pages
 from blueprints.dashboard import settings as settings_pages
 from blueprints.dashboard import usage as usage_pages
@@ -79,6 +80,7 @@ from gateways.messages.base import MessageGateway
 from gateways.network.base import NetworkGateway
 from gateways.network.equipment import EquipmentGateway
 from gateways.payments.base import PaymentGateway
+from gateways.voice.base import VoiceGateway
 from models import Channel, Isp
 
 MAX_BODY_BYTES = 1_000_000
@@ -137,6 +139,7 @@ COMMANDS = {
     "activity": "blueprints.staff.operation_cli:activity_cli",
     "backup": "blueprints.staff.backup_cli:backup_command",
     "billing": "blueprints.billing.cli:billing_cli",
+    "calls": "blueprints.staff.phone.cli:calls_cli",
     "catalog": "blueprints.staff.cli:catalog_cli",
     "customers": "blueprints.staff.helping_cli:customers_cli",
     "data": "blueprints.staff.data_cli:data_cli",
@@ -148,6 +151,7 @@ COMMANDS = {
     "maintenance": "blueprints.staff.operation_cli:maintenance_cli",
     "network": "blueprints.staff.network_cli:network_cli",
     "payments": "blueprints.billing.cli:payments_cli",
+    "phone": "blueprints.lines.phone.cli:phone_cli",
     "restore": "blueprints.staff.backup_cli:restore_command",
     "search": "blueprints.staff.search_cli:search_cli",
     "setup": "blueprints.staff.setup_cli:setup_command",
@@ -231,6 +235,7 @@ def _install_extensions(app: Flask, settings: Settings) -> None:
     app.extensions["message_gateways"] = _message_gateways(settings)
     app.extensions["network_gateway"] = _network_gateway(settings)
     app.extensions["equipment_gateway"] = _equipment_gateway(settings)
+    app.extensions["voice_gateway"] = _voice_gateway(settings)
     app.after_request(lambda response: _finish(response, settings))
 
 
@@ -283,6 +288,14 @@ def _equipment_gateway(settings: Settings) -> EquipmentGateway | None:
     return None
 
 
+def _voice_gateway(settings: Settings) -> VoiceGateway | None:
+    if settings.voice_gateway == "simulated":
+        from gateways.voice.simulated import SimulatedVoice
+
+        return SimulatedVoice(settings.data / "voice.db")
+    return None
+
+
 def _message_gateways(settings: Settings) -> dict[str, MessageGateway]:
     """What delivers messages, by channel."""
     sender = settings.mail_from or f"no-reply@{settings.public_host}"
@@ -315,6 +328,7 @@ def _register(app: Flask) -> None:
     app.register_blueprint(usage_pages.bp)
     app.register_blueprint(equipment_pages.bp)
     app.register_blueprint(plan_pages.bp)
+    app.register_blueprint(phone_pages.bp)
     app.register_blueprint(billing.bp, url_prefix="/a/<account_public_id>/billing")
     app.register_blueprint(support.bp)
     app.register_blueprint(api.bp)

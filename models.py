@@ -748,6 +748,106 @@ class PlanChange(Base):
     claimed_until_at: Mapped[datetime | None]
 
 
+class PhoneNumber(Base):
+    """A telephone number that a phone subscription has had from `from_on` until the day before
+    `ended_on`.
+
+    `wanted` is what its customer chose, `reached` what the switch does at last as far as is known,
+    both as `gateways/voice/base.py` writes them. While the two differ, `pending_at` says since
+    when. On `sync_at` the worker tells the switch, where there is a way to it.
+    """
+
+    __tablename__ = "phone_numbers"
+    __table_args__ = (
+        Index(
+            "uq_phone_numbers_standing",
+            "number",
+            unique=True,
+            sqlite_where=text("ended_on IS NULL"),
+            postgresql_where=text("ended_on IS NULL"),
+        ),
+        Index(
+            "ix_phone_numbers_due",
+            "sync_at",
+            sqlite_where=text("sync_at IS NOT NULL"),
+            postgresql_where=text("sync_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_phone_numbers_pending",
+            "pending_at",
+            sqlite_where=text("pending_at IS NOT NULL"),
+            postgresql_where=text("pending_at IS NOT NULL"),
+        ),
+        Index(None, "number", "from_on"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id"), index=True)
+    number: Mapped[str] = mapped_column(String(16), info=CONTACT)
+    from_on: Mapped[date]
+    ended_on: Mapped[date | None]
+    wanted: Mapped[dict[str, Any]] = mapped_column(JSON, info=PERSON)
+    reached: Mapped[dict[str, Any]] = mapped_column(JSON, info=PERSON)
+    pending_at: Mapped[datetime | None]
+    sync_at: Mapped[datetime | None]
+    sync_count: Mapped[int] = mapped_column(Integer, default=0)
+    sync_failure: Mapped[str] = mapped_column(String(300), default="")
+    claimed_until_at: Mapped[datetime | None]
+
+
+class CallImport(Base):
+    """A file of call records that was read: how many calls were `kept`, `known` before and refused.
+
+    `refused` are the rows that were not taken, where staff gave the file on their page, each with
+    its line, column and reason in front, as `columns` names them.
+    """
+
+    __tablename__ = "call_imports"
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    file_name: Mapped[str] = mapped_column(String(120))
+    imported_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    imported_at: Mapped[datetime] = mapped_column(index=True)
+    ended_at: Mapped[datetime | None]
+    kept_count: Mapped[int] = mapped_column(Integer, default=0)
+    known_count: Mapped[int] = mapped_column(Integer, default=0)
+    refused_count: Mapped[int] = mapped_column(Integer, default=0)
+    columns: Mapped[list[str]] = mapped_column(JSON, default=list)
+    refused: Mapped[list[list[str]]] = mapped_column(JSON, default=list, info=PERSON)
+
+
+class CallRecord(Base):
+    """A call from or to a number of ours. `key` is made of the switch's id of it, or of all that is
+    known of it, so that it counts once whatever file it comes in.
+
+    `other` is whom it was with, empty where that was hidden. `month_on` begins the ISP's month in
+    which it began. What it costs before taxes joined the bills with the charge `charge_id`.
+    """
+
+    __tablename__ = "call_records"
+    __table_args__ = (
+        CheckConstraint("(amount_minor > 0) = (charge_id IS NOT NULL)", name="charge"),
+        Index(None, "account_id", "month_on", "started_at"),
+        Index(None, "started_at"),
+    )
+
+    id: Mapped[int] = primary_key()
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    number_id: Mapped[int] = mapped_column(ForeignKey("phone_numbers.id"), index=True)
+    import_id: Mapped[int] = mapped_column(ForeignKey("call_imports.id"), index=True)
+    is_out: Mapped[bool] = mapped_column(info=PERSON)
+    other: Mapped[str] = mapped_column(String(40), info=PERSON)
+    started_at: Mapped[datetime] = mapped_column(info=PERSON)
+    seconds: Mapped[int] = mapped_column(Integer, info=PERSON)
+    amount_minor: Mapped[int]
+    month_on: Mapped[date]
+    charge_id: Mapped[int | None] = mapped_column(ForeignKey("charges.id"), index=True)
+
+
 # Customers, sessions ------------------------------------------------------------------------
 
 

@@ -68,6 +68,8 @@ SOURCES = (
     "blueprints/staff",
     "blueprints/lines/accounting.py",
     "gateways/network",
+    "gateways/voice",
+    "blueprints/lines/phone",
     *(
         f"blueprints/billing/{name}.py"
         for name in ("booking", "bill_run", "drafting", "invoicing", "ledger", "opening")
@@ -137,6 +139,12 @@ RULES: dict[str, dict[str, str]] = {
         "ask_at": "NULL",
     },
     "charges": {"public_id": "anew(public_id, :k)"},
+    "call_records": {"key": "'copy-' || anew(key, :k)"},
+    "phone_numbers": {
+        "public_id": "anew(public_id, :k)",
+        "number": "substr(number, 1, 8) || :k || substr(number, -4)",
+        "sync_at": "NULL",
+    },
     "plan_changes": {
         "public_id": "anew(public_id, :k)",
         "ended": "'[]'",
@@ -163,7 +171,7 @@ LEFT_OUT = {
     "sessions", "devices", "one_time_links", "flows", "one_time_codes", "postal_letters", "factors",
     "recovery_codes", "factor_resets", "contact_changes", "invitations", "message_choices",
     "staff_members", "data_accesses", "search_terms", "bill_runs", "voucher_batches", "vouchers",
-    "bank_imports", "bank_lines",
+    "bank_imports", "bank_lines", "call_imports",
 }  # fmt: skip
 
 

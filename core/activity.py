@@ -60,6 +60,7 @@ OF_ALL = (
     *("plan_changed", "plan_change_planned", "plan_change_undone"),
     *("plan_change_asked", "plan_change_refused"),
     *("router_restart_asked", "wifi_change_asked"),
+    *("number_given", "number_taken_back", "phone_changed"),
     *("account_opened", "account_closed"),
 )
 """Kinds about an account that everybody who uses it may read. What else happens on it (contacts,

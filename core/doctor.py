@@ -52,6 +52,7 @@ from models import (
     MessageState,
     Nas,
     Payment,
+    PhoneNumber,
     PlannedPayment,
     UsageBlock,
     UsageSession,
@@ -62,6 +63,8 @@ BACKUP_MAX_AGE = timedelta(hours=26)
 MAIL_WAITS_TOO_LONG = timedelta(hours=1)
 GIVEN_UP_LATELY = timedelta(days=1)
 LINE_LAGS_AFTER = timedelta(minutes=5)
+PHONE_LAGS_AFTER = timedelta(hours=24)
+"""Without a way to the switch, its people have a day."""
 USAGE_LAGS_AFTER = timedelta(minutes=15)
 DOUBTED_LATELY = timedelta(days=7)
 BEYOND_SHOWN = timedelta(days=62)
@@ -115,6 +118,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("lines", _lines),
         ("usage", _usage),
         ("overage", _overage),
+        ("phone", _phone),
     )
     for name, check in checks:
         try:
@@ -613,6 +617,30 @@ def _lines(settings: Settings) -> _Said:
         f"{gateway.title}: {lag}{': ' + failure if failure else ''}.",
         "see that the worker runs and what its log says of the network",
     )
+
+
+def _phone(settings: Settings) -> _Said:
+    """Whether the switch does what is wanted of each telephone number."""
+    gateway = current_app.extensions["voice_gateway"]
+    limit = LINE_LAGS_AFTER if gateway is not None else PHONE_LAGS_AFTER
+    lags = and_(
+        PhoneNumber.ended_on.is_(None),
+        or_(PhoneNumber.sync_count > 1, PhoneNumber.pending_at < clock.now() - limit),
+    )
+    count, failure = db.session.execute(
+        select(func.count(), func.max(PhoneNumber.sync_failure)).where(lags)
+    ).one()
+    if count:
+        lag = f"{count} phone {'number lags' if count == 1 else 'numbers lag'} behind"
+        return _wrong(
+            f"{lag} what is wanted{': ' + failure if failure else ''}.",
+            "see Phone on the pages of staff, which lists them"
+            + ("" if gateway is None else ", and that the worker runs"),
+        )
+    if gateway is None:
+        return _ok("There is no voice gateway; no phone number waits for more than a day.")
+    demo = ", which carries no calls" if settings.is_demo else ""
+    return _ok(f"{gateway.title}{demo}; no phone number lags behind what is wanted of it.")
 
 
 def _usage(_settings: Settings) -> _Said:

@@ -35,14 +35,16 @@ def form_key() -> str:
     return _of_this_answer("form_key")
 
 
-def arrived_key() -> ArrivedKey:
+def arrived_key(**also: str) -> ArrivedKey:
     """The one-time key that the form of this request brought. Raises FormExpired.
 
-    Passwords and codes are no part of its content, of which a hash is stored.
+    `also` is content of the form that is no field of it: the digest of a file, say. Passwords and
+    codes are no part of its content, of which a hash is stored.
     """
     content = {
         name: value for name, value in request.form.items() if not kept_forms.is_never_kept(name)
     }
+    content |= also
     holder: Holder = g.get("flow") or signed_in()
     secret = current_app.config["PORTAL"].secret
     typed = request.form.get("form_key", "")

@@ -93,6 +93,8 @@ HELPERS = frozenset({StaffRole.SUPPORT, StaffRole.ADMINISTRATOR})
 BILLERS = frozenset({StaffRole.BILLING, StaffRole.ADMINISTRATOR})
 """Who runs the bills, decides about money and reads what the books say of all accounts."""
 CALL_TAKERS = HELPERS | {StaffRole.BILLING}
+TECHNICIANS = frozenset({StaffRole.TECHNICAL, StaffRole.ADMINISTRATOR})
+"""Who sets what the telephone switch does."""
 
 _NOTED = "that it was read: data_accesses, activity"
 
@@ -258,6 +260,11 @@ POLICY: dict[str, Rule] = {
     "plans.end_post": Rule(Who.ACCOUNT, OWNS, keeps_form="plans.end"),
     "plans.change": Rule(Who.ACCOUNT, SEES_MONEY),
     "plans.undo": _OWNS,
+    "phone.list": _SEES_LINE,
+    "phone.number": _OWNS,
+    "phone.calls": _OWNS,
+    "phone.calls_csv": _OWNS,
+    "phone.number_post": Rule(Who.ACCOUNT, OWNS, keeps_form="phone.number"),
     "people.person_list": _OWNS,
     "people.invite": _OWNS,
     "people.invite_post": Rule(Who.ACCOUNT, OWNS, keeps_form="people.invite"),
@@ -409,6 +416,16 @@ POLICY: dict[str, Rule] = {
     "staff.plan_change": _staff(CALL_TAKERS, _NOTED),
     "staff.plan_change_accept": _staff(CALL_TAKERS, keeps_form="staff.plan_change"),
     "staff.plan_change_refuse": _staff(CALL_TAKERS, keeps_form="staff.plan_change"),
+    "staff.phone.list": _staff(EVERY_STAFF, _NOTED),
+    "staff.phone.account": _staff(EVERY_STAFF, _NOTED),
+    "staff.phone.give": _staff(EVERY_STAFF, keeps_form="staff.phone.account"),
+    "staff.phone.take_back": _staff(EVERY_STAFF),
+    "staff.phone.confirm": _staff(TECHNICIANS),
+    "staff.phone.try_again": _staff(TECHNICIANS),
+    "staff.phone.calls": _staff(BILLERS),
+    "staff.phone.calls_take": _staff(BILLERS, keeps_form="staff.phone.calls"),
+    "staff.phone.call_import": _staff(BILLERS, _NOTED),
+    "staff.phone.call_refused": _staff(BILLERS, _NOTED),
     "staff.letters": _staff(HELPERS, _NOTED),
     "staff.letter_print": _staff(HELPERS),
     "staff.bill_runs.list": _staff(BILLERS),

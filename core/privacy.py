@@ -18,10 +18,12 @@ from sqlalchemy.orm import Session
 
 from core import erasures
 from core.db import reading, unit_of_work
-from models import Base, ContactChange, Customer, Invitation, Message
+from models import Base, CallImport, CallRecord, ContactChange, Customer, Invitation, Message
 
 PENDING_KEPT = timedelta(days=90)
 MESSAGES_KEPT = timedelta(days=400)
+CALLS_KEPT = timedelta(days=549)
+"""Eighteen months, in which bills with calls on them must be proven (47 CFR 42.6)."""
 EMPTY_MESSAGE: Mapping[str, Any] = {"recipient": "", "facts": {}}
 """What is in the place of a person's data in a message when the online account is closed."""
 
@@ -54,6 +56,7 @@ class Kept(StrEnum):
     FLOW = "a day after it ran out"
     LETTER = "90 days after it ended"
     USAGE = "hours 35 days, days 13 months, sessions 100 days"
+    CALL = "18 months after the call"
     PENDING = "90 days after it ran out"
     MESSAGE = "400 days; emptied with the online account, what waits then once it has gone"
 
@@ -117,6 +120,15 @@ TABLES: dict[str, Table] = {
         "id public_id as_of_on state is_preview planned_count planned_minor found account_count "
         "done_count issued_count issued_minor accepted_minor stopped_because started_by_id "
         "started_at beat_at ended_at stop_asked_at stopped_by_id revision",
+    ),
+    "call_imports": Table(
+        Kept.CALL,
+        "id public_id file_name imported_by_id imported_at ended_at kept_count known_count "
+        "refused_count columns",
+    ),
+    "call_records": Table(
+        Kept.CALL,
+        "id key account_id number_id import_id amount_minor month_on charge_id",
     ),
     "charges": Table(
         Kept.BOOKS,
@@ -314,6 +326,11 @@ TABLES: dict[str, Table] = {
         "top_up_minor top_up_days plan_id_suffix changes_to requires requires_kind "
         "channels streaming features areas excludes needs_staff",
     ),
+    "phone_numbers": Table(
+        Kept.CONTRACT,
+        "id public_id account_id subscription_id from_on ended_on pending_at sync_at sync_count "
+        "sync_failure claimed_until_at",
+    ),
     "plan_changes": Table(
         Kept.CONTRACT,
         "id public_id account_id customer_id from_id to_plan_id to_id is_end ended effective_on "
@@ -449,14 +466,25 @@ def _personal(name: str) -> str:
 
 
 def delete_old(session: Session, now: datetime) -> None:
-    """Delete messages, invitations and new contacts that are older than they are kept."""
+    """Delete messages, calls, invitations and new contacts that are older than they are kept."""
     # The oldest alone are looked at: all others wait while this unit of work goes on.
     oldest = select(Message.id).order_by(Message.id).limit(_OLD_AT_ONCE)
     session.execute(
         delete(Message).where(Message.id.in_(oldest), Message.created_at < now - MESSAGES_KEPT)
     )
+    _delete_calls(session, now - CALLS_KEPT)
     session.execute(delete(ContactChange).where(ContactChange.expires_at < now - PENDING_KEPT))
     session.execute(delete(Invitation).where(Invitation.expires_at < now - PENDING_KEPT))
+
+
+def _delete_calls(session: Session, before: datetime) -> None:
+    """Delete calls that began earlier, and what is left of the files they came in."""
+    oldest = select(CallRecord.id).order_by(CallRecord.started_at).limit(_OLD_AT_ONCE)
+    session.execute(
+        delete(CallRecord).where(CallRecord.id.in_(oldest), CallRecord.started_at < before)
+    )
+    of_file = select(CallRecord.id).where(CallRecord.import_id == CallImport.id)
+    session.execute(delete(CallImport).where(CallImport.imported_at < before, ~of_file.exists()))
 
 
 def empty_messages_of_erased() -> None:

@@ -222,6 +222,7 @@ def work(settings: Settings) -> None:
     from blueprints.billing.planned import foreseeing, taking
     from blueprints.dashboard.plans import due as plans
     from blueprints.lines.allowances.watching import Watching
+    from blueprints.lines.phone.syncing import NumberSyncing
     from blueprints.lines.reading import Reading
     from blueprints.lines.syncing import Syncing
     from core import nightly, postman, search_terms, worker
@@ -262,6 +263,7 @@ def work(settings: Settings) -> None:
     telling = (
         plans.take_effect_due,
         Syncing(network),
+        NumberSyncing(app.extensions["voice_gateway"]),
         Reading(network),
         Watching(),
         send_messages,

@@ -103,6 +103,8 @@ class Settings:
     """The provider of text messages; None: there are none."""
     network_gateway: str = ""
     """What tells the network whether a line is open; empty: nothing does."""
+    voice_gateway: str = ""
+    """What tells the switch what a telephone number does; empty: nothing does."""
     radius: RadiusSettings | None = field(default=None, repr=False)
     """With LASTMILE_NETWORK_GATEWAY=freeradius."""
     accounting_token: str = field(default="", repr=False)
@@ -462,6 +464,13 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
     if network not in ("", "simulated", "freeradius"):
         raise SettingsError(f"LASTMILE_NETWORK_GATEWAY: there is no gateway named {network!r}")
     equipment = _equipment_gateway(env, is_demo=is_demo)
+    voice = env.get("LASTMILE_VOICE_GATEWAY", "simulated" if is_demo else "").strip()
+    if voice == "simulated" and not is_demo:
+        raise SettingsError(
+            "LASTMILE_VOICE_GATEWAY=simulated carries no calls: it needs LASTMILE_DEMO=1"
+        )
+    if voice not in ("", "simulated"):
+        raise SettingsError(f"LASTMILE_VOICE_GATEWAY: there is no gateway named {voice!r}")
     public_url = _public_url(env, port, is_demo=is_demo)
     prepare_data_folder(data)
     return Settings(
@@ -489,6 +498,7 @@ def read_settings(env: Mapping[str, str] | None = None) -> Settings:
         network_gateway=network,
         equipment_gateway=equipment,
         genieacs=_genieacs(env) if equipment == "genieacs" else None,
+        voice_gateway=voice,
         stripe=_stripe(env, is_demo=is_demo) if gateway == "stripe" else None,
         log=_log(env, is_demo=is_demo),
         metrics_token=_token(env, "LASTMILE_METRICS_TOKEN"),

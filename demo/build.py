@@ -48,7 +48,7 @@ from blueprints.staff import catalog, importing, members
 from core import activity, clock, form_keys, ids, isp, migrate, passwords, search_terms, words
 from core.db import db, unit_of_work
 from core.settings import Settings
-from demo import DEMO_CUSTOMERS, DEMO_STAFF, DEMO_STAFF_APP, traffic
+from demo import DEMO_CUSTOMERS, DEMO_STAFF, DEMO_STAFF_APP, phones, traffic
 from demo.habits import SLOTS, Attempt, Habit, attempts, choose
 from demo.people import (
     ED,
@@ -59,6 +59,7 @@ from demo.people import (
     NINA,
     OMAR,
     PETROV_BICYCLES,
+    ROSA,
     SHARED,
     NamedAccount,
     newcomer,
@@ -69,6 +70,7 @@ from gateways.payments.base import StartOrder, Truth
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.methods import Saving
 from gateways.payments.sandbox.store import Decision, SandboxStore
+from gateways.voice.simulated import SimulatedVoice
 from models import (
     Account,
     AccountStatus,
@@ -107,6 +109,7 @@ BUILT = "demo:built"  # a row of `counters`, written last: without it a build wa
 UNIT_ACCOUNTS = 60  # as many as a unit of work of 50 ms takes (bar 67)
 STAFF_ROLES = (StaffRole.ADMINISTRATOR, StaffRole.BILLING)  # of the members in DEMO_STAFF
 DEBIT_DAYS = 3
+CALLS_DAY = 2  # of a month, when the switch has reported the calls of the one before
 AUTOPAY_AFTER_DAYS = 60
 RECEIPTS_KEPT_DAYS = 5  # later ones wait for the worker, so that the mailbox holds some
 IMPORTED_CLOSED_DAYS = 80  # those who came over suspended and did not pay are closed then
@@ -142,6 +145,7 @@ def discard_unfinished(settings: Settings) -> None:
     for path in settings.data.glob("sandbox.db*"):
         path.unlink()
     SimulatedNetwork(settings.data / "network.db").forget()
+    SimulatedVoice(settings.data / "voice.db").forget()
 
 
 # Building ------------------------------------------------------------------------------------
@@ -238,6 +242,7 @@ class _History:
         self.tell(0, steps, "Importing accounts")
         with clock.set_to(self.instant(self.cut_over, time(6))):
             self.import_accounts()
+            phones.give_out(SEED)
         self.plan_openings()
         for number in range(days):
             day = self.cut_over + timedelta(days=number)
@@ -262,6 +267,8 @@ class _History:
             self.register_people(day)
             self.plan_payments(day)
             self.change_plans(day)
+            if day.day == CALLS_DAY and day > self.today - timedelta(days=63):
+                self.take_calls(clock.month_step(day, -1, 1), day)
         for slot, hour in zip(range(SLOTS), (11, 19), strict=True):
             with clock.set_to(self.instant(day, time(hour, self.dice.randrange(60)))):
                 self.pay(day, slot)
@@ -587,10 +594,15 @@ class _History:
             self.schedule(PETROV_BICYCLES, self.today + timedelta(days=6))
 
     def change_plans(self, day: date) -> None:
-        """Grace gets a faster plan on her next bill day; Nina has asked for a phone line."""
+        """Grace gets a faster plan on her next bill day; Nina has asked for a phone line. Maria has
+        chosen what her phone does."""
         if day == self.today - timedelta(days=1):
             self.change_plan(GRACE, "FIBER-300", follows="FIBER-100")
             self.change_plan(NINA, "VOICE-HOME")
+        if day == self.today - timedelta(days=40):
+            maria = self.payers[self.by_number[MARIA]]
+            customer_id = maria.customer_id or 0
+            phones.choose(maria.account_id, customer_id, self.arrived_key(customer_id))
 
     def change_plan(self, number: str, code: str, follows: str | None = None) -> None:
         payer = self.payers[self.by_number[number]]
@@ -749,6 +761,11 @@ class _History:
             path = write_export(self.export.parent / f"closed-{day}.csv", closing)
             importing.run(path, cut_over=day, fixed_batch=UNIT_ACCOUNTS)
 
+    def take_calls(self, month: date, until: date) -> None:
+        """The switch's records of those of the named accounts that have a phone."""
+        callers = [self.by_number[number] for number in (MARIA, OMAR, PETROV_BICYCLES, ROSA)]
+        phones.import_calls(self.export.parent, callers, month, until)
+
     def connect(self) -> None:
         """Have the simulated network know every line as it should be."""
         network = current_app.extensions["network_gateway"]
@@ -769,8 +786,10 @@ class _History:
 
     def finish(self) -> None:
         """Receipts of long ago were sent long ago; then the mark that everything is there."""
+        self.take_calls(self.today.replace(day=1), self.today)
         traffic.tell(self.now, self.zone.key)
         self.connect()
+        phones.connect()
         kept_from = clock.now() - timedelta(days=RECEIPTS_KEPT_DAYS)
 
         def work(session: Session) -> None:

@@ -23,6 +23,7 @@ from core.policy import FIRST_PAGES, SAFE_METHODS
 from gateways.network import simulated_traffic
 from gateways.payments.sandbox.client import SandboxInProcess
 from gateways.payments.sandbox.store import SandboxStore
+from gateways.voice.base import Feature, NumberSettings
 from models import (
     Account,
     Adjustment,
@@ -30,6 +31,8 @@ from models import (
     BankLine,
     Base,
     BillRun,
+    CallImport,
+    CallRecord,
     Charge,
     Contact,
     ContactChange,
@@ -47,11 +50,13 @@ from models import (
     Line,
     Nas,
     PaymentMethod,
+    PhoneNumber,
     Plan,
     PlanChange,
     PlanKind,
     PlannedPayment,
     PostalLetter,
+    Subscription,
     TaxExemption,
     UsageDay,
     UsageSession,
@@ -185,6 +190,11 @@ _PATHS = {
     "plans.end_post": "/a/{account}/plans/end",
     "plans.change": "/a/{account}/plans/changes/{plan_change}",
     "plans.undo": "/a/{account}/plans/changes/{plan_change}/undo",
+    "phone.list": "/a/{account}/phone/",
+    "phone.number": "/a/{account}/phone/numbers/{phone}",
+    "phone.calls": "/a/{account}/phone/calls",
+    "phone.calls_csv": "/a/{account}/phone/calls/csv",
+    "phone.number_post": "/a/{account}/phone/numbers/{phone}",
     "people.person_list": "/a/{account}/people",
     "people.invite": "/a/{account}/people/invite",
     "people.invite_post": "/a/{account}/people/invite",
@@ -311,6 +321,16 @@ _PATHS = {
     "staff.plan_change": "/staff/plan-changes/{plan_change}",
     "staff.plan_change_accept": "/staff/plan-changes/{plan_change}/accept",
     "staff.plan_change_refuse": "/staff/plan-changes/{plan_change}/refuse",
+    "staff.phone.calls": "/staff/calls",
+    "staff.phone.calls_take": "/staff/calls",
+    "staff.phone.call_import": "/staff/calls/{call_file}",
+    "staff.phone.call_refused": "/staff/calls/{call_file}/csv",
+    "staff.phone.list": "/staff/phone",
+    "staff.phone.account": "/staff/accounts/{account}/phone",
+    "staff.phone.give": "/staff/accounts/{account}/phone",
+    "staff.phone.confirm": "/staff/phone/{phone}/done",
+    "staff.phone.try_again": "/staff/phone/{phone}/again",
+    "staff.phone.take_back": "/staff/phone/{phone}/take-back",
     "staff.letters": "/staff/letters",
     "staff.letter_print": "/staff/letters/{letter}/print",
     "staff.bill_runs.list": "/staff/bill-runs/",
@@ -379,6 +399,7 @@ def prepare(portal: Portal) -> None:
         unit_of_work(lambda session: add_money(session, portal.world))
         unit_of_work(lambda session: add_usage(session, ("alice", "mallory"), days=3))
         unit_of_work(lambda session: add_plans(session, portal.world))
+        unit_of_work(lambda session: add_phones(session, portal.world))
     store.close()
     (portal.settings.data / "mailbox" / "a-message.eml").write_bytes(LETTER)
     with portal.app.app_context():
@@ -628,6 +649,101 @@ def add_plans(session: Session, made: world.World) -> None:
         )
 
 
+def add_calls(session: Session, made: world.World, count: int) -> None:
+    """So many calls of each number, some each day until now; every other one costs money. And the
+    file that they came in, of which a row was refused."""
+    file = CallImport(
+        public_id="callfile",
+        file_name="june.csv",
+        imported_by_id=made.customers["ben"],
+        imported_at=clock.now(),
+        ended_at=clock.now(),
+        kept_count=count * len(PHONES),
+        known_count=0,
+        refused_count=1,
+        columns=["line", "column", "reason", "number"],
+        refused=[["7", "number", f"no number {world.CANARY}", "=1+1"]],
+    )
+    session.add(file)
+    session.flush()
+    for name in PHONES:
+        charge = Charge(
+            public_id=f"{name}calls",
+            account_id=made.accounts[name],
+            is_credit=False,
+            kind=PlanKind.PHONE.value,
+            description="Calls",
+            amount_minor=35 * (count // 2),
+            created_at=clock.now(),
+        )
+        session.add(charge)
+        session.flush()
+        number_id = session.scalars(
+            select(PhoneNumber.id).where(PhoneNumber.public_id == f"{name}phone")
+        ).one()
+        session.add_all(
+            _call_of(name, made.accounts[name], number_id, file.id, charge.id, number)
+            for number in range(count)
+        )
+
+
+def _call_of(
+    name: str, account_id: int, number_id: int, file_id: int, charge_id: int, ago: int
+) -> CallRecord:
+    costs = ago % 2
+    started_at = clock.now() - timedelta(hours=8 * ago + 1)
+    return CallRecord(
+        key=f"{name} {ago}",
+        account_id=account_id,
+        number_id=number_id,
+        import_id=file_id,
+        is_out=bool(costs),
+        other="+442079460958" if costs else ("" if ago % 4 else "+15414166117"),
+        started_at=started_at,
+        seconds=65 + ago,
+        amount_minor=35 * costs,
+        month_on=clock.day_of(started_at, "America/Los_Angeles").replace(day=1),
+        charge_id=charge_id if costs else None,
+    )
+
+
+PHONES = {"alice": "+15415550171", "mallory": "+15415550172"}
+
+
+def add_phones(session: Session, made: world.World) -> None:
+    """Of each owner a number whose plan includes everything, and which the switch is behind with.
+    The plan of the third account waits for a number."""
+    session.execute(
+        update(Plan)
+        .where(Plan.kind == PlanKind.PHONE.value)
+        .values(features=[feature.value for feature in Feature])
+    )
+    for name, number in PHONES.items():
+        session.add(
+            PhoneNumber(
+                public_id=f"{name}phone",
+                account_id=made.accounts[name],
+                subscription_id=session.scalars(
+                    select(Subscription.id).where(Subscription.public_id == f"{name}sub3")
+                ).one(),
+                number=number,
+                from_on=date(2025, 1, 1),
+                wanted=NumberSettings(
+                    frozenset({Feature.VOICEMAIL, Feature.DO_NOT_DISTURB}),
+                    quiet_from="22:00",
+                    quiet_until="07:00",
+                ).as_facts(),
+                reached=NumberSettings(frozenset({Feature.VOICEMAIL})).as_facts(),
+                pending_at=clock.now() - timedelta(hours=1),
+                sync_at=clock.now() + timedelta(minutes=5),
+                sync_count=2,
+                sync_failure="no answer from 192.0.2.5",
+            )
+        )
+    session.flush()
+    add_calls(session, made, 4)
+
+
 def _add_own_things(session: Session, portal: Portal) -> None:
     """A contact of each owner's that waits for its code, another session and a trusted device; and
     that they and bob have lost their factors, of whom one waits for a second member of staff; and
@@ -744,6 +860,8 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
         "subscription": f"{account}sub1",
         "package": f"{account}sub3",
         "plan_change": f"{account}wish",
+        "phone": f"{account}phone",
+        "call_file": "callfile",
         "letter": f"{account}letter",
         "reset": f"{account}reset",
         "method": f"{account}method",

@@ -589,6 +589,7 @@ def test_each_field_of_each_form_takes_anything(portal: Portal) -> None:
         "ada": [
             f"/staff/accounts/{portal.world.public_ids['alice']}/call?done=sent",
             "/staff/bill-runs/askedrun",
+            f"/staff/accounts/{portal.world.public_ids['rich']}/phone",
         ],
         VIEWER: [portal.path()],
         "mallory": [portal.path("billing/arrangement", "mallory")],

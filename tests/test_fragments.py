@@ -25,6 +25,7 @@ FRAGMENTS = {
     "billing.payment_list": "payment-rows",
     "billing.payment_detail": "payment",
     "billing.account_statement": "statement-rows",
+    "phone.calls": "call-rows",
     "plans.channels": "channel-rows",
     "plans.switch": "quote",
     "staff.bill_runs.run": "bill-run",

@@ -20,7 +20,7 @@ MANY = 100
 
 
 def add_many(portal: Portal) -> None:
-    """A hundred payments, events, subscriptions and accounts, and forty invoices, for alice."""
+    """A hundred payments, events, subscriptions, accounts, calls; forty invoices; for alice."""
     account_id, customer_id = portal.world.accounts["alice"], portal.world.customers["alice"]
     now = clock.now()
 
@@ -78,6 +78,10 @@ def add_many(portal: Portal) -> None:
         )
 
     unit_of_work(work)
+    portal.execute("DELETE FROM call_records")
+    portal.execute("DELETE FROM call_imports")
+    portal.execute("DELETE FROM charges WHERE description = 'Calls'")
+    unit_of_work(lambda session: crawl.add_calls(session, portal.world, MANY))
     portal.execute("DELETE FROM usage_days")
     portal.execute("DELETE FROM usage_sessions")
     portal.execute("DELETE FROM usage_sources")

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from blueprints.auth.choosing import fold
 from core import clock
 from core.isp import current_isp
+from core.phones import default_country
 from models import Account, Contact, ContactKind, Customer, Membership, Role
 
 MOST = 8
@@ -47,12 +48,7 @@ class Found:
 def read(typed: str) -> Typed:
     """What was typed into the first page of a way in."""
     # Numbers of all countries take some megabytes: only processes that are asked hold them.
-    from blueprints.staff.import_reader import (
-        Unreadable,
-        default_country,
-        read_email,
-        read_phone,
-    )
+    from blueprints.staff.import_reader import Unreadable, read_email, read_phone
 
     typed = typed.strip()
     email = phone = None

@@ -4,8 +4,9 @@ from flask import Blueprint
 
 bp = Blueprint("staff", __name__, url_prefix="/staff")
 
-from blueprints.staff import bill_runs, money, reports, views
+from blueprints.staff import bill_runs, money, phone, reports, views
 
 bp.register_blueprint(bill_runs.bp)
 bp.register_blueprint(money.bp)
+bp.register_blueprint(phone.bp)
 bp.register_blueprint(reports.bp)

@@ -17,11 +17,11 @@ from datetime import date
 from typing import BinaryIO, TypeVar
 
 import phonenumbers
-from babel.core import get_global
 from email_validator import EmailNotValidError, validate_email
 
 from blueprints.staff.errors import ImportImpossible
 from core.money import AmountUnreadable, parse_money
+from core.phones import find_phone
 from models import PlanKind
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ class _Refused(Exception):
 # The file ------------------------------------------------------------------------------------
 
 
-class _Lines:
+class Lines:
     """The physical lines of a file, with push-back: a record that goes wrong returns its lines."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -192,7 +192,7 @@ def _decode(line: bytes) -> str:
     return line.decode("utf-8", "surrogateescape")
 
 
-def _next_cells(lines: _Lines) -> tuple[int, list[str], bool] | None:
+def next_cells(lines: Lines) -> tuple[int, list[str], bool] | None:
     """The next record as (first line, cells, whether its quotes are sound), None at the end.
 
     A record whose quotes are not sound consists of its first line alone.
@@ -222,7 +222,7 @@ class Export:
     """
 
     def __init__(self, file: BinaryIO, rules: Rules) -> None:
-        self._lines = _Lines(file)
+        self._lines = Lines(file)
         self._rules = rules
         names = self._read_header()
         self._places = [names.index(name) for name in COLUMNS]
@@ -231,7 +231,7 @@ class Export:
         self.columns = tuple(name for name in names if name in COLUMNS)
 
     def _read_header(self) -> list[str]:
-        record = _next_cells(self._lines)
+        record = next_cells(self._lines)
         names = [name.strip().lower() for name in record[1]] if record else []
         missing = [name for name in COLUMNS if name not in names]
         if missing:
@@ -251,7 +251,7 @@ class Export:
         return names
 
     def __iter__(self) -> Iterator[Record]:
-        while (record := _next_cells(self._lines)) is not None:
+        while (record := next_cells(self._lines)) is not None:
             line, cells, is_sound = record
             if not any(cell.strip() for cell in cells):
                 continue
@@ -384,12 +384,6 @@ class Unreadable(ValueError):
         self.reason, self.sentence = reason, sentence
 
 
-def default_country(timezone: str) -> str:
-    """The country (ISO 3166) in which a time zone lies; empty when it lies in none."""
-    territory = get_global("zone_territories").get(timezone, "")
-    return territory if territory in phonenumbers.SUPPORTED_REGIONS else ""
-
-
 def read_country(text: str, default: str) -> str:
     """A country as two capitals. Raises Unreadable."""
     country = text.upper() or default
@@ -408,15 +402,10 @@ def read_email(text: str) -> str:
 
 def read_phone(text: str, country: str) -> str:
     """A phone number in E.164, as dialled within `country` or with +. Raises Unreadable."""
-    if re.fullmatch(r"\+?[0-9 ()./\-]+", text):
-        try:
-            number = phonenumbers.parse(text, country or None)
-        except phonenumbers.NumberParseException:
-            pass
-        else:
-            if phonenumbers.is_valid_number(number):
-                return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    raise Unreadable("invalid phone", f"{text!r} is no phone number that can be called.")
+    found = find_phone(text, country)
+    if found is None:
+        raise Unreadable("invalid phone", f"{text!r} is no phone number that can be called.")
+    return found
 
 
 def read_plan(text: str, plans: Mapping[str, PlanRule]) -> str:

@@ -30,12 +30,12 @@ from blueprints.staff.import_reader import (
     Record,
     Refusal,
     Rules,
-    default_country,
 )
 from blueprints.staff.import_writing import Frame, PlanFacts, write_changes, write_new
 from blueprints.staff.rejected_file import RejectedFile
 from core import clock
 from core.db import db, unit_of_work
+from core.phones import default_country
 from models import Area, Isp, Plan
 
 # Aimed at, so that a slow disk or a busy moment does not take a unit of work past 50 ms (bar 67).

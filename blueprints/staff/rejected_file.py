@@ -9,9 +9,19 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from blueprints.staff.errors import ImportImpossible
-from blueprints.staff.import_reader import BYTE_ORDER_MARK, REFUSAL_COLUMNS, Record, Refusal
+from blueprints.staff.import_reader import BYTE_ORDER_MARK, REFUSAL_COLUMNS, Refusal
+
+
+class Standing(Protocol):
+    """A record as it stands in a file."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def cells(self) -> Sequence[str]: ...
 
 
 class RejectedFile:
@@ -46,7 +56,7 @@ class RejectedFile:
         # The bytes of a cell that is not UTF-8 come back as they were.
         self._file.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
-    def add(self, record: Record, refusal: Refusal) -> None:
+    def add(self, record: Standing, refusal: Refusal) -> None:
         self._count += 1
         self._put((str(record.line), refusal.column, refusal.reason, *record.cells))
 

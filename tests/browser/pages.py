@@ -51,7 +51,10 @@ SAVED = (
     *("methods/", "methods/?done=failed", "methods/add", "methods/busymethod1"),
     *("methods/busymethod2", "methods/busymethod1/remove"),
 )
-SEEN_BY = {"theo": ("", "billing/", "usage/", "equipment/"), "closed": ("", "billing/invoices/")}
+SEEN_BY = {
+    "theo": ("", "billing/", "usage/", "equipment/", "phone/"),
+    "closed": ("", "billing/invoices/"),
+}
 OWNED_BY = {"bob": "alice", "vera": "alice", "theo": "alice"}
 OF_BILLING = (
     *("money", "payments/new", "credit", "charge", "refund", "unpaid"),
@@ -63,7 +66,14 @@ DESKS = (
     *("approvals", "approvals/alicecredit", "approvals?done=approved"),
     *("bank-lines", "bank-lines/aliceline", "bank-lines?done=ignored"),
     *("disputes", "disputes/alicedispute", "disputes/alicedispute?done=answered"),
-    *("vouchers", "vouchers/vouchers", "bill-runs/", "bill-runs/somebillrun"),
+    *(
+        "calls",
+        "calls/callfile",
+        "vouchers",
+        "vouchers/vouchers",
+        "bill-runs/",
+        "bill-runs/somebillrun",
+    ),
     *("reports/", "reports/journal", "reports/payments?to=soon", "reports/payments"),
     *(
         f"reports/{kind}"
@@ -152,6 +162,8 @@ def _of_staff(town: Town, name: str) -> list[str]:
         vast = f"accounts/{town.public_ids['vast']}/money"
         return [*(f"{account}/{rest}" for rest in of_account), vast, *DESKS]
     found = ["", "?q=pine", "?q=zzz", account, f"accounts/{town.public_ids['vast']}", "nothing"]
+    found += ["phone", "phone?done=confirmed", f"{account}/phone", f"{account}/phone?done=given"]
+    found.append(f"accounts/{town.public_ids['rich']}/phone")
     if name != "ada":
         return [*found, "members"]
     person = f"{account}/people/alicecustomer"
@@ -203,6 +215,10 @@ def _of_account(town: Town, name: str) -> list[str]:
         ways = (f"invoices/{disputed}/dispute", "disputes/alicedispute", "voucher", "how-to-pay")
         found += [town.path(f"billing/{rest}", name) for rest in ways]
         found += [town.path(f"plans/{rest}", name) for rest in PLANS]
+        found += [
+            town.path(f"phone/{rest}", name)
+            for rest in ("", "numbers/alicephone?done=saved", "calls")
+        ]
     if name in ("alice", "rich"):
         found += [town.path(f"billing/{rest}", name) for rest in ("disputes/", "credit")]
     if name in ("alice", "vast"):

@@ -105,6 +105,7 @@ def build() -> world.World:
     unit_of_work(lambda session: crawl.add_money(session, made))
     unit_of_work(lambda session: _add_usage(session, made))
     unit_of_work(lambda session: crawl.add_plans(session, made))
+    unit_of_work(lambda session: crawl.add_phones(session, made))
     unit_of_work(lambda session: _send_refund_back(session, made), made.accounts["alice"])
     return made
 

@@ -46,8 +46,14 @@ FILLED = {
     "text": "We did not order this.",
     "wifi_name": "Attic",
     "wifi_password": "amber violin thursday",
+    "forward_to": "+1 541 416 6117",
 }
 """What is typed into fields that are empty at first."""
+CALLS = (
+    "number,direction,other,started_at,seconds,amount\n"
+    f"{crawl.PHONES['alice']},out,+442079460958,2026-06-18T10:00:00-07:00,60,1.25\n"
+    "soon,out,+442079460958,2026-06-18T10:00:00-07:00,60,1.25\n"
+)
 RANDOM = {"public_id", "key", "result", "gateway_reference", "hosted_url", "facts", "password_hash"}
 """Columns that two equal runs fill differently; their rows are counted."""
 LEAST = {"anonymous": 5, "vera": 3, "theo": 3, "mallory": 7, "alice": 9, "bob": 9}
@@ -101,6 +107,7 @@ class Street:
         with self.portal.app.app_context():
             unit_of_work(self._sell_voucher)
             unit_of_work(lambda session: session.execute(update(Plan).values(crawl.SELLS_DATA)))
+            unit_of_work(lambda session: crawl.add_phones(session, self.portal.world))
         wire = Wire(self.entrance)
         if name in STAFF:
             wire.cookies["session"] = self.portal.visitor(name).cookies()["session"]
@@ -333,6 +340,7 @@ def test_every_form_of_staff_pressed_again_counts_once(street: Street) -> None:
         "staff.money.exemption_list": reason | {"tax": "E911"},
         "staff.money.invoice": reason | {"what": "all"},
         "staff.money.vouchers": {"name": "Shop", "amount": "5.00", "count": "3", "form": "page"},
+        "staff.phone.calls": {"rows": CALLS},
         "staff.bill_runs.list": {"as_of_on": f"{NOW.date()}"},
         "staff.members": {"name": "Kim", "email": "kim@example.net"},
         "staff.view": {"reason": "a call about a bill"},

@@ -27,7 +27,9 @@ from core.outbox import Letter, queue
 from gateways.messages.smtp import SmtpGateway
 from gateways.network.base import Report, ReportKind
 from gateways.network.simulated import SimulatedNetwork
+from gateways.voice.simulated import SimulatedVoice
 from models import Nas, UsageSource
+from tests import crawl
 from tests.conftest import Portal, _settings
 from tests.core.test_postman import FACTS, running_mail_server
 from tests.operation.conftest import Operator
@@ -75,7 +77,7 @@ def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
     assert checks == [
         *("mode", "secret", "permissions", "disk", "clock", "database", "schema", "worker"),
         *("backup", "erasures", "bills", "dunning", "proxy", "mail", "texts", "payments"),
-        *("lines", "usage", "overage"),
+        *("lines", "usage", "overage", "phone"),
     ]
 
 
@@ -422,6 +424,28 @@ def test_lines_that_lag_behind_what_is_wanted(healthy: Portal) -> None:
     healthy.execute("UPDATE lines SET sync_count = 2, sync_failure = 'no answer' WHERE id = 1")
     assert is_wrong(look(healthy, "lines"), "no answer")
     healthy.app.extensions["network_gateway"] = None
+
+
+@on_sqlite
+def test_phone_numbers_that_the_switch_is_behind_with(healthy: Portal) -> None:
+    known = healthy.app.extensions["voice_gateway"]
+    healthy.app.extensions["voice_gateway"] = None
+    assert look(healthy, "phone").level is Level.OK
+    unit_of_work(lambda session: crawl.add_phones(session, healthy.world))
+    healthy.execute("UPDATE phone_numbers SET sync_count = 0, sync_failure = ''")
+    assert look(healthy, "phone").level is Level.OK  # staff have a day
+    healthy.execute(
+        "UPDATE phone_numbers SET pending_at = :at", at=str(clock.now() - timedelta(hours=30))[:26]
+    )
+    assert is_wrong(look(healthy, "phone"), "2 phone numbers lag behind what is wanted.")
+    healthy.app.extensions["voice_gateway"] = SimulatedVoice(healthy.settings.data / "voice.db")
+    healthy.execute("UPDATE phone_numbers SET pending_at = NULL")
+    assert look(healthy, "phone").level is Level.OK
+    healthy.execute(
+        "UPDATE phone_numbers SET sync_count = 2, sync_failure = 'no answer' WHERE id = 1"
+    )
+    assert is_wrong(look(healthy, "phone"), "1 phone number lags behind what is wanted: no answer.")
+    healthy.app.extensions["voice_gateway"] = known
 
 
 @on_sqlite

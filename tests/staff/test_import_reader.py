@@ -20,13 +20,13 @@ from blueprints.staff.import_reader import (
     Refusal,
     Rules,
     Unreadable,
-    default_country,
     read_amount,
     read_bill_day,
     read_day,
     read_email,
     read_phone,
 )
+from core.phones import default_country
 from tests.staff.conftest import as_csv, row
 
 RULES = Rules(

@@ -18,6 +18,8 @@ DOES = {
     ),
     "exempt an account from a tax": "staff.money.exemption_add",
     "leave an unpaid account alone, choose its group": "staff.unpaid_rest",
+    "give out phone numbers": "staff.phone.give",
+    "see where calls are forwarded, set it at the switch": "staff.phone.confirm",
     "reports, journal": "staff.reports.report",
     "members of staff": "staff.member_add",
 }

@@ -28,6 +28,7 @@ from blueprints.dashboard.plans.errors import (
 )
 from blueprints.dashboard.plans.quoting import Fee, Quote, When, Wish
 from blueprints.lines.allowances import deciding
+from blueprints.lines.phone import numbers
 from core import activity, addressees, clock, form_keys, ids, outbox, revisions
 from core.db import db
 from core.form_keys import ArrivedKey
@@ -158,9 +159,12 @@ def _check_undo(session: Session, made: PlanChange) -> None:
 # By staff ----------------------------------------------------------------------------------------
 
 
-def accept(public_id: str, on: date, staff_id: int, key: ArrivedKey, path: str) -> str:
-    """Let a change that was asked for begin on the day `on`; `path`. Raises PlanNotFound,
-    DayOutOfBounds, DecidedMeanwhile, TermsChanged and ChangeRefused."""
+def accept(
+    public_id: str, on: date, staff_id: int, key: ArrivedKey, path: str, number: str = ""
+) -> str:
+    """Let a change that was asked for begin on the day `on`; `path`. A phone that begins gets the
+    `number` (E.164), if there is one. Raises PlanNotFound, DayOutOfBounds, DecidedMeanwhile,
+    TermsChanged, NumberRefused and ChangeRefused."""
     language()
     check_day(on)
 
@@ -173,6 +177,8 @@ def accept(public_id: str, on: date, staff_id: int, key: ArrivedKey, path: str) 
         made.quote = quote.facts()
         made.decided_by_id = staff_id
         _make(session, made, quote)
+        if number:
+            numbers.give(session, account_id, made.to_id, number)
         return path
 
     account_id = account_of(public_id)
@@ -324,6 +330,8 @@ def take_effect(session: Session, made: PlanChange, left: Sequence[deciding.Left
             adjusting.take_back_charges(session, made.charges)
             return False
         _set_speed(session, begun)
+        if made.from_id is not None:
+            numbers.follow(session, made.from_id, begun.id)
         deciding.begin(session, made.account_id, left, clock.today(current_isp().timezone))
     _end(made, DONE)
     session.flush()  # what waits is ended with the account; this one no longer does

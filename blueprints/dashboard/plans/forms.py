@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_babel import lazy_gettext as _l
-from wtforms import HiddenField, TextAreaField
+from wtforms import HiddenField, StringField, TextAreaField
 from wtforms.validators import AnyOf, DataRequired, Length
 
 from blueprints.dashboard.plans.quoting import When
@@ -19,9 +19,10 @@ class ChangeForm(PortalForm):
 
 
 class AcceptForm(PortalForm):
-    """From which day a change that was asked for counts."""
+    """From which day a change that was asked for counts; with a phone plan, its number."""
 
     on = DayField(_l("From which day?"), validators=[DataRequired(_l("Choose a day."))])
+    number = StringField(_l("Phone number"), validators=[Length(max=40)])
 
 
 class RefuseForm(PortalForm):

@@ -43,7 +43,7 @@ class ChangeView:
 
 @dataclass(frozen=True, slots=True)
 class AskedView:
-    """A change that waits, or waited, for staff."""
+    """A change that waits, or waited, for staff. With `needs_number` a phone begins."""
 
     public_id: str
     state: str
@@ -57,6 +57,7 @@ class AskedView:
     effective_on: date
     created_at: datetime
     answer: str
+    needs_number: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,10 +277,12 @@ def get_for_staff(public_id: str) -> AskedView:
     return _asked(*row)
 
 
-_ASKED = _CHANGES.add_columns(Account).join(Account, Account.id == PlanChange.account_id)
+_ASKED = _CHANGES.add_columns(Account, _new.kind).join(Account, Account.id == PlanChange.account_id)
 
 
-def _asked(made: PlanChange, old: str | None, new: str | None, account: Account) -> AskedView:
+def _asked(
+    made: PlanChange, old: str | None, new: str | None, account: Account, kind: str | None
+) -> AskedView:
     return AskedView(
         made.public_id,
         made.state,
@@ -293,4 +296,5 @@ def _asked(made: PlanChange, old: str | None, new: str | None, account: Account)
         made.effective_on,
         made.created_at,
         made.answer,
+        kind == PlanKind.PHONE and made.from_id is None,
     )

@@ -43,6 +43,7 @@ from core.db import db
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.outbox import Letter
+from core.phones import default_country
 from models import (
     Account,
     Channel,
@@ -108,12 +109,7 @@ class Book:
 def read(kind: str, typed: str) -> str:
     """A typed e-mail address or phone number as it is stored. Raises ContactUnreadable."""
     # Numbers of all countries take some megabytes: only processes that are asked hold them.
-    from blueprints.staff.import_reader import (
-        Unreadable,
-        default_country,
-        read_email,
-        read_phone,
-    )
+    from blueprints.staff.import_reader import Unreadable, read_email, read_phone
 
     try:
         if kind == ContactKind.EMAIL.value:

@@ -8,6 +8,8 @@ from werkzeug.wrappers import Response as BaseResponse
 from blueprints.dashboard.plans import changing, showing
 from blueprints.dashboard.plans.errors import ChangeRefused
 from blueprints.dashboard.plans.forms import AcceptForm, RefuseForm
+from blueprints.lines.phone import numbers
+from blueprints.lines.phone.errors import NumberRefused
 from blueprints.staff import bp
 from blueprints.staff.views import asking
 from core import clock, data_access, form_guard
@@ -41,10 +43,13 @@ def plan_change_accept(public_id: str) -> Response | BaseResponse:
     if not form.validate() or form.on.data is None:
         return _page(public_id, form, RefuseForm(formdata=None), 422)
     staff_id, key = signed_in().customer_id, form_guard.arrived_key()
+    path, typed = f"{_LIST}?done=accepted", (form.number.data or "").strip()
     try:
-        return go_to(
-            changing.accept(public_id, form.on.data, staff_id, key, f"{_LIST}?done=accepted")
-        )
+        number = numbers.read(typed) if typed else ""
+        return go_to(changing.accept(public_id, form.on.data, staff_id, key, path, number))
+    except NumberRefused as refusal:
+        form.number.errors = [refusal.customer_message]
+        return _page(public_id, form, RefuseForm(formdata=None), 422)
     except ChangeRefused as refusal:
         form.on.errors = [refusal.customer_message]
         return _page(public_id, form, RefuseForm(formdata=None), 422)

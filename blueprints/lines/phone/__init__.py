@@ -1,0 +1,1 @@
+"""Telephone numbers: what their customers chose, and bringing the switch there."""

@@ -1,0 +1,1 @@
+"""The switch that carries telephone calls: one interface, one file per implementation."""
