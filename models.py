@@ -632,6 +632,8 @@ class Subscription(Base):
     it costs until the day before `intro_until_on`, as the plan said when it began. `billed_taxes`
     are those it was billed with at last: rate in basis points and flat fee by the tax's code.
     Ending it before `bound_until_on` costs `termination_minor`, as its plan said when it began.
+    On the days of `paused` (as `billing/periods.py` writes them) nothing is charged; up to
+    `billed_until_on` bills know of `billed_paused` so far.
     """
 
     __tablename__ = "subscriptions"
@@ -663,6 +665,126 @@ class Subscription(Base):
     )
     bound_until_on: Mapped[date | None]
     termination_minor: Mapped[int | None]
+    paused: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    billed_paused: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+
+
+class PauseState(StrEnum):
+    PLANNED = "planned"
+    RUNNING = "running"
+    DONE = "done"
+    UNDONE = "undone"
+
+
+PAUSE_STANDS = (PauseState.PLANNED.value, PauseState.RUNNING.value)
+
+
+class Pause(Base):
+    """That an account's plans of some `kinds` rest from `from_on` until the day before `until_on`.
+
+    Of the days that the ISP lets an account pause in a year it takes those until the day before
+    `counts_until_on`. `subscription_id` is what is paid for meanwhile; `prolonged` are the ids of
+    the subscriptions whose contract it made longer. `quote` is what was shown before the button. On
+    `due_at` the worker begins it, or ends it.
+    """
+
+    __tablename__ = "pauses"
+    __table_args__ = (
+        one_of("state", PauseState),
+        CheckConstraint("until_on >= from_on", name="span"),
+        Index(
+            "uq_pauses_standing",
+            "account_id",
+            unique=True,
+            sqlite_where=text("state IN ('planned', 'running')"),
+            postgresql_where=text("state IN ('planned', 'running')"),
+        ),
+        Index(
+            "ix_pauses_due",
+            "due_at",
+            sqlite_where=text("due_at IS NOT NULL"),
+            postgresql_where=text("due_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"), index=True)
+    from_on: Mapped[date]
+    until_on: Mapped[date]
+    counts_until_on: Mapped[date]
+    kinds: Mapped[list[str]] = mapped_column(JSON)
+    subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"), index=True)
+    prolonged: Mapped[list[int]] = mapped_column(JSON, default=list)
+    state: Mapped[str] = mapped_column(String(8))
+    quote: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]
+    claimed_until_at: Mapped[datetime | None]
+
+
+class MoveState(StrEnum):
+    ASKED = "asked"
+    PLANNED = "planned"
+    DONE = "done"
+    UNDONE = "undone"
+    REFUSED = "refused"
+
+
+MOVE_WAITS = (MoveState.ASKED.value, MoveState.PLANNED.value)
+
+
+class Move(Base):
+    """That an account moves to another `address`, in parts as a postal contact has it.
+
+    Its customer asks for a day; staff accept it for `move_on` and say in which area the place lies,
+    and `change_id` is the change to the plan that is had there, where it is another. On `due_at`
+    the worker changes the address and the area of the account.
+    """
+
+    __tablename__ = "moves"
+    __table_args__ = (
+        one_of("state", MoveState),
+        Index(
+            "uq_moves_waiting",
+            "account_id",
+            unique=True,
+            sqlite_where=text("state IN ('asked', 'planned')"),
+            postgresql_where=text("state IN ('asked', 'planned')"),
+        ),
+        Index(
+            "ix_moves_due",
+            "due_at",
+            sqlite_where=text("due_at IS NOT NULL"),
+            postgresql_where=text("due_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_moves_asked",
+            "created_at",
+            sqlite_where=text("state = 'asked'"),
+            postgresql_where=text("state = 'asked'"),
+        ),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), index=True)
+    customer_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"), index=True)
+    address: Mapped[dict[str, str]] = mapped_column(JSON, info=CONTACT)
+    wished_on: Mapped[date]
+    note: Mapped[str] = mapped_column(String(300), default="", info=PERSON)
+    state: Mapped[str] = mapped_column(String(8))
+    move_on: Mapped[date | None]
+    area_code: Mapped[str | None] = mapped_column(ForeignKey("areas.code"))
+    change_id: Mapped[int | None] = mapped_column(ForeignKey("plan_changes.id"), index=True)
+    answer: Mapped[str] = mapped_column(String(300), default="", info=PERSON)
+    decided_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]
+    claimed_until_at: Mapped[datetime | None]
 
 
 class PlanChangeState(StrEnum):
@@ -1469,7 +1591,8 @@ class Charge(Base):
     """A one-off charge, or a credit where `is_credit`, that joins the account's next invoice.
 
     `kind` is the kind of plan whose taxes apply, empty for none. It waits while `invoice_id` and
-    `cancelled_at` are empty, and joins no bill that is issued before `from_on`.
+    `cancelled_at` are empty, and joins no bill that is issued before `from_on`. It was billed with
+    `taxes`, as with a subscription; a credit that waits gives back with these.
     """
 
     __tablename__ = "charges"
@@ -1495,6 +1618,7 @@ class Charge(Base):
     added_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
     created_at: Mapped[datetime]
     from_on: Mapped[date | None]
+    taxes: Mapped[dict[str, list[int | None]] | None] = mapped_column(JSON(none_as_null=True))
     invoice_id: Mapped[int | None] = mapped_column(ForeignKey("invoices.id"), index=True)
     cancelled_at: Mapped[datetime | None]
 

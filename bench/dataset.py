@@ -150,6 +150,8 @@ RULES: dict[str, dict[str, str]] = {
         "ended": "'[]'",
         "charges": "'[]'",
     },
+    "moves": {"public_id": "anew(public_id, :k)", "due_at": "NULL"},
+    "pauses": {"public_id": "anew(public_id, :k)", "prolonged": "'[]'", "due_at": "NULL"},
     "adjustments": {"public_id": "anew(public_id, :k)", "key": "'copy-' || anew(key, :k)"},
     "disputes": {"public_id": "anew(public_id, :k)"},
     "dispute_posts": {},

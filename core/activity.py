@@ -61,6 +61,8 @@ OF_ALL = (
     *("plan_change_asked", "plan_change_refused"),
     *("router_restart_asked", "wifi_change_asked"),
     *("number_given", "number_taken_back", "phone_changed"),
+    *("pause_planned", "pause_undone", "pause_begun", "pause_over"),
+    *("move_asked", "move_planned", "move_refused", "move_undone", "moved"),
     *("account_opened", "account_closed"),
 )
 """Kinds about an account that everybody who uses it may read. What else happens on it (contacts,

@@ -36,6 +36,11 @@ class PortalForm(FlaskForm):
             return request.form if formdata is _Auto else formdata
 
 
+def stripped(typed: str | None) -> str | None:
+    """What was typed without the spaces around it."""
+    return typed.strip() if typed else typed
+
+
 class AmountField(StringField):
     """An amount of money above zero, as people type it. `minor` is set once it is valid; it is 0
     where nothing was typed in one that `is_optional`."""

@@ -16,6 +16,7 @@ from core.bank_account import BankAccount
 from core.billing_rules import DEFAULT_RULES, BillingRules
 from core.db import db
 from core.dunning_policy import USUAL_RULES, DunningRules
+from core.pause_rules import PauseRules
 from core.prepared import Prepared
 from models import Isp, Maintenance
 
@@ -69,6 +70,7 @@ class IspView:
     bank: BankAccount | None = None
     billing_rules: BillingRules = DEFAULT_RULES
     dunning: DunningRules = USUAL_RULES
+    pause: PauseRules | None = None
     maintenance: MaintenanceWindow | None = None
 
     @property
@@ -89,7 +91,7 @@ class IspView:
     @cached_property
     def brand_hash(self) -> str:
         """Changes when anything that a stylesheet or a constant page shows changes."""
-        shown = replace(self, billing_rules=DEFAULT_RULES, dunning=USUAL_RULES)
+        shown = replace(self, billing_rules=DEFAULT_RULES, dunning=USUAL_RULES, pause=None)
         return hashlib.sha256(repr(shown).encode()).hexdigest()[:12]
 
 
@@ -179,6 +181,7 @@ def current_isp() -> IspView:
             bank=BankAccount.read(row.bank_account),
             billing_rules=BillingRules.read(row.billing_rules),
             dunning=DunningRules.read((row.billing_rules or {}).get("dunning")),
+            pause=PauseRules.read((row.billing_rules or {}).get("pause")),
             maintenance=_find_maintenance(),
         )
         _cached[engine] = view

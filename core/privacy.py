@@ -133,7 +133,7 @@ TABLES: dict[str, Table] = {
     "charges": Table(
         Kept.BOOKS,
         "id public_id account_id is_credit kind amount_minor added_by_id created_at from_on "
-        "invoice_id cancelled_at",
+        "taxes invoice_id cancelled_at",
     ),
     "contact_changes": Table(
         Kept.PENDING,
@@ -272,6 +272,11 @@ TABLES: dict[str, Table] = {
         "id public_id account_id customer_id channel kind language state created_at "
         "sent_at try_at try_count claimed_until_at",
     ),
+    "moves": Table(
+        Kept.CONTRACT,
+        "id public_id account_id customer_id wished_on state move_on area_code change_id "
+        "decided_by_id created_at ended_at due_at claimed_until_at",
+    ),
     "nases": Table(
         Kept.SETTINGS,
         "id name heard_at rebooted_at lacks_gigawords doubted_at",
@@ -331,6 +336,11 @@ TABLES: dict[str, Table] = {
         "id public_id account_id subscription_id from_on ended_on pending_at sync_at sync_count "
         "sync_failure claimed_until_at",
     ),
+    "pauses": Table(
+        Kept.CONTRACT,
+        "id public_id account_id customer_id from_on until_on counts_until_on kinds "
+        "subscription_id prolonged state quote created_at ended_at due_at claimed_until_at",
+    ),
     "plan_changes": Table(
         Kept.CONTRACT,
         "id public_id account_id customer_id from_id to_plan_id to_id is_end ended effective_on "
@@ -366,7 +376,7 @@ TABLES: dict[str, Table] = {
         Kept.CONTRACT,
         "id public_id account_id plan_id line_id started_on ended_on billed_until_on "
         "billed_price_minor intro_price_minor intro_until_on billed_taxes bound_until_on "
-        "termination_minor",
+        "termination_minor paused billed_paused",
     ),
     "tax_exemptions": Table(
         Kept.CONTRACT,

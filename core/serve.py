@@ -221,6 +221,8 @@ def work(settings: Settings) -> None:
     from blueprints.billing.methods import settling as methods
     from blueprints.billing.planned import foreseeing, taking
     from blueprints.dashboard.plans import due as plans
+    from blueprints.dashboard.plans import moving as moves
+    from blueprints.dashboard.plans import pausing as pauses
     from blueprints.lines.allowances.watching import Watching
     from blueprints.lines.phone.syncing import NumberSyncing
     from blueprints.lines.reading import Reading
@@ -262,6 +264,8 @@ def work(settings: Settings) -> None:
     network = app.extensions["network_gateway"]
     telling = (
         plans.take_effect_due,
+        pauses.take_effect_due,
+        moves.take_effect_due,
         Syncing(network),
         NumberSyncing(app.extensions["voice_gateway"]),
         Reading(network),

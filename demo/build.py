@@ -34,6 +34,7 @@ from blueprints.billing.dunning.reading import read_frame
 from blueprints.billing.dunning.steps import StepKind
 from blueprints.billing.methods import adding
 from blueprints.billing.methods import settling as methods
+from blueprints.billing.periods import Span
 from blueprints.billing.planned import (
     autopay,
     autopay_views,
@@ -42,7 +43,7 @@ from blueprints.billing.planned import (
     taking,
 )
 from blueprints.billing.starting import Choice
-from blueprints.dashboard.plans import changing, quoting
+from blueprints.dashboard.plans import changing, moving, pause_quoting, pausing, quoting
 from blueprints.lines import holding
 from blueprints.staff import catalog, importing, members
 from core import activity, clock, form_keys, ids, isp, migrate, passwords, search_terms, words
@@ -594,11 +595,14 @@ class _History:
             self.schedule(PETROV_BICYCLES, self.today + timedelta(days=6))
 
     def change_plans(self, day: date) -> None:
-        """Grace gets a faster plan on her next bill day; Nina has asked for a phone line. Maria has
-        chosen what her phone does."""
+        """Grace gets a faster plan on her next bill day; Nina has asked for a phone line; Omar's
+        line will rest while he is away; Maria has told that she moves, and has chosen what her
+        phone does."""
         if day == self.today - timedelta(days=1):
             self.change_plan(GRACE, "FIBER-300", follows="FIBER-100")
             self.change_plan(NINA, "VOICE-HOME")
+            self.move(MARIA, self.today + timedelta(days=25))
+            self.pause(OMAR, self.today + timedelta(days=12), days=21)
         if day == self.today - timedelta(days=40):
             maria = self.payers[self.by_number[MARIA]]
             customer_id = maria.customer_id or 0
@@ -616,6 +620,23 @@ class _History:
         with words.speaking("en"):
             shown = quoting.quote(db.session(), wish).digest
             changing.change(wish, shown, customer_id, self.arrived_key(customer_id), "/{id}")
+
+    def move(self, number: str, day: date) -> None:
+        payer = self.payers[self.by_number[number]]
+        customer_id = payer.customer_id or 0
+        address = {"street": "7 Falls View", "city": "Alder Falls", "region": "OR"}
+        to = moving.NewPlace(address | {"postcode": "97002"}, day, "A gate; please call first.")
+        moving.ask(payer.account_id, to, customer_id, self.arrived_key(customer_id), "/{id}")
+
+    def pause(self, number: str, first: date, days: int) -> None:
+        payer = self.payers[self.by_number[number]]
+        customer_id = payer.customer_id or 0
+        span = Span(first, first + timedelta(days=days))
+        with words.speaking("en"):
+            found = pause_quoting.read(db.session(), payer.account_id)
+            shown = pause_quoting.quote(db.session(), found, span).digest
+            key = self.arrived_key(customer_id)
+            pausing.pause(payer.account_id, span, shown, customer_id, key, "/{id}")
 
     def arrived_key(self, customer_id: int) -> form_keys.ArrivedKey:
         """The key of a form that a customer of the demo sends."""

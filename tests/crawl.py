@@ -48,7 +48,9 @@ from models import (
     Invoice,
     Isp,
     Line,
+    Move,
     Nas,
+    Pause,
     PaymentMethod,
     PhoneNumber,
     Plan,
@@ -195,6 +197,16 @@ _PATHS = {
     "phone.calls": "/a/{account}/phone/calls",
     "phone.calls_csv": "/a/{account}/phone/calls/csv",
     "phone.number_post": "/a/{account}/phone/numbers/{phone}",
+    "plans.pause": "/a/{account}/plans/pause",
+    "plans.pause_post": "/a/{account}/plans/pause",
+    "plans.pause_detail": "/a/{account}/plans/pause/{pause}",
+    "plans.pause_undo": "/a/{account}/plans/pause/{pause}/undo",
+    "plans.pause_end": "/a/{account}/plans/pause/{pause}/end",
+    "plans.pause_end_post": "/a/{account}/plans/pause/{pause}/end",
+    "plans.move": "/a/{account}/plans/move",
+    "plans.move_post": "/a/{account}/plans/move",
+    "plans.move_detail": "/a/{account}/plans/move/{move}",
+    "plans.move_withdraw": "/a/{account}/plans/move/{move}/withdraw",
     "people.person_list": "/a/{account}/people",
     "people.invite": "/a/{account}/people/invite",
     "people.invite_post": "/a/{account}/people/invite",
@@ -331,6 +343,9 @@ _PATHS = {
     "staff.phone.confirm": "/staff/phone/{phone}/done",
     "staff.phone.try_again": "/staff/phone/{phone}/again",
     "staff.phone.take_back": "/staff/phone/{phone}/take-back",
+    "staff.move": "/staff/moves/{move}",
+    "staff.move_accept": "/staff/moves/{move}/accept",
+    "staff.move_refuse": "/staff/moves/{move}/refuse",
     "staff.letters": "/staff/letters",
     "staff.letter_print": "/staff/letters/{letter}/print",
     "staff.bill_runs.list": "/staff/bill-runs/",
@@ -620,12 +635,26 @@ def _session_of(line_id: int, nas_id: int, ago: int) -> dict[str, Any]:
 
 
 def add_plans(session: Session, made: world.World) -> None:
-    """More plans, and of each owner one that staff are asked for."""
+    """More plans, and of each owner one that staff are asked for, a pause that is over, a move."""
     shop.stock(session)
+    shop.offer_pauses(session)
     session.execute(update(Isp).values(frn="0031234567", revision=Isp.revision + 1))
     session.flush()
     kids = session.scalars(select(Plan).where(Plan.code == "TV-KIDS")).one()
     for name in ("alice", "mallory"):
+        session.add(pause_of(made, name, "pause", "done", ago=60))
+        session.add(
+            Move(
+                public_id=f"{name}move",
+                account_id=made.accounts[name],
+                customer_id=made.customers[name],
+                address={"street": "2 Oak St", "city": "Alder Falls", "country": "US"},
+                wished_on=clock.now().date() + timedelta(days=20),
+                note="The house at the bridge",
+                state="asked",
+                created_at=clock.now(),
+            )
+        )
         session.add(
             PlanChange(
                 public_id=f"{name}wish",
@@ -742,6 +771,31 @@ def add_phones(session: Session, made: world.World) -> None:
         )
     session.flush()
     add_calls(session, made, 4)
+
+
+def pause_of(made: world.World, name: str, word: str, state: str, ago: int) -> Pause:
+    """A pause of ten days that began so many days ago, with the public id `<name><word>`."""
+    from_on = clock.today("America/Los_Angeles") - timedelta(days=ago)
+    until_on = from_on + timedelta(days=10)
+    return Pause(
+        public_id=f"{name}{word}",
+        account_id=made.accounts[name],
+        customer_id=made.customers[name],
+        from_on=from_on,
+        until_on=until_on,
+        counts_until_on=until_on,
+        kinds=["internet", "tv"],
+        state=state,
+        quote={
+            "bill_on": "2026-07-01",
+            "total_minor": 9_000,
+            "saved_minor": 2_000,
+            "currency": "USD",
+            "lines": [["Fiber 300", 4500]],
+            "resting": ["Fiber 300", "Local TV"],
+        },
+        created_at=clock.now() - timedelta(days=ago),
+    )
 
 
 def _add_own_things(session: Session, portal: Portal) -> None:
@@ -862,6 +916,8 @@ def ids(portal: Portal, account: str = "alice") -> dict[str, str]:
         "plan_change": f"{account}wish",
         "phone": f"{account}phone",
         "call_file": "callfile",
+        "pause": f"{account}pause",
+        "move": f"{account}move",
         "letter": f"{account}letter",
         "reset": f"{account}reset",
         "method": f"{account}method",

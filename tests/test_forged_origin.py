@@ -62,8 +62,14 @@ FACTS: dict[str, dict[str, Any]] = {
     "line_held": DUNNED,
     "line_open": {"account_number": "1001", "line": "ppp-alice"},
     "method_expiring": OF_ACCOUNT | {"title": "Visa ending 4242", "expires_on": "2026-07-31"},
+    "move": OF_ACCOUNT
+    | {"what": "accepted", "place": "2 Oak St", "move_on": "2026-07-26", "move": "amove"}
+    | {"plan": "Air 50", "answer": ""},
     "not_me": {"sign_in_id": "alice", "event": "signed_in"},
     "not_registered": {},
+    "pause": OF_ACCOUNT
+    | {"what": "made", "from_on": "2026-07-06", "until_on": "2026-07-26", "pause": "apause"}
+    | {"total": "$90.00", "bill_on": "2026-07-01"},
     "payment_reversed": OF_ACCOUNT
     | {"how": "refund", "amount_minor": 500, "currency": "USD", "payment": "apayment"},
     "plan_change": OF_ACCOUNT

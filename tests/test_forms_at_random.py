@@ -501,7 +501,8 @@ IN_PARTS = f"?count=2&first_on={NOW.date() + timedelta(days=3)}&every=week"
 def give_something_to_lose(session: Session, portal: Portal) -> None:
     """A second contact and a trusted device of alice: forms that take one away are shown then. And
     payments she planned that ask something of her, and an arrangement of mallory's to end; a
-    bill run that staff may stop; a group for an account."""
+    bill run that staff may stop; a group for an account; a pause of mallory's that runs, and one of
+    rich's that is planned."""
     customer_id, now = portal.world.customers["alice"], clock.now()
     method_id = session.scalars(
         select(PaymentMethod.id).where(PaymentMethod.customer_id == customer_id)
@@ -530,6 +531,8 @@ def give_something_to_lose(session: Session, portal: Portal) -> None:
             created_at=now,
         )
     )
+    session.add(crawl.pause_of(portal.world, "mallory", "rests", "running", ago=3))
+    session.add(crawl.pause_of(portal.world, "rich", "rests", "planned", ago=-3))
     session.add(CustomerGroup(code="SLOW", name="Slow payers"))
     session.add(
         BillRun(
@@ -583,6 +586,7 @@ def test_each_field_of_each_form_takes_anything(portal: Portal) -> None:
             portal.path(f"billing/arrangement{IN_PARTS}"),
             start_a_payment(portal),
             "/invitation/invite-mallory",
+            portal.path("plans/pause?from_on=2026-09-10&until_on=2026-09-30"),
             *(portal.path(f"billing/planned/{state}plan") for state in ANSWERED),
         ],
         None: ["/sign-in?next=%2F", link, join, "/invitation/invite-alice"],
@@ -592,7 +596,10 @@ def test_each_field_of_each_form_takes_anything(portal: Portal) -> None:
             f"/staff/accounts/{portal.world.public_ids['rich']}/phone",
         ],
         VIEWER: [portal.path()],
-        "mallory": [portal.path("billing/arrangement", "mallory")],
+        "mallory": [
+            portal.path("billing/arrangement", "mallory"),
+            portal.path("plans/pause/malloryrests/end", "mallory"),
+        ],
     }
     attacked: set[str] = set()
     count = 0
@@ -616,7 +623,8 @@ def test_each_field_of_each_form_takes_anything(portal: Portal) -> None:
             "INSERT INTO memberships (customer_id, account_id, role) VALUES (6, :id, 'owner')",
             id=portal.world.accounts[name],
         )
-    count += attack("rich", [portal.path("billing/credit", "rich")])
+    of_rich = ("billing/credit", "plans/pause/richrests", "plans/move")
+    count += attack("rich", [portal.path(rest, "rich") for rest in of_rich])
     assert attacked == forms_to_send(portal)
     assert count > 500
 

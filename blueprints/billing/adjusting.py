@@ -291,7 +291,8 @@ def cancel_charge(session: Session, account_id: int, public_id: str) -> None:
 
 def take_back_charges(session: Session, charge_ids: Sequence[int]) -> None:
     """Let charges be as if they had never been, within the running unit of work over their
-    accounts: those that wait are cancelled, and what a bill has taken the next one gives back."""
+    accounts: those that wait are cancelled, and what a bill has taken the next one gives back, with
+    the taxes that it took."""
     now = clock.now()
     for charge in session.scalars(select(Charge).where(Charge.id.in_(charge_ids))):
         if charge.invoice_id is None:
@@ -308,6 +309,7 @@ def take_back_charges(session: Session, charge_ids: Sequence[int]) -> None:
                     amount_minor=charge.amount_minor,
                     added_by_id=charge.added_by_id,
                     created_at=now,
+                    taxes=charge.taxes,
                 )
             )
     session.flush()

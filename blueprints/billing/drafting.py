@@ -6,7 +6,7 @@ queries; `invoicing.issue` writes what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -14,7 +14,15 @@ from typing import Any
 from sqlalchemy import BindParameter, bindparam, or_, select
 from sqlalchemy.orm import Session
 
-from blueprints.billing.periods import Span, cost_of, cut, period_of
+from blueprints.billing.periods import (
+    Span,
+    cost_of,
+    cut,
+    period_of,
+    read_spans,
+    within,
+    without,
+)
 from core.money import tax_on
 from models import (
     Account,
@@ -65,7 +73,9 @@ Terms = Mapping[str, Sequence[int | None]]
 @dataclass(frozen=True, slots=True)
 class BilledSubscription:
     """What an invoice needs to know of a subscription. Prices in minor units, before tax;
-    `intro_until_on` is the first day at the full price, where there is an introductory one."""
+    `intro_until_on` is the first day at the full price, where there is an introductory one.
+    Nothing is charged for the days of `paused`; up to `billed_until_on` the bills know of
+    `billed_paused` instead."""
 
     subscription_id: int
     name: str
@@ -78,6 +88,13 @@ class BilledSubscription:
     billed_until_on: date | None = None
     billed_price_minor: int | None = None
     billed_taxes: Terms | None = None
+    paused: tuple[Span, ...] = ()
+    billed_paused: tuple[Span, ...] = ()
+
+    @property
+    def is_paid_elsewhere(self) -> bool:
+        """Whether its days until `billed_until_on` were not billed by this portal."""
+        return self.billed_until_on is not None and self.billed_price_minor is None
 
     def price_on(self, day: date) -> int:
         """A whole period's price on `day`: the introductory one during its months."""
@@ -96,12 +113,14 @@ class BilledSubscription:
 
 @dataclass(frozen=True, slots=True)
 class OneOff:
-    """A charge or credit that waits for an invoice; `amount_minor` is negative for a credit."""
+    """A charge or credit that waits for an invoice; `amount_minor` is negative for a credit, which
+    gives back what was billed with `terms` where that is known."""
 
     charge_id: int
     kind: str
     description: str
     amount_minor: int
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +152,14 @@ class DraftLine:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far a subscription is billed once the draft is issued, and at last at which price and
-    with which taxes."""
+    """How far a subscription is billed once the draft is issued, at last at which price and with
+    which taxes, and which days were paused as far as the bills know."""
 
     subscription_id: int
     until_on: date
     price_minor: int | None
     taxes: Terms | None
+    paused: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +179,7 @@ class Draft:
     number: str = ""
     marks: tuple[Mark, ...] = ()
     charge_ids: tuple[int, ...] = ()
+    charge_taxes: tuple[Terms, ...] = ()
     corrects_id: int | None = None
     ends_period: bool = False
 
@@ -192,10 +213,11 @@ def compute(
     """The lines for everything not billed until the account's period ends, and the marks.
 
     A charge for each part of a period in which a subscription is in use; a credit for days that
-    were billed and are not used; what waited for this invoice; then a line per tax. A rate is taken
-    on the sum of what it applies to and rounded once. A flat fee is owed for each subscription and
-    period in which it is in use, once where a plan follows another of its kind. Days are given back
-    with the taxes that they were billed with, whatever holds by now.
+    were billed and are not used, since it ended or is paused; what waited for this invoice; then
+    a line per tax. A rate is taken on the sum of what it applies to and rounded once. A flat fee is
+    owed for each subscription and period in which it is in use, once where a plan follows another
+    of its kind. Days are given back with the taxes that they were billed with, whatever holds by
+    now.
     """
     pieces: list[_Piece] = []
     marks: list[Mark] = []
@@ -236,64 +258,123 @@ def _bill(
 ) -> tuple[list[_Piece], Mark | None]:
     """What is to be charged or given back of a subscription until the account's period ends."""
     start = subscription.billed_until_on or subscription.started_on
-    stop = account.span.until_on
-    edge = subscription.intro_until_on
+    stop = max(account.span.until_on, start)
     if subscription.ended_on is not None:
         stop = min(stop, subscription.ended_on)
-
-    def units(part: Span, period: Span) -> int:
-        return int(
-            part.from_on == period.from_on
-            or (
-                part.from_on == subscription.started_on
-                and not _follows(subscription, account.subscriptions)
-            )
-        )
-
-    if start < stop:
-        pieces = []
-        for part, period in cut(Span(start, stop), account.bill_day, edge):
-            price = subscription.price_on(part.from_on)
-            amount_minor = cost_of(price, part, period)
-            pieces.append(_Piece(subscription, part, amount_minor, units(part, period)))
-        terms = {
-            tax.code: [tax.rate_bp, tax.flat_minor]
-            for tax in taxes
-            if tax.code not in account.exempt_from
-            and tax.applies(subscription.kind, part.from_on, account.area)
-        }
-        return pieces, Mark(subscription.subscription_id, stop, price, terms)
-    if subscription.ended_on is not None and subscription.ended_on < start:
-        if subscription.billed_price_minor is None:
-            # Whoever billed these days, it was not this portal.
-            return [], Mark(subscription.subscription_id, subscription.ended_on, None, None)
-        pieces = [
-            _Piece(
-                subscription,
-                part,
-                -cost_of(subscription.price_billed_for(part.from_on), part, period),
-                -units(part, period),
-                subscription.billed_taxes,
-            )
-            for part, period in cut(Span(subscription.ended_on, start), account.bill_day, edge)
-        ]
-        mark = Mark(
-            subscription.subscription_id,
-            subscription.ended_on,
-            subscription.billed_price_minor,
-            subscription.billed_taxes,
-        )
-        return pieces, mark
-    return [], None
-
-
-def _follows(subscription: BilledSubscription, others: Iterable[BilledSubscription]) -> bool:
-    """Whether it took the place of another of its kind, as after a change of plan."""
-    return any(
-        other.kind == subscription.kind and other.ended_on == subscription.started_on
-        for other in others
-        if other.subscription_id != subscription.subscription_id
+    is_pause_known = (
+        subscription.billed_until_on is None or subscription.paused == subscription.billed_paused
     )
+    if stop == start and is_pause_known:
+        return [], None
+    units = _Units(subscription, account, stop)
+    edge = subscription.intro_until_on
+    price, terms = subscription.billed_price_minor, subscription.billed_taxes
+    pieces = []
+    for whole, period in cut(Span(start, stop), account.bill_day, edge):
+        price = subscription.price_on(whole.from_on)
+        terms = _terms_on(subscription.kind, whole.from_on, account, taxes)
+        for part in without(whole, subscription.paused):
+            amount_minor = cost_of(price, part, period)
+            pieces.append(_Piece(subscription, part, amount_minor, units.take(period, 1)))
+    if not subscription.is_paid_elsewhere:  # whoever billed those days, it was not this portal
+        for span, sign in _changed_of_billed(subscription, start, stop):
+            for part, period in cut(span, account.bill_day, edge):
+                amount_minor = cost_of(subscription.price_billed_for(part.from_on), part, period)
+                pieces.append(
+                    _Piece(
+                        subscription,
+                        part,
+                        sign * amount_minor,
+                        units.take(period, sign),
+                        subscription.billed_taxes,
+                    )
+                )
+    return pieces, Mark(subscription.subscription_id, stop, price, terms, subscription.paused)
+
+
+def _terms_on(
+    kind: str, day: date, account: BilledAccount, taxes: Sequence[TaxRule]
+) -> dict[str, list[int | None]]:
+    """The taxes that the account pays on something of a kind on that day."""
+    return {
+        tax.code: [tax.rate_bp, tax.flat_minor]
+        for tax in taxes
+        if tax.code not in account.exempt_from and tax.applies(kind, day, account.area)
+    }
+
+
+def _terms_of(
+    one_off: OneOff, account: BilledAccount, taxes: Sequence[TaxRule], issued_on: date
+) -> Terms:
+    """The taxes that a charge is billed with."""
+    if one_off.terms is not None:
+        return one_off.terms
+    return _terms_on(one_off.kind, issued_on, account, taxes)
+
+
+def _changed_of_billed(
+    subscription: BilledSubscription, start: date, stop: date
+) -> Iterator[tuple[Span, int]]:
+    """Days before `start`, until which it is billed, that are to be charged after all (1), since
+    they are not paused any more, or given back (-1), since they are paused or it ends at `stop`."""
+    known = Span(subscription.started_on, min(start, stop))
+    for hole in within(subscription.billed_paused, known):
+        yield from ((part, 1) for part in without(hole, subscription.paused))
+    for hole in within(subscription.paused, known):
+        yield from ((part, -1) for part in without(hole, subscription.billed_paused))
+    yield from ((part, -1) for part in without(Span(stop, start), subscription.billed_paused))
+
+
+class _Units:
+    """How many flat fees of a subscription come to a period's bill: each once, with the first piece
+    of the period that is charged, or given back."""
+
+    def __init__(
+        self, subscription: BilledSubscription, account: BilledAccount, stop: date
+    ) -> None:
+        self._of = subscription
+        self._others = account.subscriptions
+        self._stop = stop
+        self._taken: set[date] = set()
+
+    def take(self, period: Span, sign: int) -> int:
+        """The fee that comes with a piece of the period: `sign`, or nothing."""
+        if period.from_on in self._taken:
+            return 0
+        of = self._of
+        billed_until = of.billed_until_on or of.started_on
+        is_owed = _is_used(of.started_on, self._stop, of.paused, period) and not any(
+            other.ended_on == of.started_on
+            and _is_used(other.started_on, of.started_on, other.paused, period)
+            for other in self._before(period)
+        )
+        # As far as the bills knew: taking back a change gives back no fee that was not taken.
+        was_owed = _is_used(of.started_on, billed_until, of.billed_paused, period) and not any(
+            other.billed_until_on == of.started_on
+            and _is_used(other.started_on, of.started_on, other.billed_paused, period)
+            for other in self._before(period)
+        )
+        if is_owed - was_owed != sign:
+            return 0
+        self._taken.add(period.from_on)
+        return sign
+
+    def _before(self, period: Span) -> list[BilledSubscription]:
+        """Those whose place it may have taken within the period: others of its kind."""
+        of = self._of
+        if of.started_on <= period.from_on:
+            return []
+        return [
+            other
+            for other in self._others
+            if other.kind == of.kind and other.subscription_id != of.subscription_id
+        ]
+
+
+def _is_used(started_on: date, until_on: date, paused: Sequence[Span], period: Span) -> bool:
+    """Whether what runs on these days is in use on any day of the period."""
+    days = Span(max(started_on, period.from_on), min(until_on, period.until_on))
+    return bool(without(days, paused))
 
 
 def _tax_lines(
@@ -316,7 +397,11 @@ def _tax_lines(
         elif is_owed and tax.applies(piece.subscription.kind, piece.part.from_on, account.area):
             add(tax.rate_bp, tax.flat_minor, piece.amount_minor, piece.units)
     for one_off in account.one_offs:
-        if is_owed and tax.applies(one_off.kind, issued_on, account.area):
+        if one_off.terms is not None:
+            if tax.code in one_off.terms:
+                rate_bp, flat_minor = one_off.terms[tax.code]
+                add(rate_bp, flat_minor, one_off.amount_minor, 0)
+        elif is_owed and tax.applies(one_off.kind, issued_on, account.area):
             add(tax.rate_bp, tax.flat_minor, one_off.amount_minor, 0)
     for (rate_bp, flat_minor), (base_minor, units) in bases.items():
         by_rate = rate_bp is not None
@@ -370,6 +455,7 @@ IS_NOT_BILLED_OUT = or_(
     Subscription.ended_on.is_(None),
     Subscription.billed_until_on.is_(None) & (Subscription.ended_on > Subscription.started_on),
     Subscription.billed_until_on != Subscription.ended_on,
+    Subscription.billed_until_on.is_not(None) & (Subscription.paused != Subscription.billed_paused),
 )
 """Subscriptions of which something may still be charged or given back."""
 
@@ -387,6 +473,8 @@ _LIST_SUBSCRIPTIONS = (
         Subscription.billed_until_on,
         Subscription.billed_price_minor,
         Subscription.billed_taxes,
+        Subscription.paused,
+        Subscription.billed_paused,
     )
     .join(Plan, Plan.id == Subscription.plan_id)
     .where(Subscription.account_id.in_(_ACCOUNTS), IS_NOT_BILLED_OUT)
@@ -400,6 +488,7 @@ _LIST_ONE_OFFS = (
         Charge.description,
         Charge.amount_minor,
         Charge.is_credit,
+        Charge.taxes,
     )
     .where(
         Charge.account_id.in_(_ACCOUNTS),
@@ -443,8 +532,9 @@ def _subscriptions(
 ) -> dict[int, list[BilledSubscription]]:
     rows = session.connection().execute(_LIST_SUBSCRIPTIONS, {"accounts": account_ids})
     found: dict[int, list[BilledSubscription]] = {}
-    for account_id, *values in rows:
-        found.setdefault(account_id, []).append(BilledSubscription(*values))
+    for account_id, *values, paused, billed_paused in rows:
+        spans = read_spans(paused), read_spans(billed_paused)
+        found.setdefault(account_id, []).append(BilledSubscription(*(*values, *spans)))
     return found
 
 
@@ -454,7 +544,7 @@ def _one_offs(session: Session, account_ids: Sequence[int], day: date) -> dict[i
     for row in rows:
         amount_minor = -row.amount_minor if row.is_credit else row.amount_minor
         found.setdefault(row.account_id, []).append(
-            OneOff(row.id, row.kind, row.description, amount_minor)
+            OneOff(row.id, row.kind, row.description, amount_minor, row.taxes)
         )
     return found
 
@@ -530,11 +620,30 @@ def draft_next(
                     lines,
                     marks=marks,
                     charge_ids=tuple(one_off.charge_id for one_off in account.one_offs),
+                    charge_taxes=tuple(
+                        _terms_of(one_off, account, taxes, issued_on)
+                        for one_off in account.one_offs
+                    ),
                     ends_period=True,
                 )
             )
             account = _after(account, marks)
     return drafts
+
+
+def foresee(
+    account: BilledAccount, taxes: Sequence[TaxRule], issued_on: date, until_on: date
+) -> int:
+    """What the account's bills come to in minor units, from the next one, which is issued on
+    `issued_on`, to that for the day before `until_on`, if nothing changes."""
+    total_minor = 0
+    while True:
+        lines, marks = compute(account, taxes, issued_on)
+        total_minor += sum(line.amount_minor for line in lines)
+        account = _after(account, marks)
+        if account.span.from_on >= until_on:
+            return total_minor
+        issued_on = max(issued_on, account.span.from_on)
 
 
 def find_extras(
@@ -585,6 +694,7 @@ def _after(account: BilledAccount, marks: Sequence[Mark]) -> BilledAccount:
                 billed_until_on=mark.until_on,
                 billed_price_minor=mark.price_minor,
                 billed_taxes=mark.taxes,
+                billed_paused=mark.paused,
             )
             if (mark := billed.get(each.subscription_id))
             else each

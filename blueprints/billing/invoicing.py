@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from blueprints.billing import ledger
 from blueprints.billing.drafting import Draft
 from blueprints.billing.dunning import releasing
+from blueprints.billing.periods import write_spans
 from core import activity, clock, ids
 from models import (
     Account,
@@ -57,12 +58,13 @@ _MOVE_SUBSCRIPTIONS = (
         billed_until_on=bindparam("billed_until"),
         billed_price_minor=bindparam("billed_price"),
         billed_taxes=bindparam("billed_with"),
+        billed_paused=bindparam("billed_as_paused"),
     )
 )
 _TAKE_CHARGES = (
     update(Charge)
     .where(Charge.id == bindparam("billed_charge"))
-    .values(invoice_id=bindparam("billed_invoice"))
+    .values(invoice_id=bindparam("billed_invoice"), taxes=bindparam("charge_taxes"))
 )
 _INSERT_INVOICES = insert(Invoice).returning(Invoice.id, Invoice.number)
 _INSERT_LINES = insert(InvoiceLine)
@@ -158,6 +160,7 @@ def _move_on(session: Session, drafts: Sequence[Draft]) -> None:
                     "billed_until": mark.until_on,
                     "billed_price": mark.price_minor,
                     "billed_with": mark.taxes,
+                    "billed_as_paused": write_spans(mark.paused),
                 }
                 for mark in marks
             ],
@@ -241,9 +244,9 @@ def _write(
     if balances:
         connection.execute(_INSERT_BALANCES, balances)
     taken = [
-        {"billed_charge": charge_id, "billed_invoice": invoice_id}
+        {"billed_charge": charge_id, "billed_invoice": invoice_id, "charge_taxes": terms}
         for invoice_id, draft in zip(invoice_ids, drafts, strict=True)
-        for charge_id in draft.charge_ids
+        for charge_id, terms in zip(draft.charge_ids, draft.charge_taxes, strict=True)
     ]
     if taken:
         connection.execute(_TAKE_CHARGES, taken)

@@ -9,7 +9,7 @@ unit (bar 60).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -33,6 +33,43 @@ class Span:
     @property
     def last_on(self) -> date:
         return self.until_on - _DAY
+
+
+def without(span: Span, holes: Iterable[Span]) -> list[Span]:
+    """The parts of `span` that lie in none of `holes`, in order; what is empty has none."""
+    parts = [span] if span.from_on < span.until_on else []
+    for hole in holes:
+        parts = [
+            rest
+            for part in parts
+            for rest in (
+                Span(part.from_on, min(part.until_on, hole.from_on)),
+                Span(max(part.from_on, hole.until_on), part.until_on),
+            )
+            if rest.from_on < rest.until_on
+        ]
+    return parts
+
+
+def within(spans: Iterable[Span], bounds: Span) -> list[Span]:
+    """What of `spans` lies within `bounds`."""
+    clipped = (
+        Span(max(each.from_on, bounds.from_on), min(each.until_on, bounds.until_on))
+        for each in spans
+    )
+    return [each for each in clipped if each.from_on < each.until_on]
+
+
+def read_spans(text: str) -> tuple[Span, ...]:
+    """Spans as they are stored: `2026-07-05/2026-07-25`, with spaces between them."""
+    return tuple(
+        Span(*(date.fromisoformat(day) for day in each.split("/"))) for each in text.split()
+    )
+
+
+def write_spans(spans: Sequence[Span]) -> str:
+    """What `read_spans` reads."""
+    return " ".join(f"{each.from_on}/{each.until_on}" for each in spans)
 
 
 def period_of(day: date, bill_day: int) -> Span:

@@ -23,6 +23,7 @@ from core.isp import current_isp
 from core.money import Money
 from core.prepared import Prepared
 from models import (
+    PAUSE_STANDS,
     Account,
     AccountStatus,
     Activity,
@@ -32,6 +33,7 @@ from models import (
     LineState,
     Membership,
     MethodState,
+    Pause,
     Payment,
     PaymentMethod,
     PaymentState,
@@ -110,6 +112,16 @@ class ActivityRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseView:
+    """A pause that is planned or runs."""
+
+    public_id: str
+    state: str
+    from_on: date
+    until_on: date
+
+
+@dataclass(frozen=True, slots=True)
 class HomePage(Due):
     account: AccountView
     can_pay: bool
@@ -117,6 +129,7 @@ class HomePage(Due):
     can_see_money: bool
     outlook: Outlook | None
     holds: list[str]
+    pause: PauseView | None
     last_payment: LastPayment | None
     subscriptions: list[SubscriptionView]
     line: LineView | None
@@ -148,6 +161,7 @@ def find_home(
         can_see_money=can_see_money,
         outlook=find_outlook(account_id) if due.is_overdue else None,
         holds=line.hold_reasons if line is not None else [],
+        pause=_pause(row),
         last_payment=last_payment,
         subscriptions=_list_subscriptions(account_id, due.balance.currency),
         line=line,
@@ -196,10 +210,15 @@ def _account_query() -> Select[*tuple[Any, ...]]:
             PaymentMethod.public_id.label("method_public_id"),
             PaymentMethod.title.label("method_title"),
             PaymentMethod.name.label("method_name"),
+            Pause.public_id.label("pause_public_id"),
+            Pause.state.label("pause_state"),
+            Pause.from_on,
+            Pause.until_on,
         )
         .select_from(Account)
         .outerjoin(Payment, Payment.id == last)
         .outerjoin(PaymentMethod, PaymentMethod.id == first_saved)
+        .outerjoin(Pause, and_(Pause.account_id == account_id, Pause.state.in_(PAUSE_STANDS)))
         .where(Account.id == account_id)
     )
 
@@ -213,6 +232,12 @@ def _saved_method(row: Any) -> SavedMethod | None:
     return SavedMethod(
         row.method_public_id, row.method_name or gateway_words.translate(row.method_title)
     )
+
+
+def _pause(row: Any) -> PauseView | None:
+    if row.pause_public_id is None:
+        return None
+    return PauseView(row.pause_public_id, row.pause_state, row.from_on, row.until_on)
 
 
 def _account_and_last_payment(row: Any, currency: str) -> tuple[AccountView, LastPayment | None]:
@@ -291,6 +316,7 @@ def list_lines(account_id: int, account_status: str) -> list[LineView]:
 _SUBSCRIPTIONS = Prepared(
     select(
         Plan.name,
+        Plan.code,
         Plan.kind,
         Plan.price_minor,
         Subscription.intro_price_minor,
@@ -311,7 +337,10 @@ _SUBSCRIPTIONS = Prepared(
 
 def _list_subscriptions(account_id: int, currency: str) -> list[SubscriptionView]:
     today = clock.today(current_isp().timezone)
-    rows = _SUBSCRIPTIONS.all(account_id=account_id, today=today)
+    rules = current_isp().pause
+    for_pauses = rules.plan if rules is not None else ""
+    found = _SUBSCRIPTIONS.all(account_id=account_id, today=today)
+    rows = [row for row in found if row.code != for_pauses]
     kinds = list(PlanKind)
     running = {row.kind for row in rows if row.started_on <= today}
     ordered = sorted(

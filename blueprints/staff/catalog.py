@@ -28,6 +28,7 @@ from core.bank_account import is_iban, is_routing_number
 from core.db import unit_of_work
 from core.dunning_policy import DunningPolicy
 from core.money import MAX_MINOR
+from core.pause_rules import PauseRules
 from models import Account, Area, Base, Channel, CustomerGroup, Isp, OverRule, Plan, PlanKind, Tax
 
 KINDS = tuple(kind.value for kind in PlanKind)
@@ -375,6 +376,18 @@ _DUNNING = _Keys(
         "holidays": _list_of(_day),
     },
 )
+_PAUSE = _Keys(
+    {},
+    {
+        "kinds": _list_of(_kind, is_empty_good=False),
+        "least_days": _whole(1, 366),
+        "most_days": _whole(1, 366),
+        "most_days_a_year": _whole(1, 366),
+        "notice_days": _whole(0, 60),
+        "plan": _code,
+        "prolongs_contract": _flag,
+    },
+)
 _GROUP_DUNNING = _Keys({}, _POLICY)
 _GROUP = _Keys({"code": _short_code, "name": _name}, {"dunning": _GROUP_DUNNING.read})
 _AREA = _Keys({"code": _short_code, "name": _name})
@@ -543,6 +556,26 @@ def _check_policy(path: str, policy: DunningPolicy) -> None:
         )
 
 
+def _pause(document: Mapping[str, Any], plans: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The checked `[pause]` table; None without one: pausing is not offered then."""
+    if "pause" not in document:
+        return None
+    table = _PAUSE.read("pause", document["pause"])
+    rules = PauseRules.read(table) or PauseRules()
+    for key, most in (("most_days", rules.most_days), ("most_days_a_year", rules.most_days_a_year)):
+        if most < rules.least_days:
+            raise _bad(f"pause.{key}", f"must not be less than least_days ({rules.least_days})")
+    if rules.plan and rules.plan not in {
+        plan["code"] for plan in plans if plan["kind"] == PlanKind.OPTION
+    }:
+        raise _bad(
+            "pause.plan",
+            f"there is no option {rules.plan!r} in this file: add it under [[plans]] with "
+            'kind = "option", or leave this out where a pause costs nothing',
+        )
+    return table
+
+
 def parse(text: str) -> Catalog:
     """The catalog in a TOML text, wholly checked. Raises CatalogInvalid with one line."""
     try:
@@ -550,11 +583,11 @@ def parse(text: str) -> Catalog:
     except tomllib.TOMLDecodeError as error:
         raise CatalogInvalid(f"not valid TOML: {error}") from None
     for key in document:
-        if key not in ("isp", "billing", "dunning", "areas", "groups", "taxes", "plans"):
+        if key not in ("isp", "billing", "dunning", "pause", "areas", "groups", "taxes", "plans"):
             raise _bad(
                 key,
-                "is not known; the file has [isp], [billing], [dunning], [[areas]], [[groups]], "
-                "[[taxes]] and [[plans]]",
+                "is not known; the file has [isp], [billing], [dunning], [pause], [[areas]], "
+                "[[groups]], [[taxes]] and [[plans]]",
             )
     if "isp" not in document:
         raise _bad("isp", "is missing; begin the file with [isp] and the ISP's name")
@@ -564,12 +597,15 @@ def parse(text: str) -> Catalog:
     rules = _BILLING.read("billing", document.get("billing", {}))
     if dunning := _dunning(document, groups):
         rules["dunning"] = dunning
+    plans = _tables(document, "plans", _PLAN)
+    if (pause := _pause(document, plans)) is not None:
+        rules["pause"] = pause
     catalog = Catalog(
         {**isp, "billing_rules": rules},
         _tables(document, "areas", _AREA),
         groups,
         _tables(document, "taxes", _TAX),
-        _tables(document, "plans", _PLAN),
+        plans,
     )
     if not catalog.plans:
         raise _bad("plans", "is missing; an ISP needs at least one plan")

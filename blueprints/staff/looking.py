@@ -17,7 +17,7 @@ from blueprints.auth.choosing import fold
 from blueprints.billing.invoice_pages import InvoiceRow, list_latest_invoices
 from blueprints.billing.owed import Due, find_due
 from blueprints.billing.payment_pages import PaymentRow, list_some_payments
-from blueprints.dashboard.service import LineView, list_lines
+from blueprints.dashboard.service import LineView, PauseView, list_lines
 from blueprints.dashboard.settings import user_agents
 from blueprints.staff.finding import place_of
 from blueprints.staff.roles import SIGHT, Sight, masked_email, masked_phone
@@ -29,6 +29,7 @@ from core.errors import NotFound
 from core.money import Money
 from core.phones import format_phone
 from models import (
+    PAUSE_STANDS,
     Account,
     Activity,
     Contact,
@@ -37,6 +38,7 @@ from models import (
     Device,
     Factor,
     Membership,
+    Pause,
     PostalLetter,
     SignInSession,
     StaffRole,
@@ -94,6 +96,7 @@ class AccountPage:
     events: list[EventView]
     letter_asked_at: datetime | None
     verified_at: datetime | None
+    pause: PauseView | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,9 @@ def look_at_account(public_id: str, role: StaffRole, reader: Reader) -> AccountP
         _events(session, Activity.account_id == account_id, sight) if sight.people else [],
         account.letter_asked_at if sight.people else None,
         account.verified_at,
+        PauseView(account.pause_public_id, account.pause_state, account.from_on, account.until_on)
+        if account.pause_public_id is not None
+        else None,
     )
 
 
@@ -244,7 +250,12 @@ def _account_and_contacts(session: Session, account_id: int) -> list[Any]:
                 Contact.value,
                 Contact.address,
                 Contact.since_on,
+                Pause.public_id.label("pause_public_id"),
+                Pause.state.label("pause_state"),
+                Pause.from_on,
+                Pause.until_on,
             )
+            .outerjoin(Pause, and_(Pause.account_id == Account.id, Pause.state.in_(PAUSE_STANDS)))
             .outerjoin(Contact, and_(Contact.account_id == Account.id, Contact.ended_on.is_(None)))
             .where(Account.id == account_id)
             .order_by(Contact.kind, Contact.since_on, Contact.id)

@@ -121,6 +121,52 @@ def test_introductory_price_runs_for_its_months(day: date, price: int) -> None:
     assert subscription.price_on(day) == price
 
 
+PAUSED = Span(date(2026, 2, 8), date(2026, 2, 22))
+"""Half of February."""
+
+
+def test_nothing_is_charged_for_paused_days() -> None:
+    lines = lines_of(of("internet", 2800, paused=(PAUSED,)))
+    assert [(line.amount_minor, line.period_from) for line in lines] == [
+        (700, date(2026, 2, 1)), (700, date(2026, 2, 22)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("paused", "known", "given_back"),
+    [
+        ((Span(date(2026, 1, 11), date(2026, 1, 21)),), (), -1000),
+        ((), (Span(date(2026, 1, 11), date(2026, 1, 21)),), 1000),
+        (
+            (Span(date(2026, 1, 11), date(2026, 1, 16)),),
+            (Span(date(2026, 1, 11), date(2026, 1, 21)),),
+            500,
+        ),
+        (
+            (Span(date(2026, 1, 11), date(2026, 1, 21)),),
+            (Span(date(2026, 1, 11), date(2026, 1, 21)),),
+            0,
+        ),
+    ],
+)
+def test_what_bills_did_not_know_of_a_pause_is_given_back_or_charged(
+    paused: tuple[Span, ...], known: tuple[Span, ...], given_back: int
+) -> None:
+    use = of("internet", 3100, billed_price_minor=3100, paused=paused, billed_paused=known)
+    february, *rest = sorted(
+        lines_of(use), key=lambda line: line.period_from or FEBRUARY.from_on, reverse=True
+    )
+    assert february.amount_minor == 3100
+    assert sum(line.amount_minor for line in rest) == given_back
+
+
+def test_flat_fee_is_not_owed_for_a_period_that_is_paused() -> None:
+    whole = of("phone", 2800, paused=(FEBRUARY,))
+    assert lines_of(whole) == ()
+    [*_parts, _state, fee] = lines_of(of("phone", 2800, paused=(PAUSED,)))
+    assert fee.amount_minor == 125
+
+
 def test_introductory_price_that_ends_inside_a_period_splits_it() -> None:
     subscription = of(
         "internet",

@@ -31,9 +31,9 @@ GROWING = {
     "accounts", "activity", "adjustments", "allocations", "arrangements", "charges", "contacts",
     "customers", "dunning_steps", "invoice_balances", "invoice_lines", "invoices",
     "journal_entries", "journal_lines", "line_holds", "lines", "memberships", "message_choices",
-    "messages", "payment_methods", "payment_reversals", "payments", "planned_payments",
-    "plan_changes", "subscriptions", "top_up_uses", "top_ups", "usage_alerts", "usage_blocks",
-    "usage_days", "usage_sessions",
+    "messages", "moves", "payment_methods", "payment_reversals", "payments", "planned_payments",
+    "pauses", "plan_changes", "subscriptions", "top_up_uses", "top_ups", "usage_alerts",
+    "usage_blocks", "usage_days", "usage_sessions",
 }  # fmt: skip
 
 

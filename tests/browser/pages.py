@@ -108,6 +108,7 @@ PLANS = (
         "end",
     ),
     *("changes/alicewish", "changes/alicewish?done=made"),
+    *("pause", "pause?from_on=soon&until_on=", "pause/alicepause", "move", "move/alicemove"),
 )
 OF_MONEY = (
     *("billing/", "billing/invoices/", "billing/payments/", "billing/spending"),
@@ -170,6 +171,7 @@ def _of_staff(town: Town, name: str) -> list[str]:
     found += [f"{account}?done=verified", person, f"{person}?done=unlocked", f"{person}/view"]
     found += [f"{account}/call", f"{account}/call?done=sent", "letters"]
     found += ["plan-changes", "plan-changes?done=accepted", "plan-changes/alicewish"]
+    found += ["moves/alicemove"]
     found += ["lost-factors", "lost-factors/alicereset/proof", "members", "members/bencustomer"]
     return found
 
@@ -219,6 +221,11 @@ def _of_account(town: Town, name: str) -> list[str]:
             town.path(f"phone/{rest}", name)
             for rest in ("", "numbers/alicephone?done=saved", "calls")
         ]
+        first, last = (datetime.now(UTC).date() + timedelta(days=days) for days in (10, 30))
+        found.append(town.path(f"plans/pause?from_on={first}&until_on={last}", name))
+        found.append(town.path("plans/pause/alicepause/end", name))
+    if name == "rich":
+        found.append(town.path("plans/move", name))
     if name in ("alice", "rich"):
         found += [town.path(f"billing/{rest}", name) for rest in ("disputes/", "credit")]
     if name in ("alice", "vast"):

@@ -17,6 +17,7 @@ from core import isp
 from core.bank_account import BankAccount
 from core.db import db
 from core.dunning_policy import DunningRules, Reminder
+from core.pause_rules import PauseRules
 from core.settings import ROOT
 from models import Channel
 from tests.conftest import Portal
@@ -378,6 +379,74 @@ def test_policy_is_the_usual_one_where_the_catalog_has_none(desk: Desk) -> None:
 def test_a_wrong_policy_is_one_line_that_names_the_key(old: str, new: str, message: str) -> None:
     with pytest.raises(CatalogInvalid, match=message) as caught:
         catalog.parse(dunning((old, new)))
+    assert "\n" not in str(caught.value)
+
+
+PAUSE = """
+[pause]
+kinds = ["internet", "tv"]
+least_days = 10
+most_days = 60
+most_days_a_year = 90
+notice_days = 0
+plan = "REST"
+prolongs_contract = false
+
+[[plans]]
+code = "REST"
+kind = "option"
+name = "Paused line"
+price_minor = 500
+
+[[areas]]
+"""
+
+
+def pause(*changes: tuple[str, str]) -> str:
+    """The catalog with rules about pauses."""
+    text = PAUSE
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return (DATA / "catalog.toml").read_text().replace("[[areas]]\n", text, 1)
+
+
+def test_rules_about_pauses_are_read_and_without_them_there_are_none(
+    ctx: Portal, tmp_path: Path
+) -> None:
+    assert isp.current_isp().pause is None
+    path = tmp_path / "catalog.toml"
+    path.write_text(pause())
+    catalog.load(path)
+    isp.forget()
+    assert isp.current_isp().pause == PauseRules(
+        ("internet", "tv"), 10, 60, 90, 0, "REST", prolongs_contract=False
+    )
+    path.write_text(pause(("plan = ", "# plan = "), ("kinds = ", "# kinds = ")))
+    catalog.load(path)
+    isp.forget()
+    rules = isp.current_isp().pause
+    assert rules is not None
+    assert (rules.kinds, rules.plan) == (("internet", "tv", "phone"), "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("least_days = 10", "least_days = 0", "pause.least_days: must be a whole number from 1"),
+        ("most_days = 60", "most_days = 9", r"pause.most_days: must not be less than least_days"),
+        ("a_year = 90", "a_year = 9", r"pause.most_days_a_year: must not be less than least_days"),
+        ('"internet", "tv"', '"water"', r"pause.kinds\[1\]: must be one of internet, tv"),
+        ('kinds = ["internet", "tv"]', "kinds = []", "pause.kinds: must be a list"),
+        ('plan = "REST"', 'plan = "NONE"', "pause.plan: there is no option 'NONE' in this file"),
+        ('plan = "REST"', 'plan = "TV-BASIC"', "pause.plan: there is no option 'TV-BASIC'"),
+        ("least_days = 10", "price_minor = 10", "pause.price_minor: is not known"),
+        ("notice_days = 0", "notice_days = 61", "pause.notice_days: must be a whole number"),
+    ],
+)
+def test_wrong_rules_about_pauses_are_one_line(old: str, new: str, message: str) -> None:
+    with pytest.raises(CatalogInvalid, match=message) as caught:
+        catalog.parse(pause((old, new)))
     assert "\n" not in str(caught.value)
 
 

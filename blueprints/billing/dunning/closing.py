@@ -12,9 +12,16 @@ from blueprints.billing import adjusting
 from blueprints.lines import holding
 from core import activity, clock
 from models import (
+    MOVE_WAITS,
+    PAUSE_STANDS,
     Account,
     AccountStatus,
+    HoldReason,
     Line,
+    Move,
+    MoveState,
+    Pause,
+    PauseState,
     PlanChange,
     PlanChangeState,
     Subscription,
@@ -32,6 +39,8 @@ def close(session: Session, account_ids: Sequence[int], today: date) -> None:
         .values(status=AccountStatus.CLOSED.value, revision=Account.revision + 1)
     )
     _end_changes(session, account_ids)
+    _end_pauses(session, account_ids, today)
+    _end_moves(session, account_ids)
     started_on = Subscription.started_on
     session.execute(
         update(Subscription)
@@ -47,6 +56,7 @@ def close(session: Session, account_ids: Sequence[int], today: date) -> None:
         )
     )
     session.execute(update(Line).where(Line.id.in_(line_ids)).values(is_closed=True))
+    holding.release(session, line_ids, HoldReason.PAUSE, is_noted=False)
     holding.plan(session, line_ids, now)
     activity.record(
         session,
@@ -70,4 +80,36 @@ def _end_changes(session: Session, account_ids: Sequence[int]) -> None:
         change.ended_at = clock.now()
         change.due_at = change.claimed_until_at = None
         adjusting.take_back_charges(session, change.charges)
+    session.flush()
+
+
+def _end_moves(session: Session, account_ids: Sequence[int]) -> None:
+    """Let moves that wait come to nothing."""
+    session.execute(
+        update(Move)
+        .where(Move.account_id.in_(account_ids), Move.state.in_(MOVE_WAITS))
+        .values(
+            state=MoveState.UNDONE.value,
+            ended_at=clock.now(),
+            due_at=None,
+            claimed_until_at=None,
+        )
+    )
+
+
+def _end_pauses(session: Session, account_ids: Sequence[int], today: date) -> None:
+    """Let pauses that wait come to nothing, and those that run be over."""
+    standing = session.scalars(
+        select(Pause).where(
+            Pause.account_id.in_(account_ids),
+            Pause.state.in_(PAUSE_STANDS),
+        )
+    )
+    for pause in list(standing):
+        is_running = pause.state == PauseState.RUNNING
+        pause.state = (PauseState.DONE if is_running else PauseState.UNDONE).value
+        if is_running:
+            pause.until_on = min(pause.until_on, max(pause.from_on, today))
+        pause.ended_at = clock.now()
+        pause.due_at = pause.claimed_until_at = None
     session.flush()

@@ -8,8 +8,7 @@ from flask_babel import lazy_gettext as _l
 from wtforms import HiddenField, PasswordField, StringField
 from wtforms.validators import DataRequired, Optional, Regexp, ValidationError
 
-from blueprints.dashboard.settings.forms import stripped
-from core.forms import PortalForm
+from core.forms import PortalForm, stripped
 
 MOST_NAME_BYTES = 32
 """What a Wi-Fi name can be (IEEE 802.11, 9.4.2.2)."""

@@ -7,8 +7,7 @@ from wtforms import RadioField, StringField
 from wtforms.validators import DataRequired, Length, Regexp
 
 from blueprints.auth.forms import WelcomeForm
-from blueprints.dashboard.settings.forms import stripped
-from core.forms import PortalForm
+from core.forms import PortalForm, stripped
 from models import Role
 
 ROLES = [role.value for role in Role]

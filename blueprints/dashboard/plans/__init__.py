@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("plans", __name__, url_prefix="/a/<account_public_id>/plans")
 
-from blueprints.dashboard.plans import views
+from blueprints.dashboard.plans import move_views, pause_views, views

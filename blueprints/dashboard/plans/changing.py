@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.billing import adjusting
 from blueprints.billing.dunning import closing
+from blueprints.billing.periods import write_spans
 from blueprints.dashboard.plans import offers, quoting
 from blueprints.dashboard.plans.errors import (
     DayOutOfBounds,
@@ -70,21 +71,7 @@ def change(wish: Wish, shown: str, customer_id: int, key: ArrivedKey, path: str)
         quote = quoting.quote(session, wish)
         if quote.digest != shown:
             raise QuoteChanged
-        made = PlanChange(
-            public_id=ids.public_id(),
-            account_id=wish.account_id,
-            customer_id=customer_id,
-            from_id=quote.old.subscription_id if quote.old is not None else None,
-            to_plan_id=quote.new.id if quote.new is not None else None,
-            is_end=wish.is_end,
-            ended=_ended(quote),
-            effective_on=quote.effective_on,
-            state=PlanChangeState.ASKED.value,
-            quote=quote.facts(),
-            charges=[],
-            answer="",
-            created_at=clock.now(),
-        )
+        made = _new(wish, quote, customer_id)
         session.add(made)
         if quote.is_by_staff:
             _note(session, made, "plan_change_asked")
@@ -93,6 +80,24 @@ def change(wish: Wish, shown: str, customer_id: int, key: ArrivedKey, path: str)
         return path.format(id=made.public_id)
 
     return form_keys.once(key, work, wish.account_id)
+
+
+def _new(wish: Wish, quote: Quote, customer_id: int | None) -> PlanChange:
+    return PlanChange(
+        public_id=ids.public_id(),
+        account_id=wish.account_id,
+        customer_id=customer_id,
+        from_id=quote.old.subscription_id if quote.old is not None else None,
+        to_plan_id=quote.new.id if quote.new is not None else None,
+        is_end=wish.is_end,
+        ended=_ended(quote),
+        effective_on=quote.effective_on,
+        state=PlanChangeState.ASKED.value,
+        quote=quote.facts(),
+        charges=[],
+        answer="",
+        created_at=clock.now(),
+    )
 
 
 def undo(account_id: int, public_id: str, customer_id: int, key: ArrivedKey, path: str) -> str:
@@ -119,9 +124,9 @@ def undo(account_id: int, public_id: str, customer_id: int, key: ArrivedKey, pat
 
 def can_undo(session: Session, made: PlanChange) -> bool:
     """Whether it waits for staff or for its day, of an account that is open; or is a TV package of
-    the last 24 hours that still stands."""
+    the last 24 hours that still stands. What comes with a move is taken back with it."""
     waits = [PlanChangeState.ASKED, PLANNED, DONE]
-    if made.state not in waits or not _is_open(session, made):
+    if made.state not in waits or made.quote.get("is_of_move") or not _is_open(session, made):
         return False
     if made.state == PlanChangeState.ASKED:
         return True
@@ -183,6 +188,30 @@ def accept(
 
     account_id = account_of(public_id)
     return form_keys.once(key, work, account_id)
+
+
+def make_of_move(
+    session: Session, wish: Wish, customer_id: int | None, staff_id: int
+) -> PlanChange:
+    """Let an account that moves have another plan from the day on, within the running unit of work
+    over it. Raises PlanNotFound, ChangeRefused."""
+    quote = quoting.quote(session, wish)
+    made = _new(wish, quote, customer_id)
+    made.quote = {**made.quote, "is_of_move": True}
+    made.decided_by_id = staff_id
+    session.add(made)
+    _make(session, made, quote)
+    return made
+
+
+def take_back_of_move(session: Session, made: PlanChange) -> None:
+    """The same taken back, while it is planned. Raises ChangeRefused."""
+    if made.state != PLANNED:
+        return
+    _check_undo(session, made)
+    _put_back(session, made)
+    _end(made, PlanChangeState.UNDONE)
+    _note(session, made, "plan_change_undone")
 
 
 def refuse(public_id: str, why: str, staff_id: int, key: ArrivedKey, path: str) -> str:
@@ -296,6 +325,7 @@ def _subscribe(session: Session, made: PlanChange, quote: Quote) -> int:
         intro_until_on=quote.intro_until_on,
         bound_until_on=quote.term.bound_until_on,
         termination_minor=quote.term.left_minor or None,
+        paused=write_spans(quote.paused),
     )
     session.add(begun)
     session.flush()

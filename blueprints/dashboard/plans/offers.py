@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from sqlalchemy import and_, exists, or_, select
+from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing import drafting
 from blueprints.billing.drafting import BilledSubscription
+from blueprints.billing.periods import read_spans
 from blueprints.dashboard.plans.errors import (
     AccountClosed,
     NeededBy,
@@ -25,12 +26,15 @@ from blueprints.dashboard.plans.errors import (
     PlanNotFound,
     StandsAgainst,
 )
+from core.isp import current_isp
 from models import (
+    PAUSE_STANDS,
     Account,
     AccountStatus,
     HoldReason,
     Line,
     LineHold,
+    Pause,
     Plan,
     PlanKind,
     Subscription,
@@ -75,7 +79,8 @@ class Offer:
 @dataclass(frozen=True, slots=True)
 class Contract:
     """An account with all it subscribes to: `in_use` has not ended, by kind; `billed` is what its
-    next bill is made of. `next_on` is the first day of the period that it is for."""
+    next bill is made of. `next_on` is the first day of the period that it is for; `pause` is the
+    one that waits or runs, and `line_count` says of lines that are not closed."""
 
     account_id: int
     area: str | None
@@ -85,6 +90,17 @@ class Contract:
     is_held_unpaid: bool
     in_use: tuple[InUse, ...]
     billed: tuple[BilledSubscription, ...]
+    pause: Pause | None
+    line_count: int
+
+    def is_line_unclear(self, each: InUse) -> bool:
+        """Whether nobody can tell which of the account's lines an internet plan is had on."""
+        is_internet = each.plan.kind == PlanKind.INTERNET
+        return is_internet and each.line_id is None and self.line_count > 1
+
+    def is_for_pause(self, each: InUse) -> bool:
+        """Whether it is what is paid for while the others are paused."""
+        return self.pause is not None and each.subscription_id == self.pause.subscription_id
 
 
 def read_contract(session: Session, account_id: int, today: date) -> Contract:
@@ -99,8 +115,15 @@ def read_contract(session: Session, account_id: int, today: date) -> Contract:
         )
         .correlate(Account)
     )
+    line_count = (
+        select(func.count(Line.id))
+        .where(Line.account_id == Account.id, Line.is_closed.is_(False))
+        .correlate(Account)
+        .scalar_subquery()
+    )
     rows: Sequence[Any] = session.execute(
-        select(Account, is_held, Subscription, Plan)
+        select(Account, is_held, line_count, Pause, Subscription, Plan)
+        .outerjoin(Pause, and_(Pause.account_id == Account.id, Pause.state.in_(PAUSE_STANDS)))
         .outerjoin(
             Subscription,
             and_(
@@ -112,11 +135,9 @@ def read_contract(session: Session, account_id: int, today: date) -> Contract:
         .where(Account.id == account_id)
         .order_by(Subscription.id)
     ).all()
-    account, held = rows[0][0], rows[0][1]
+    account, held, lines, pause = rows[0][:4]
     kinds = list(PlanKind)
-    standing = [
-        (subscription, plan) for _account, _held, subscription, plan in rows if plan is not None
-    ]
+    standing = [(subscription, plan) for *_account, subscription, plan in rows if plan is not None]
     in_use = [_in_use(*each, today) for each in standing if _is_standing(each[0], today)]
     in_use.sort(key=lambda each: (kinds.index(PlanKind(each.plan.kind)), each.subscription_id))
     return Contract(
@@ -128,6 +149,8 @@ def read_contract(session: Session, account_id: int, today: date) -> Contract:
         bool(held),
         tuple(in_use),
         tuple(_billed(*each) for each in standing),
+        pause,
+        lines,
     )
 
 
@@ -149,6 +172,8 @@ def _billed(subscription: Subscription, plan: Plan) -> BilledSubscription:
         subscription.billed_until_on,
         subscription.billed_price_minor,
         subscription.billed_taxes,
+        read_spans(subscription.paused),
+        read_spans(subscription.billed_paused),
     )
 
 
@@ -184,7 +209,7 @@ def list_offers(session: Session, contract: Contract, of: InUse) -> list[Offer]:
     """The plans that can follow one that is in use, the cheapest first."""
     plans = session.scalars(select(Plan).where(Plan.code.in_(of.plan.changes_to)))
     return [
-        Offer(plan, _is_by_staff(of.plan, plan))
+        Offer(plan, _is_by_staff(of.plan, plan) or contract.is_line_unclear(of))
         for plan in sorted(plans, key=lambda plan: (plan.price_minor, plan.code))
         if _can_follow(of.plan, plan, contract.area)
     ]
@@ -205,7 +230,8 @@ def list_additions(session: Session, contract: Contract) -> list[Plan]:
     )
 
 
-def _is_had_in(plan: Plan, area: str | None) -> bool:
+def is_had_in(plan: Plan, area: str | None) -> bool:
+    """Whether the plan can be had in the area."""
     return not plan.areas or area in plan.areas
 
 
@@ -214,7 +240,7 @@ def _can_follow(old: Plan, new: Plan, area: str | None) -> bool:
         new.code in old.changes_to
         and new.kind == old.kind
         and new.is_offered
-        and _is_had_in(new, area)
+        and is_had_in(new, area)
     )
 
 
@@ -222,25 +248,39 @@ def _is_by_staff(old: Plan | None, new: Plan) -> bool:
     return new.needs_staff or (old is not None and old.technology != new.technology)
 
 
-def check(session: Session, contract: Contract, old: InUse | None, new: Plan | None) -> bool:
+def check(
+    session: Session,
+    contract: Contract,
+    old: InUse | None,
+    new: Plan | None,
+    new_area: str | None = None,
+) -> bool:
     """See that the account may have `new` in the place of `old`, or besides, or that `old` may end;
-    whether staff decide. Raises ChangeRefused."""
+    whether staff decide. With `new_area` it moves there, and staff have decided. Raises
+    ChangeRefused."""
     if not contract.is_open:
         raise AccountClosed
     if contract.is_held_unpaid:
         raise PayFirst
     others = [each for each in contract.in_use if each is not old]
     if new is not None:
-        if old is not None and not _can_follow(old.plan, new, contract.area):
+        if old is not None and new_area is not None:
+            is_good = new.kind == old.plan.kind and new.is_offered and is_had_in(new, new_area)
+        else:
+            is_good = old is None or _can_follow(old.plan, new, contract.area)
+        if not is_good:
             raise NotOffered
         if old is None and not _can_be_added(new, contract):
             raise NotOffered
         _check_beside(session, new, others)
-    elif old is not None and old.plan.kind == PlanKind.INTERNET:
+    elif old is not None and (old.plan.kind == PlanKind.INTERNET or contract.is_for_pause(old)):
         raise NotOffered  # the line would stay; cancelling ends both
     if old is not None:
         _check_without(old, new, others)
-    return new is not None and _is_by_staff(old.plan if old is not None else None, new)
+    if new is None:
+        return False
+    is_unclear = old is not None and contract.is_line_unclear(old)
+    return is_unclear or _is_by_staff(old.plan if old is not None else None, new)
 
 
 def check_undo(
@@ -271,9 +311,15 @@ def _can_be_added(plan: Plan, contract: Contract) -> bool:
     return (
         plan.kind in ADDED_ALONE
         and plan.is_offered
-        and _is_had_in(plan, contract.area)
+        and not _is_for_pauses(plan)
+        and is_had_in(plan, contract.area)
         and all(each.plan.code != plan.code for each in contract.in_use)
     )
+
+
+def _is_for_pauses(plan: Plan) -> bool:
+    rules = current_isp().pause
+    return rules is not None and plan.code == rules.plan
 
 
 def _check_beside(session: Session, plan: Plan, others: Sequence[InUse]) -> None:

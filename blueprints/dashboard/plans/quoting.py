@@ -18,7 +18,12 @@ from blueprints.billing import drafting
 from blueprints.billing.drafting import BilledAccount, BilledSubscription, OneOff, TaxRule
 from blueprints.billing.periods import Span, period_of
 from blueprints.dashboard.plans import offers
-from blueprints.dashboard.plans.errors import ChangeUnderWay, PlanNotFound, UsedMore
+from blueprints.dashboard.plans.errors import (
+    ChangeUnderWay,
+    PausedThen,
+    PlanNotFound,
+    UsedMore,
+)
 from blueprints.dashboard.plans.offers import Contract, InUse
 from blueprints.lines.allowances import standing
 from core import clock
@@ -40,13 +45,15 @@ class When(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Wish:
     """That the subscription `from_public_id` ends, that the plan `to_code` begins, or that one
-    follows the other; with neither, that everything ends. `on`: a day that was chosen."""
+    follows the other; with neither, that everything ends. `on`: a day that was chosen. With
+    `new_area` the account moves there, and so to another plan: that costs nothing for itself."""
 
     account_id: int
     from_public_id: str | None
     to_code: str | None
     when: When = When.NEXT
     on: date | None = None
+    new_area: str | None = None
 
     @property
     def is_end(self) -> bool:
@@ -109,9 +116,9 @@ class Quote:
     """A change as it is shown before the button. Amounts with taxes; `monthly` is what a whole
     period costs from then on and `monthly_before` what it costs now, at full prices;
     `plan_monthly` is the share of the plan that begins. `ending` are the subscriptions that end:
-    `old`, or all of them. `fees` join the first bill from `effective_on` on, and `term` is the
-    contract of what begins. `can_begin_now`: at once is another choice; `is_free_for_a_day`: it can
-    be given back within a day."""
+    `old`, or all of them. `fees` join the first bill from `effective_on` on, `term` is the contract
+    of what begins, and `paused` the days on which it will be. `can_begin_now`: at once is another
+    choice; `is_free_for_a_day`: it can be given back within a day."""
 
     ending: tuple[InUse, ...]
     old: InUse | None
@@ -129,6 +136,7 @@ class Quote:
     intro_until_on: date | None
     fees: tuple[Fee, ...]
     term: Term
+    paused: tuple[Span, ...]
     can_begin_now: bool
     is_free_for_a_day: bool
 
@@ -184,21 +192,28 @@ def quote(session: Session, wish: Wish) -> Quote:
         offers.check_end(contract)
         is_by_staff = False
     else:
-        is_by_staff = offers.check(session, contract, old, new)
+        is_by_staff = offers.check(session, contract, old, new, wish.new_area)
     bill_on = max(contract.next_on, today)
-    account = _as_billed(session, contract, bill_on)
+    account = as_billed(session, contract, bill_on)
     taxes = drafting.list_taxes(session)
     effective_on = _effective_on(wish, old, new, today, account.bill_day)
+    is_decided = wish.on is not None or not is_by_staff
+    if is_decided and not wish.is_end:
+        _check_pause(contract, effective_on)
     if new is not None and old is not None and wish.on is None and effective_on == today:
         _check_data(session, wish.account_id, old, new, today)
-    fees = _fees(ending, new, effective_on)
-    begun = _begin(new, effective_on, has_intro=not past.had_it) if new is not None else None
+    is_move = wish.new_area is not None
+    fees = _fees(ending, new, effective_on) if not is_move else ()
+    paused = _paused(contract, new)
+    begun = (
+        _begin(new, effective_on, paused, has_intro=not past.had_it) if new is not None else None
+    )
     due_now = fees if effective_on <= bill_on else ()
     after = _after(account, ending, begun, due_now, effective_on)
     lines, _marks = drafting.compute(after, taxes, bill_on)
     before, _marks = drafting.compute(account, taxes, bill_on)
     has_intro = begun is not None and begun.intro_until_on is not None
-    full = _in_full(after, effective_on)
+    full = _in_full(after, effective_on, contract)
     return Quote(
         ending=ending,
         old=old,
@@ -206,18 +221,19 @@ def quote(session: Session, wish: Wish) -> Quote:
         is_by_staff=is_by_staff,
         effective_on=effective_on,
         bill_on=bill_on,
-        rows=_rows(lines, isp.currency),
-        total=_sum(lines, isp.currency),
-        total_before=_sum(before, isp.currency),
-        monthly=_of_a_period(account, full, taxes, bill_on),
-        monthly_before=_of_a_period(account, _in_full(account, today), taxes, bill_on),
-        plan_monthly=_of_a_period(account, [begun], taxes, bill_on) if begun is not None else None,
+        rows=rows_of(lines, isp.currency),
+        total=sum_of(lines, isp.currency),
+        total_before=sum_of(before, isp.currency),
+        monthly=of_a_period(account, full, taxes, bill_on),
+        monthly_before=of_a_period(account, _in_full(account, today, contract), taxes, bill_on),
+        plan_monthly=of_a_period(account, [begun], taxes, bill_on) if begun is not None else None,
         intro=Money(begun.intro_price_minor or 0, isp.currency)
         if begun is not None and has_intro
         else None,
         intro_until_on=begun.intro_until_on if begun is not None else None,
         fees=fees,
-        term=_term(old, new, effective_on),
+        term=_term_of_move(old) if is_move else _term(old, new, effective_on),
+        paused=paused,
         can_begin_now=new is not None and not _is_paid_elsewhere(old),
         is_free_for_a_day=new is not None
         and new.kind == PlanKind.TV
@@ -290,7 +306,23 @@ def _check_data(session: Session, account_id: int, old: InUse, new: Plan, today:
         raise UsedMore
 
 
-def _as_billed(session: Session, contract: Contract, bill_on: date) -> BilledAccount:
+def _check_pause(contract: Contract, day: date) -> None:
+    """Raises PausedThen for a day within a pause."""
+    pause = contract.pause
+    if pause is not None and pause.from_on <= day < pause.until_on:
+        raise PausedThen(pause.until_on)
+
+
+def _paused(contract: Contract, plan: Plan | None) -> tuple[Span, ...]:
+    """The days on which a plan that begins will be paused with the others."""
+    pause = contract.pause
+    if pause is None or plan is None or plan.kind not in pause.kinds:
+        return ()
+    return (Span(pause.from_on, pause.until_on),)
+
+
+def as_billed(session: Session, contract: Contract, bill_on: date) -> BilledAccount:
+    """The account as its next bill finds it, if nothing changes."""
     one_offs, exempt_from = drafting.find_extras(session, contract.account_id, bill_on)
     return BilledAccount(
         contract.account_id,
@@ -335,6 +367,13 @@ def _term(old: InUse | None, new: Plan | None, day: date) -> Term:
     return Term(bound_on, left_minor)
 
 
+def _term_of_move(old: InUse | None) -> Term:
+    """The contract that binds at a new place: the one that there is."""
+    if old is None or old.bound_until_on is None:
+        return Term(None, 0)
+    return Term(old.bound_until_on, old.left_minor)
+
+
 def _fees(ending: Sequence[InUse], new: Plan | None, day: date) -> tuple[Fee, ...]:
     """Setting up what begins; and leaving what still binds for something cheaper, or nothing."""
     fees = []
@@ -352,15 +391,17 @@ def _fees(ending: Sequence[InUse], new: Plan | None, day: date) -> tuple[Fee, ..
     return tuple(fees)
 
 
-def _begin(plan: Plan, day: date, *, has_intro: bool) -> BilledSubscription:
-    """The plan from `day` on; `has_intro`: at its introductory price, if it has one, as for an
-    account that never had it."""
+def _begin(
+    plan: Plan, day: date, paused: tuple[Span, ...] = (), *, has_intro: bool
+) -> BilledSubscription:
+    """The plan from `day` on, but for the days when it is `paused`; `has_intro`: at its
+    introductory price, if it has one, as for an account that never had it."""
     intro_minor, until = None, None
     if has_intro and plan.intro_price_minor is not None and plan.intro_months:
         intro_minor = plan.intro_price_minor
         until = clock.month_step(day, plan.intro_months, day.day)
     return BilledSubscription(
-        0, plan.name, plan.kind, plan.price_minor, intro_minor, until, started_on=day
+        0, plan.name, plan.kind, plan.price_minor, intro_minor, until, started_on=day, paused=paused
     )
 
 
@@ -394,16 +435,19 @@ def end_of(each: InUse, day: date) -> date:
     return last if each.ended_on is None else min(each.ended_on, last)
 
 
-def _in_full(account: BilledAccount, day: date) -> list[BilledSubscription]:
-    """What is in use from `day` on."""
+def _in_full(account: BilledAccount, day: date, contract: Contract) -> list[BilledSubscription]:
+    """What is in use from `day` on, whether it is paused or not."""
+    for_pause = contract.pause.subscription_id if contract.pause is not None else None
     return [
         each
         for each in account.subscriptions
-        if each.started_on <= day and (each.ended_on is None or each.ended_on > day)
+        if each.started_on <= day
+        and (each.ended_on is None or each.ended_on > day)
+        and each.subscription_id != for_pause
     ]
 
 
-def _of_a_period(
+def of_a_period(
     account: BilledAccount,
     subscriptions: Sequence[BilledSubscription],
     taxes: Sequence[TaxRule],
@@ -433,14 +477,16 @@ def _of_a_period(
         account.exempt_from,
     )
     lines, _marks = drafting.compute(alone, taxes, day)
-    return _sum(lines, current_isp().currency)
+    return sum_of(lines, current_isp().currency)
 
 
-def _sum(lines: Sequence[drafting.DraftLine], currency: str) -> Money:
+def sum_of(lines: Sequence[drafting.DraftLine], currency: str) -> Money:
+    """What the lines come to."""
     return Money(sum(line.amount_minor for line in lines), currency)
 
 
-def _rows(lines: Sequence[drafting.DraftLine], currency: str) -> tuple[Row, ...]:
+def rows_of(lines: Sequence[drafting.DraftLine], currency: str) -> tuple[Row, ...]:
+    """The lines as pages show them."""
     return tuple(
         Row(
             line.description,

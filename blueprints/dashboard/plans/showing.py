@@ -8,7 +8,7 @@ from datetime import date, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
-from blueprints.dashboard.plans import changing, labels, offers
+from blueprints.dashboard.plans import changing, labels, offers, pause_quoting, pausing
 from blueprints.dashboard.plans.errors import PlanNotFound
 from blueprints.dashboard.plans.labels import Label
 from blueprints.dashboard.plans.offers import InUse
@@ -16,7 +16,7 @@ from core import clock
 from core.db import db
 from core.isp import current_isp
 from core.money import Money
-from models import Account, Plan, PlanChange, PlanChangeState, PlanKind, Subscription
+from models import Account, Pause, Plan, PlanChange, PlanChangeState, PlanKind, Subscription
 
 ASKED_SHOWN = 200
 CHANNELS_SHOWN = 40
@@ -122,10 +122,34 @@ class ChannelView:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseView:
+    """A pause as it stands. `saved` is what bills were to be less when it was agreed to, or when it
+    was ended early; `lines` are what the next bill was to say."""
+
+    public_id: str
+    state: str
+    from_on: date
+    until_on: date
+    resting: list[str]
+    saved: Money
+    total: Money
+    bill_on: date
+    lines: list[tuple[str, Money]]
+    can_undo: bool
+    can_end: bool
+
+    @property
+    def days(self) -> int:
+        return (self.until_on - self.from_on).days
+
+
+@dataclass(frozen=True, slots=True)
 class PlansPage:
     in_use: list[InUseView]
     changes: list[ChangeView]
     additions: list[PlanView]
+    pause: PauseView | None
+    can_pause: bool
 
 
 def find_page(account_id: int) -> PlansPage:
@@ -134,9 +158,21 @@ def find_page(account_id: int) -> PlansPage:
     contract = offers.read_contract(db.session(), account_id, today)
     additions = offers.list_additions(db.session(), contract)
     return PlansPage(
-        [_view_in_use(each, today) for each in contract.in_use],
+        [_view_in_use(each, today) for each in contract.in_use if not contract.is_for_pause(each)],
         _list_open(account_id),
         [view_plan(plan) for plan in additions],
+        _view_pause(contract.pause) if contract.pause is not None else None,
+        _can_pause(contract),
+    )
+
+
+def _can_pause(contract: offers.Contract) -> bool:
+    rules = current_isp().pause
+    return (
+        rules is not None
+        and contract.is_open
+        and contract.pause is None
+        and any(each.plan.kind in rules.kinds for each in contract.in_use)
     )
 
 
@@ -256,6 +292,29 @@ def _view(made: PlanChange, old: str | None, new: str | None) -> ChangeView:
         [(description, Money(minor, currency)) for description, minor in quote["lines"]],
         made.answer,
         changing.can_undo(db.session(), made),
+    )
+
+
+def get_pause(account_id: int, public_id: str) -> PauseView:
+    """The pause of this account. Raises PlanNotFound."""
+    return _view_pause(pause_quoting.get(db.session(), account_id, public_id))
+
+
+def _view_pause(made: Pause) -> PauseView:
+    quote = made.quote
+    currency = quote["currency"]
+    return PauseView(
+        made.public_id,
+        made.state,
+        made.from_on,
+        made.until_on,
+        list(quote["resting"]),
+        Money(quote["saved_minor"], currency),
+        Money(quote["total_minor"], currency),
+        date.fromisoformat(quote["bill_on"]),
+        [(description, Money(minor, currency)) for description, minor in quote["lines"]],
+        pausing.can_undo(made),
+        pausing.can_end(made),
     )
 
 

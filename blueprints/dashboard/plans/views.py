@@ -34,20 +34,21 @@ def _change_path(public_id: str, done: str) -> str:
     )
 
 
-def _may_change() -> bool:
+def may_change() -> bool:
+    """Whether this customer may change what the account subscribes to."""
     account = signed_in().account
     return account is not None and Role(account.role) in OWNS
 
 
 @bp.get("/", endpoint="list")
 def plan_list() -> Response:
-    return render("plans/list.html", page=showing.find_page(g.account_id), may_change=_may_change())
+    return render("plans/list.html", page=showing.find_page(g.account_id), may_change=may_change())
 
 
 @bp.get("/<public_id>/change")
 def compare(public_id: str) -> Response:
     in_use, offers = showing.find_offers(g.account_id, public_id)
-    return render("plans/compare.html", in_use=in_use, offers=offers, may_change=_may_change())
+    return render("plans/compare.html", in_use=in_use, offers=offers, may_change=may_change())
 
 
 @bp.get("/channels")
@@ -60,7 +61,7 @@ def channels() -> Response:
         wanted=wanted,
         channels=found[: showing.CHANNELS_SHOWN],
         channel_count=len(found),
-        may_change=_may_change(),
+        may_change=may_change(),
     )
 
 
@@ -192,5 +193,5 @@ def _change_page(public_id: str, refusal: str = "", status: int = 200) -> Respon
         change=showing.get_change(g.account_id, public_id),
         done=done if done in DONE else "",
         refusal=refusal,
-        may_change=_may_change(),
+        may_change=may_change(),
     )

@@ -14,12 +14,8 @@ from wtforms import (
 )
 from wtforms.validators import DataRequired, Length, Regexp
 
-from core.forms import PortalForm
+from core.forms import PortalForm, stripped
 from core.topics import CHANNELS, Topic
-
-
-def stripped(typed: str | None) -> str | None:
-    return typed.strip() if typed else typed
 
 
 class NameForm(PortalForm):

@@ -6,6 +6,7 @@ from blueprints.staff.views import (
     join,
     letters,
     members,
+    moves,
     person,
     plan_changes,
     resets,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 from werkzeug.wrappers import Response as BaseResponse
 
-from blueprints.dashboard.plans import changing, showing
+from blueprints.dashboard.plans import changing, move_showing, showing
 from blueprints.dashboard.plans.errors import ChangeRefused
 from blueprints.dashboard.plans.forms import AcceptForm, RefuseForm
 from blueprints.lines.phone import numbers
@@ -26,9 +26,11 @@ _ONE = "/plan-changes/<public_id>"
 @bp.get("/plan-changes")
 def plan_changes() -> Response:
     asked = showing.list_asked()
-    account_ids = sorted({row.account_id for row in asked})
-    data_access.note_list(asking.reader(), ("name", "number"), "plan changes", account_ids)
-    return render("staff/plan_changes.html", asked=asked, done=asking.done(DONE))
+    moves = move_showing.list_asked()
+    account_ids = sorted({row.account_id for row in asked} | {row.account_id for row in moves})
+    fields = ("name", "number", "address") if moves else ("name", "number")
+    data_access.note_list(asking.reader(), fields, "plan changes", account_ids)
+    return render("staff/plan_changes.html", asked=asked, moves=moves, done=asking.done(DONE))
 
 
 @bp.get(_ONE)

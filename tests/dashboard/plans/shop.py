@@ -6,13 +6,14 @@ import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from core import clock
 from core.db import unit_of_work
-from models import Plan
+from models import Isp, Plan
 from tests.conftest import Portal
 from tests.page import Page, Visitor
 
@@ -45,6 +46,7 @@ def stock(session: Session) -> None:
                  requires=["TV-BASIC"], excludes=["TV-FAMILY"], channels=["Four"]),
             Plan(id=1008, code="STATIC-IP", kind="option", name="Static address", price_minor=1000,
                  requires_kind="internet"),
+            Plan(id=1009, code="REST", kind="option", name="Paused line", price_minor=600),
         ]
     )  # fmt: skip
     session.execute(
@@ -59,6 +61,17 @@ def stock(session: Session) -> None:
     )
 
 
+def offer_pauses(session: Session, **rules: Any) -> None:
+    """Let accounts pause; what is paid for meanwhile is the plan REST unless `rules` say else."""
+    usual = {"kinds": ["internet", "tv"], "least_days": 7, "most_days": 60, "plan": "REST"}
+    isp = session.get_one(Isp, 1)
+    isp.billing_rules = {
+        **(isp.billing_rules or {}),
+        "pause": usual | {"most_days_a_year": 90} | rules,
+    }
+    isp.revision += 1
+
+
 @dataclass
 class Shop:
     """The portal of an ISP with these plans, and alice, who has a line with Fiber 300."""
@@ -69,6 +82,10 @@ class Shop:
         with self.portal.app.app_context():
             unit_of_work(stock)
         self.portal.execute("UPDATE isp SET frn = '0031234567', revision = revision + 1")
+
+    def offer_pauses(self, **rules: Any) -> None:
+        with self.portal.app.app_context():
+            unit_of_work(lambda session: offer_pauses(session, **rules))
 
     def preview(self, visitor: Visitor, rest: str) -> Page:
         return visitor.get(self.portal.path(f"plans/{rest}"))
@@ -108,13 +125,15 @@ class Shop:
             state for (state,) in self.portal.rows("SELECT state FROM plan_changes ORDER BY id")
         ]
 
-    def letters(self) -> list[str]:
-        """What the messages about changes tell, the first first."""
+    def letters(self, kind: str = "plan_change") -> list[str]:
+        """What the messages of a kind tell, the first first."""
         return [
             (json.loads(facts) if isinstance(facts, str) else facts)["what"]
-            for (facts,) in self.portal.rows("SELECT facts FROM messages WHERE kind = 'plan_change'"
-                                             " AND channel = 'email' ORDER BY id")
-        ]  # fmt: skip
+            for (facts,) in self.portal.rows(
+                "SELECT facts FROM messages WHERE kind = :kind AND channel = 'email' ORDER BY id",
+                kind=kind,
+            )
+        ]
 
 
 def at(year: int, month: int, day: int, hour: int = 19) -> AbstractContextManager[None]:

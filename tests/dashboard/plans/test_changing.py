@@ -121,6 +121,26 @@ def test_it_is_taken_back_until_its_day_and_costs_nothing(shop: Shop) -> None:
     assert shop.speed() == (300_000, 300_000)
 
 
+def test_set_up_fee_comes_back_with_the_tax_that_was_taken(shop: Shop) -> None:
+    portal = shop.portal
+    portal.execute("""UPDATE taxes SET applies_to = '["internet"]' WHERE code = 'STATE'""")
+    alice = portal.visitor("alice")
+    planned = shop.change(alice, GIG)
+    took = dict(next_bill(portal, date(2026, 7, 1)))  # a run ahead of its day
+    assert took["State communications tax"] == 844  # 6.25 % of 85.00 and 50.00
+    portal.execute(
+        "INSERT INTO tax_exemptions (account_id, tax_code, from_on, reason)"
+        " VALUES (:id, 'STATE', '2026-06-20', 'C-77')",
+        id=portal.world.accounts["alice"],
+    )
+    alice.submit(planned, "/undo")
+    with at(2026, 8, 1):
+        lines = next_bill(portal, date(2026, 8, 1))
+    assert ("Fiber Gig: set-up", -5000) in lines
+    # What was taken with both comes back; nothing is taken any more.
+    assert [amount for name, amount in lines if name == "State communications tax"] == [-844]
+
+
 def test_what_was_billed_before_it_was_taken_back_is_given_back(shop: Shop) -> None:
     portal = shop.portal
     alice = portal.visitor("alice")
@@ -359,6 +379,22 @@ def test_staff_refuse_and_say_why(shop: Shop) -> None:
     late = sue.submit(page, "/accept", on="2026-06-25")
     assert late.status == 422
     assert shop.states() == ["refused"]
+
+
+def test_staff_decide_where_nobody_can_tell_which_line_it_is(shop: Shop) -> None:
+    portal = shop.portal
+    portal.execute("UPDATE subscriptions SET line_id = NULL WHERE public_id = 'alicesub1'")
+    alice = portal.visitor("alice")
+    assert shop.preview(alice, f"{FIBER}/change").text.count("We decide about this") == 1
+    portal.execute(
+        "INSERT INTO lines (public_id, account_id, username, is_closed) VALUES"
+        " ('alicesecond', :id, 'ppp-alice-2', false)",
+        id=portal.world.accounts["alice"],
+    )
+    assert shop.preview(alice, f"{FIBER}/change").text.count("We decide about this") == 4
+    page = shop.change(alice, f"{FIBER}/change/FIBER-100?when=now")
+    assert "You have asked for it" in page.text
+    assert shop.states() == ["asked"]
 
 
 # It counts once ---------------------------------------------------------------------------------
