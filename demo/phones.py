@@ -64,7 +64,7 @@ def choose(account_id: int, customer_id: int, key: ArrivedKey) -> None:
     at night."""
     [having] = choosing.list_having(db.session(), account_id)
     chosen = NumberSettings(
-        frozenset(Feature) - {Feature.ANONYMOUS_CALL_REJECTION},
+        frozenset(Feature) - {Feature.ANONYMOUS_CALL_REJECTION, Feature.INTERNATIONAL_BLOCK},
         "+15414166117",
         ForwardWhen.NO_ANSWER,
         "22:00",
