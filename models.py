@@ -245,6 +245,9 @@ class OverRule(StrEnum):
 class Plan(Base):
     """What can be subscribed to: in `areas` only, where that is not empty. With `needs_staff` the
     ISP's people decide about each change to it; `excludes` are plans that it cannot stand beside.
+    It was `withdrawn_at` on the page of prices, and the catalog file does not bring it back then.
+    `price_minor` is today's; `price_steps` are its dated changes, done and planned (blueprints/
+    billing/prices.py), as the table of price changes has them.
     """
 
     __tablename__ = "plans"
@@ -285,11 +288,104 @@ class Plan(Base):
     requires: Mapped[list[str]] = mapped_column(JSON, default=list)
     requires_kind: Mapped[str | None] = mapped_column(String(12))
     channels: Mapped[list[str]] = mapped_column(JSON, default=list)
-    streaming: Mapped[list[str]] = mapped_column(JSON, default=list)
+    streaming: Mapped[list[str | dict[str, str]]] = mapped_column(JSON, default=list)
     features: Mapped[list[str]] = mapped_column(JSON, default=list)
     areas: Mapped[list[str] | None] = mapped_column(JSON)
     excludes: Mapped[list[str] | None] = mapped_column(JSON)
     needs_staff: Mapped[bool] = added_claim()
+    price_steps: Mapped[list[list[Any]] | None] = mapped_column(JSON(none_as_null=True))
+    withdrawn_at: Mapped[datetime | None]
+
+
+class PlanSuffix(Base):
+    """The end of a plan's identifier (47 CFR 8.1), kept for good: it is never another plan's."""
+
+    __tablename__ = "plan_suffixes"
+
+    suffix: Mapped[str] = mapped_column(String(15), primary_key=True)
+    plan_id: Mapped[int] = mapped_column(ForeignKey("plans.id"))
+
+
+class PlanLabel(Base):
+    """The label of a plan as it was shown from `from_on` until the day `until_on`: `facts` are all
+    that it said."""
+
+    __tablename__ = "plan_labels"
+    __table_args__ = (
+        Index(
+            "uq_plan_labels_shown",
+            "plan_id",
+            unique=True,
+            sqlite_where=text("until_on IS NULL"),
+            postgresql_where=text("until_on IS NULL"),
+        ),
+        Index(None, "plan_id", "until_on"),
+    )
+
+    id: Mapped[int] = primary_key()
+    plan_id: Mapped[int] = mapped_column(ForeignKey("plans.id"))
+    unique_id: Mapped[str] = mapped_column(String(26))
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON)
+    from_on: Mapped[date]
+    until_on: Mapped[date | None]
+
+
+class PriceChangeState(StrEnum):
+    PLANNED = "planned"
+    DONE = "done"
+    WITHDRAWN = "withdrawn"
+
+
+class PriceChange(Base):
+    """That a plan costs another price from the day `from_on`. `existing`: what that means for those
+    who subscribe already (blueprints/billing/prices.py).
+
+    Those who follow are told in the order of their subscriptions: all up to `told_id`, every one
+    once `told_at` is set; when it is withdrawn those again, up to `off_id`. `unreached_count` are
+    those without an address. On `due_at` the worker goes on.
+    """
+
+    __tablename__ = "price_changes"
+    __table_args__ = (
+        one_of("state", PriceChangeState),
+        CheckConstraint("existing IN ('keep', 'day', 'bill_day')", name="existing"),
+        CheckConstraint("price_minor >= 0 AND was_minor >= 0", name="price"),
+        Index(
+            "uq_price_changes_planned",
+            "plan_id",
+            unique=True,
+            sqlite_where=text("state = 'planned'"),
+            postgresql_where=text("state = 'planned'"),
+        ),
+        Index(
+            "ix_price_changes_due",
+            "due_at",
+            sqlite_where=text("due_at IS NOT NULL"),
+            postgresql_where=text("due_at IS NOT NULL"),
+        ),
+        Index(None, "plan_id", "from_on"),
+    )
+
+    id: Mapped[int] = primary_key()
+    public_id: Mapped[str] = public_id_column()
+    plan_id: Mapped[int] = mapped_column(ForeignKey("plans.id"))
+    from_on: Mapped[date]
+    was_minor: Mapped[int]
+    price_minor: Mapped[int]
+    existing: Mapped[str] = mapped_column(String(8))
+    state: Mapped[str] = mapped_column(String(9))
+    planned_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    withdrawn_by_id: Mapped[int | None] = mapped_column(ForeignKey("customers.id"))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    tell_on: Mapped[date]
+    told_id: Mapped[int] = mapped_column(default=0)
+    told_at: Mapped[datetime | None]
+    told_count: Mapped[int] = mapped_column(Integer, default=0)
+    unreached_count: Mapped[int] = mapped_column(Integer, default=0)
+    off_id: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime | None]
+    claimed_until_at: Mapped[datetime | None]
 
 
 # Accounts -----------------------------------------------------------------------------------
@@ -634,6 +730,9 @@ class Subscription(Base):
     Ending it before `bound_until_on` costs `termination_minor`, as its plan said when it began.
     On the days of `paused` (as `billing/periods.py` writes them) nothing is charged; up to
     `billed_until_on` bills know of `billed_paused` so far.
+    `price_minor` is the full price it began at, where that is known; changes of the plan's price up
+    to `priced_on`, or to `started_on` without it, do not count for it. `billed_prices` are those at
+    which its days were billed, by the first day of each, once they differ.
     """
 
     __tablename__ = "subscriptions"
@@ -647,6 +746,7 @@ class Subscription(Base):
             sqlite_where=text("ended_on IS NULL"),
             postgresql_where=text("ended_on IS NULL"),
         ),
+        Index(None, "plan_id", "id"),
     )
 
     id: Mapped[int] = primary_key()
@@ -667,6 +767,9 @@ class Subscription(Base):
     termination_minor: Mapped[int | None]
     paused: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
     billed_paused: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    price_minor: Mapped[int | None]
+    priced_on: Mapped[date | None]
+    billed_prices: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class PauseState(StrEnum):

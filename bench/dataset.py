@@ -173,7 +173,7 @@ LEFT_OUT = {
     "sessions", "devices", "one_time_links", "flows", "one_time_codes", "postal_letters", "factors",
     "recovery_codes", "factor_resets", "contact_changes", "invitations", "message_choices",
     "staff_members", "data_accesses", "search_terms", "bill_runs", "voucher_batches", "vouchers",
-    "bank_imports", "bank_lines", "call_imports",
+    "bank_imports", "bank_lines", "call_imports", "price_changes",
 }  # fmt: skip
 
 

@@ -20,6 +20,10 @@ from core.pause_rules import PauseRules
 from core.prepared import Prepared
 from models import Isp, Maintenance
 
+PRICE_NOTICE_DAYS = 30
+"""How long before another price counts for them those who subscribe are told, where the catalog's
+`[prices]` says nothing."""
+
 
 class NotSetUp(Exception):
     """The database holds no ISP yet: `flask setup` makes it."""
@@ -71,6 +75,7 @@ class IspView:
     billing_rules: BillingRules = DEFAULT_RULES
     dunning: DunningRules = USUAL_RULES
     pause: PauseRules | None = None
+    price_notice_days: int = PRICE_NOTICE_DAYS
     maintenance: MaintenanceWindow | None = None
 
     @property
@@ -91,7 +96,13 @@ class IspView:
     @cached_property
     def brand_hash(self) -> str:
         """Changes when anything that a stylesheet or a constant page shows changes."""
-        shown = replace(self, billing_rules=DEFAULT_RULES, dunning=USUAL_RULES, pause=None)
+        shown = replace(
+            self,
+            billing_rules=DEFAULT_RULES,
+            dunning=USUAL_RULES,
+            pause=None,
+            price_notice_days=PRICE_NOTICE_DAYS,
+        )
         return hashlib.sha256(repr(shown).encode()).hexdigest()[:12]
 
 
@@ -182,6 +193,9 @@ def current_isp() -> IspView:
             billing_rules=BillingRules.read(row.billing_rules),
             dunning=DunningRules.read((row.billing_rules or {}).get("dunning")),
             pause=PauseRules.read((row.billing_rules or {}).get("pause")),
+            price_notice_days=(row.billing_rules or {})
+            .get("prices", {})
+            .get("notice_days", PRICE_NOTICE_DAYS),
             maintenance=_find_maintenance(),
         )
         _cached[engine] = view

@@ -316,6 +316,14 @@ TABLES: dict[str, Table] = {
         Kept.SETTINGS,
         "id name due_at claimed_until_at done_at failed_at failure",
     ),
+    "plan_labels": Table(
+        Kept.SETTINGS,
+        "id plan_id unique_id facts from_on until_on",
+    ),
+    "plan_suffixes": Table(
+        Kept.SETTINGS,
+        "suffix plan_id",
+    ),
     "planned_payments": Table(
         Kept.BOOKS,
         "id public_id kind account_id customer_id method_id mandate_id invoice_id "
@@ -329,7 +337,7 @@ TABLES: dict[str, Table] = {
         "up_kbps typical_down_kbps typical_up_kbps typical_latency_ms data_included_bytes "
         "overage_minor overage_bytes over_rule slow_down_kbps slow_up_kbps top_up_bytes "
         "top_up_minor top_up_days plan_id_suffix changes_to requires requires_kind "
-        "channels streaming features areas excludes needs_staff",
+        "channels streaming features areas excludes needs_staff price_steps withdrawn_at",
     ),
     "phone_numbers": Table(
         Kept.CONTRACT,
@@ -349,6 +357,12 @@ TABLES: dict[str, Table] = {
     "postal_letters": Table(
         Kept.LETTER,
         "id public_id account_id flow_id contact_id asked_at printed_at printed_by_id ended_at",
+    ),
+    "price_changes": Table(
+        Kept.BOOKS,
+        "id public_id plan_id from_on was_minor price_minor existing state planned_by_id "
+        "withdrawn_by_id created_at ended_at tell_on told_id told_at told_count unreached_count "
+        "off_id due_at claimed_until_at",
     ),
     "recovery_codes": Table(
         Kept.CLOSED,
@@ -376,7 +390,7 @@ TABLES: dict[str, Table] = {
         Kept.CONTRACT,
         "id public_id account_id plan_id line_id started_on ended_on billed_until_on "
         "billed_price_minor intro_price_minor intro_until_on billed_taxes bound_until_on "
-        "termination_minor paused billed_paused",
+        "termination_minor paused billed_paused price_minor priced_on billed_prices",
     ),
     "tax_exemptions": Table(
         Kept.CONTRACT,

@@ -221,12 +221,14 @@ def work(settings: Settings) -> None:
     from blueprints.billing.methods import settling as methods
     from blueprints.billing.planned import foreseeing, taking
     from blueprints.dashboard.plans import due as plans
+    from blueprints.dashboard.plans import kept_labels
     from blueprints.dashboard.plans import moving as moves
     from blueprints.dashboard.plans import pausing as pauses
     from blueprints.lines.allowances.watching import Watching
     from blueprints.lines.phone.syncing import NumberSyncing
     from blueprints.lines.reading import Reading
     from blueprints.lines.syncing import Syncing
+    from blueprints.staff.prices import telling as prices
     from core import nightly, postman, search_terms, worker
 
     log.configure(settings.log)
@@ -266,6 +268,8 @@ def work(settings: Settings) -> None:
         plans.take_effect_due,
         pauses.take_effect_due,
         moves.take_effect_due,
+        prices.go_on_due,
+        kept_labels.Keeping(),
         Syncing(network),
         NumberSyncing(app.extensions["voice_gateway"]),
         Reading(network),

@@ -42,10 +42,13 @@ from blueprints.billing.planned import (
     scheduling,
     taking,
 )
+from blueprints.billing.prices import Existing
 from blueprints.billing.starting import Choice
 from blueprints.dashboard.plans import changing, moving, pause_quoting, pausing, quoting
 from blueprints.lines import holding
 from blueprints.staff import catalog, importing, members
+from blueprints.staff.prices import planning
+from blueprints.staff.prices.planning import NewPrice
 from core import activity, clock, form_keys, ids, isp, migrate, passwords, search_terms, words
 from core.db import db, unit_of_work
 from core.settings import Settings
@@ -96,6 +99,7 @@ from models import (
     PaymentState,
     Plan,
     Role,
+    StaffMember,
     StaffRole,
     Subscription,
 )
@@ -805,12 +809,23 @@ class _History:
             )
         )
 
+    def plan_price(self) -> None:
+        """One that is planned, of which those who follow are told in two weeks."""
+        biller = db.session.scalars(
+            select(StaffMember.customer_id).order_by(StaffMember.customer_id).limit(1)
+        ).one()
+        price = NewPrice(
+            "TV-SPORTS", 1700, self.today + timedelta(days=45), Existing.BILL_DAY, biller
+        )
+        planning.plan(price, self.arrived_key(biller), "/staff/prices/TV-SPORTS")
+
     def finish(self) -> None:
         """Receipts of long ago were sent long ago; then the mark that everything is there."""
         self.take_calls(self.today.replace(day=1), self.today)
         traffic.tell(self.now, self.zone.key)
         self.connect()
         phones.connect()
+        self.plan_price()
         kept_from = clock.now() - timedelta(days=RECEIPTS_KEPT_DAYS)
 
         def work(session: Session) -> None:

@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from app import create_app
+from blueprints.billing.prices import Existing
 from blueprints.dashboard.activity.service import stamp_of
 from blueprints.dashboard.plans import quoting
+from blueprints.staff.prices import planning
 from core import activity, clock, flows, row_names, sessions
 from core.db import db, reading, unit_of_work
 from core.ids import hash_token
@@ -58,6 +60,7 @@ from models import (
     PlanKind,
     PlannedPayment,
     PostalLetter,
+    PriceChange,
     Subscription,
     TaxExemption,
     UsageDay,
@@ -386,6 +389,13 @@ _PATHS = {
     "staff.money.disputes": "/staff/disputes",
     "staff.money.dispute": "/staff/disputes/{dispute}",
     "staff.money.dispute_post": "/staff/disputes/{dispute}",
+    "staff.prices.list": "/staff/prices/",
+    "staff.prices.plan": "/staff/prices/VOICE-HOME",
+    "staff.prices.plan_post": "/staff/prices/VOICE-HOME",
+    "staff.prices.offering": "/staff/prices/VOICE-HOME/offering",
+    "staff.prices.offering_post": "/staff/prices/VOICE-HOME/offering",
+    "staff.prices.withdraw": "/staff/prices/TV-BASIC/withdraw/someprice",
+    "staff.prices.withdraw_post": "/staff/prices/TV-BASIC/withdraw/someprice",
     "staff.money.vouchers": "/staff/vouchers",
     "staff.money.voucher_make": "/staff/vouchers",
     "staff.money.voucher_batch": "/staff/vouchers/{batch}",
@@ -460,10 +470,27 @@ def stamp(happened_at: datetime | str) -> str:
     return stamp_of(happened_at)
 
 
+def _add_price(session: Session) -> None:
+    tv = session.scalars(select(Plan).where(Plan.code == "TV-BASIC")).one()
+    change = PriceChange(
+        public_id="someprice",
+        plan_id=tv.id,
+        from_on=clock.now().date() + timedelta(days=60),
+        was_minor=tv.price_minor,
+        price_minor=tv.price_minor + 300,
+        existing=Existing.KEEP.value,
+        state="planned",
+        created_at=clock.now(),
+        tell_on=clock.now().date(),
+    )
+    session.add(change)
+    tv.price_steps = [planning.step_of(change).stored()]
+
+
 def add_money(session: Session, made: world.World) -> None:
     """Of each owner a charge that waits, a credit over the limit, a bank transfer that nobody has
-    matched, a tax that is not paid, and a disputed line; a batch of vouchers, and a run of the
-    bills."""
+    matched, a tax that is not paid, and a disputed line; a batch of vouchers, a run of the bills,
+    and another price of a plan, which those who have it do not pay."""
     files = BankImport(
         public_id="bankfile",
         file_hash=b"f" * 32,
@@ -493,6 +520,7 @@ def add_money(session: Session, made: world.World) -> None:
             beat_at=clock.now(),
         )
     )
+    _add_price(session)
     session.flush()
     for name in ("alice", "mallory"):
         account_id = made.accounts[name]
@@ -671,7 +699,7 @@ def add_plans(session: Session, made: world.World) -> None:
                     "monthly_before_minor": 10_000,
                     "currency": "USD",
                     "lines": [["Kids", 700]],
-                    "terms": quoting.terms_of(kids),
+                    "terms": quoting.terms_of(kids, clock.now().date()),
                 },
                 created_at=clock.now(),
             )

@@ -75,6 +75,9 @@ FACTS: dict[str, dict[str, Any]] = {
     "plan_change": OF_ACCOUNT
     | {"what": "made", "old": "Fiber 300", "new": "Fiber Gig", "effective_on": "2026-07-01"}
     | {"change": "achange", "monthly": "$85.00", "total": "$90.00", "bill_on": "2026-07-01"},
+    "price_change": OF_ACCOUNT
+    | {"plan": "Fiber 300", "from_on": "2026-08-01", "was": "$65.00", "price": "$75.00"}
+    | {"is_bound": False, "is_off": False},
     "planned": OF_ACCOUNT
     | {"what": "notice", "kind": "autopay", "planned": "aplan", "method": "Visa ending 4242"}
     | {"amount_minor": 500, "currency": "USD", "due_on": "2026-07-01", "reason": ""},

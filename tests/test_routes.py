@@ -665,6 +665,8 @@ def test_staffs_reading_is_noted_and_changes_nothing_else(portal: Portal, tick: 
         "staff.members", "staff.member", "staff.bill_runs.list", "staff.reports.list",
         "staff.reports.journal", "staff.reports.report", "staff.reports.report_csv",
         "staff.money.vouchers", "staff.money.voucher_batch", "staff.phone.calls",
+        "staff.prices.list", "staff.prices.plan", "staff.prices.withdraw",
+        "staff.prices.offering",
     }  # fmt: skip
 
 

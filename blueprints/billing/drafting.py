@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import BindParameter, bindparam, or_, select
 from sqlalchemy.orm import Session
 
+from blueprints.billing import prices
 from blueprints.billing.periods import (
     Span,
     cost_of,
@@ -23,6 +24,7 @@ from blueprints.billing.periods import (
     within,
     without,
 )
+from blueprints.billing.prices import Begun, Prices
 from core.money import tax_on
 from models import (
     Account,
@@ -75,7 +77,8 @@ class BilledSubscription:
     """What an invoice needs to know of a subscription. Prices in minor units, before tax;
     `intro_until_on` is the first day at the full price, where there is an introductory one.
     Nothing is charged for the days of `paused`; up to `billed_until_on` the bills know of
-    `billed_paused` instead."""
+    `billed_paused` instead. `price_minor` is the full price that it began at, `later` are those
+    that follow; `billed_prices` are those at which its days were billed, where they differed."""
 
     subscription_id: int
     name: str
@@ -90,25 +93,47 @@ class BilledSubscription:
     billed_taxes: Terms | None = None
     paused: tuple[Span, ...] = ()
     billed_paused: tuple[Span, ...] = ()
+    later: Prices = ()
+    billed_prices: Prices = ()
 
     @property
     def is_paid_elsewhere(self) -> bool:
         """Whether its days until `billed_until_on` were not billed by this portal."""
         return self.billed_until_on is not None and self.billed_price_minor is None
 
+    def is_intro(self, day: date) -> bool:
+        """Whether `day` is one at the introductory price."""
+        until = self.intro_until_on
+        return until is not None and self.intro_price_minor is not None and day < until
+
     def price_on(self, day: date) -> int:
         """A whole period's price on `day`: the introductory one during its months."""
-        until = self.intro_until_on
-        if until is not None and self.intro_price_minor is not None and day < until:
+        if self.intro_price_minor is not None and self.is_intro(day):
             return self.intro_price_minor
-        return self.price_minor
+        return self.full_price_on(day)
+
+    def full_price_on(self, day: date) -> int:
+        """A whole period's price on `day`, whatever it costs at first."""
+        return prices.at(self.price_minor, self.later, day)
 
     def price_billed_for(self, day: date) -> int:
         """The price at which `day` was billed."""
         until = self.intro_until_on
         if self.billed_price_minor is None or (until is not None and day < until):
             return self.price_on(day)
+        if self.billed_prices:
+            return prices.at(self.billed_prices[0][1], self.billed_prices, day)
         return self.billed_price_minor
+
+    @property
+    def edges(self) -> tuple[date | None, ...]:
+        """The days on which what it costs may differ from the day before."""
+        return (self.intro_until_on, *(on for on, _minor in self.later))
+
+    @property
+    def billed_edges(self) -> tuple[date | None, ...]:
+        """The same of what its days were billed at."""
+        return (self.intro_until_on, *(on for on, _minor in self.billed_prices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +178,15 @@ class DraftLine:
 @dataclass(frozen=True, slots=True)
 class Mark:
     """How far a subscription is billed once the draft is issued, at last at which price and with
-    which taxes, and which days were paused as far as the bills know."""
+    which taxes, and which days were paused as far as the bills know. `prices` are all at which its
+    days were billed, where they differed."""
 
     subscription_id: int
     until_on: date
     price_minor: int | None
     taxes: Terms | None
     paused: tuple[Span, ...] = ()
+    prices: Prices = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,22 +291,30 @@ def _bill(
     is_pause_known = (
         subscription.billed_until_on is None or subscription.paused == subscription.billed_paused
     )
-    if stop == start and is_pause_known:
+    lowered, known = _lowered(subscription, account, min(start, stop))
+    if stop == start and is_pause_known and not lowered:
         return [], None
     units = _Units(subscription, account, stop)
-    edge = subscription.intro_until_on
     price, terms = subscription.billed_price_minor, subscription.billed_taxes
     pieces = []
-    for whole, period in cut(Span(start, stop), account.bill_day, edge):
+    for whole, period in cut(Span(start, stop), account.bill_day, *subscription.edges):
         price = subscription.price_on(whole.from_on)
+        if (known or subscription.later) and not subscription.is_intro(whole.from_on):
+            known = prices.with_billed(known, start, whole, price)
         terms = _terms_on(subscription.kind, whole.from_on, account, taxes)
         for part in without(whole, subscription.paused):
             amount_minor = cost_of(price, part, period)
             pieces.append(_Piece(subscription, part, amount_minor, units.take(period, 1)))
     if not subscription.is_paid_elsewhere:  # whoever billed those days, it was not this portal
         for span, sign in _changed_of_billed(subscription, start, stop):
-            for part, period in cut(span, account.bill_day, edge):
-                amount_minor = cost_of(subscription.price_billed_for(part.from_on), part, period)
+            edges = subscription.billed_edges
+            if sign > 0:
+                edges = (*edges, *subscription.edges)
+            for part, period in cut(span, account.bill_day, *edges):
+                was = subscription.price_billed_for(part.from_on)
+                # What is charged after all is charged at no more than it costs now.
+                rate = min(was, subscription.price_on(part.from_on)) if sign > 0 else was
+                amount_minor = cost_of(rate, part, period)
                 pieces.append(
                     _Piece(
                         subscription,
@@ -289,7 +324,43 @@ def _bill(
                         subscription.billed_taxes,
                     )
                 )
-    return pieces, Mark(subscription.subscription_id, stop, price, terms, subscription.paused)
+    mark = Mark(subscription.subscription_id, stop, price, terms, subscription.paused, known)
+    return lowered + pieces, mark
+
+
+def _lowered(
+    subscription: BilledSubscription, account: BilledAccount, until_on: date
+) -> tuple[list[_Piece], Prices]:
+    """What is given back of days before `until_on` that were billed at more than they cost now, as
+    when a change of price that a bill was made with is taken back; and at which prices its days are
+    billed then. Days that were billed at less stay so."""
+    known = subscription.billed_prices
+    was_minor, start = subscription.billed_price_minor, subscription.billed_until_on
+    if was_minor is None or start is None or not (known or subscription.later):
+        return [], known
+    if not known:
+        known = ((subscription.started_on, was_minor),)
+    first_on = period_of(account.span.from_on - _DAY, account.bill_day).from_on
+    if not subscription.billed_prices:
+        first_on = max(first_on, subscription.later[0][0])
+    first_on = max(first_on, known[0][0])
+    pieces = []
+    edges = (*subscription.edges, *subscription.billed_edges)
+    for part, period in cut(Span(first_on, until_on), account.bill_day, *edges):
+        was, now = (
+            subscription.price_billed_for(part.from_on),
+            subscription.price_on(part.from_on),
+        )
+        if now < was:
+            for used in without(part, subscription.billed_paused):
+                # Of days that are paused since, all is given back.
+                for span in without(used, subscription.paused):
+                    amount_minor = cost_of(now, span, period) - cost_of(was, span, period)
+                    pieces.append(
+                        _Piece(subscription, span, amount_minor, 0, subscription.billed_taxes)
+                    )
+            known = prices.with_billed(known, start, part, now)
+    return pieces, known
 
 
 def _terms_on(
@@ -475,6 +546,11 @@ _LIST_SUBSCRIPTIONS = (
         Subscription.billed_taxes,
         Subscription.paused,
         Subscription.billed_paused,
+        Subscription.billed_prices,
+        Subscription.price_minor.label("agreed_minor"),
+        Subscription.priced_on,
+        Subscription.bound_until_on,
+        Plan.price_steps,
     )
     .join(Plan, Plan.id == Subscription.plan_id)
     .where(Subscription.account_id.in_(_ACCOUNTS), IS_NOT_BILLED_OUT)
@@ -528,13 +604,56 @@ _LIST_ACCOUNTS = (
 
 
 def _subscriptions(
-    session: Session, account_ids: Sequence[int]
+    session: Session, bill_days: Mapping[int, int]
 ) -> dict[int, list[BilledSubscription]]:
-    rows = session.connection().execute(_LIST_SUBSCRIPTIONS, {"accounts": account_ids})
+    rows = session.connection().execute(_LIST_SUBSCRIPTIONS, {"accounts": list(bill_days)})
     found: dict[int, list[BilledSubscription]] = {}
-    for account_id, *values, paused, billed_paused in rows:
-        spans = read_spans(paused), read_spans(billed_paused)
-        found.setdefault(account_id, []).append(BilledSubscription(*(*values, *spans)))
+    for (
+        account_id,
+        id_,
+        name,
+        kind,
+        listed_minor,
+        intro_minor,
+        intro_until_on,
+        started_on,
+        ended_on,
+        billed_until_on,
+        billed_minor,
+        billed_taxes,
+        paused,
+        billed_paused,
+        billed_prices,
+        agreed_minor,
+        priced_on,
+        bound_until_on,
+        steps,
+    ) in rows:
+        price_minor = listed_minor if agreed_minor is None else agreed_minor
+        later: Prices = ()
+        if steps:
+            bill_day = bill_days[account_id]
+            begun = Begun(started_on, agreed_minor, priced_on, bound_until_on, bill_day)
+            price_minor, later = prices.standing(listed_minor, steps, begun)
+        found.setdefault(account_id, []).append(
+            BilledSubscription(
+                id_,
+                name,
+                kind,
+                price_minor,
+                intro_minor,
+                intro_until_on,
+                started_on,
+                ended_on,
+                billed_until_on,
+                billed_minor,
+                billed_taxes,
+                read_spans(paused),
+                read_spans(billed_paused),
+                later,
+                prices.billed(billed_prices) if billed_prices else (),
+            )
+        )
     return found
 
 
@@ -664,7 +783,7 @@ def next_start(row: Any) -> date:
 
 def _read(session: Session, rows: Sequence[Any], issued_on: date) -> list[BilledAccount]:
     account_ids = [row.id for row in rows]
-    subscriptions = _subscriptions(session, account_ids)
+    subscriptions = _subscriptions(session, {row.id: row.bill_day for row in rows})
     one_offs = _one_offs(session, account_ids, issued_on)
     exemptions = _exemptions(session, account_ids, issued_on)
     return [
@@ -695,6 +814,7 @@ def _after(account: BilledAccount, marks: Sequence[Mark]) -> BilledAccount:
                 billed_price_minor=mark.price_minor,
                 billed_taxes=mark.taxes,
                 billed_paused=mark.paused,
+                billed_prices=mark.prices,
             )
             if (mark := billed.get(each.subscription_id))
             else each

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from blueprints.billing import ledger
+from blueprints.billing import ledger, prices
 from blueprints.billing.drafting import Draft
 from blueprints.billing.dunning import releasing
 from blueprints.billing.periods import write_spans
@@ -59,6 +59,7 @@ _MOVE_SUBSCRIPTIONS = (
         billed_price_minor=bindparam("billed_price"),
         billed_taxes=bindparam("billed_with"),
         billed_paused=bindparam("billed_as_paused"),
+        billed_prices=bindparam("billed_at"),
     )
 )
 _TAKE_CHARGES = (
@@ -161,6 +162,7 @@ def _move_on(session: Session, drafts: Sequence[Draft]) -> None:
                     "billed_price": mark.price_minor,
                     "billed_with": mark.taxes,
                     "billed_as_paused": write_spans(mark.paused),
+                    "billed_at": prices.to_store(mark.prices),
                 }
                 for mark in marks
             ],

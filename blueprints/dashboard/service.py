@@ -12,10 +12,11 @@ from flask_babel import gettext as _
 from sqlalchemy import BindParameter, Boolean, Date, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import aliased
 
-from blueprints.billing import gateway_words
+from blueprints.billing import gateway_words, prices
 from blueprints.billing.drafting import BilledSubscription
 from blueprints.billing.dunning.outlook import Outlook, find_outlook
 from blueprints.billing.owed import Due, find_due
+from blueprints.billing.prices import Begun
 from core import clock
 from core.activity import ABOUT_MONEY, OF_ALL
 from core.db import db
@@ -325,8 +326,14 @@ _SUBSCRIPTIONS = Prepared(
         Plan.up_kbps,
         Plan.channels,
         Subscription.started_on,
+        Plan.price_steps,
+        Subscription.price_minor.label("agreed_minor"),
+        Subscription.priced_on,
+        Subscription.bound_until_on,
+        Account.bill_day,
     )
     .join(Plan, Plan.id == Subscription.plan_id)
+    .join(Account, Account.id == Subscription.account_id)
     .where(
         Subscription.account_id == bindparam("account_id"),
         or_(Subscription.ended_on.is_(None), Subscription.ended_on > bindparam("today")),
@@ -363,14 +370,17 @@ def _list_subscriptions(account_id: int, currency: str) -> list[SubscriptionView
 
 
 def _price_today(row: Any) -> int:
+    begun = Begun(row.started_on, row.agreed_minor, row.priced_on, row.bound_until_on, row.bill_day)
+    price_minor, later = prices.standing(row.price_minor, row.price_steps, begun)
     billed = BilledSubscription(
         0,
         row.name,
         row.kind,
-        row.price_minor,
+        price_minor,
         row.intro_price_minor,
         row.intro_until_on,
         row.started_on,
+        later=later,
     )
     return billed.price_on(clock.today(current_isp().timezone))
 

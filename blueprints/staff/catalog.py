@@ -14,22 +14,37 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import phonenumbers
 from babel import Locale, UnknownLocaleError
 from babel.numbers import get_currency_precision, list_currencies
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from blueprints.dashboard.plans import kept_labels
 from blueprints.staff.errors import CatalogInvalid
 from core.bank_account import is_iban, is_routing_number
 from core.db import unit_of_work
 from core.dunning_policy import DunningPolicy
 from core.money import MAX_MINOR
 from core.pause_rules import PauseRules
-from models import Account, Area, Base, Channel, CustomerGroup, Isp, OverRule, Plan, PlanKind, Tax
+from models import (
+    Account,
+    Area,
+    Base,
+    Channel,
+    CustomerGroup,
+    Isp,
+    OverRule,
+    Plan,
+    PlanKind,
+    PlanSuffix,
+    Subscription,
+    Tax,
+)
 
 KINDS = tuple(kind.value for kind in PlanKind)
 MAX_FILE_BYTES = 1_000_000
@@ -323,6 +338,7 @@ _BILLING = _Keys(
         "journal_codes": _codes,
     },
 )
+_PRICES = _Keys({}, {"notice_days": _whole(0, 365)})
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _REMINDER_CHANNELS = (Channel.EMAIL.value, Channel.TEXT.value)
 
@@ -405,6 +421,41 @@ _speed = _whole(1, 1_000_000_000)
 _over_rule = _one_of(*(rule.value for rule in OverRule))
 _bytes = _whole(1, 10**18)
 _names = _list_of(_name)
+
+
+def _activation(path: str, value: Any) -> str:
+    """An address at which an app is activated: a link on a page of the customer."""
+    url: str = _text(300, r"https://[!-~]+", "an address like https://app.example.com/activate")(
+        path, value
+    )
+    try:
+        parts = urlsplit(url)
+        is_good = bool(parts.hostname) and "." in (parts.hostname or "") and not parts.username
+        _port = parts.port
+    except ValueError:
+        is_good = False
+    if not is_good or re.search(r"[\\\"'<>`{}|^]", url):
+        raise _bad(path, f"must be an address like https://app.example.com, not {_shown(value)}")
+    return url
+
+
+def _apps(path: str, value: Any) -> list[str | dict[str, str]]:
+    """The streaming apps of a plan, each by its name, or by name and address."""
+    if not isinstance(value, list):
+        raise _bad(path, f"must be a list in square brackets, not {_shown(value)}")
+    found: list[str | dict[str, str]] = []
+    names = set()
+    for place, each in enumerate(value, start=1):
+        where = f"{path}[{place}]"
+        app = _name(where, each) if isinstance(each, str) else _APP.read(where, each)
+        names.add(app if isinstance(app, str) else app["name"])
+        found.append(app)
+    if len(names) != len(found):
+        raise _bad(path, "names the same thing twice: leave one out")
+    return found
+
+
+_APP = _Keys({"name": _name}, {"url": _activation})
 _PLAN = _Keys(
     {"code": _code, "kind": _kind, "name": _name, "price_minor": _amount},
     {
@@ -433,7 +484,7 @@ _PLAN = _Keys(
         "requires": _list_of(_code),
         "requires_kind": _kind,
         "channels": _names,
-        "streaming": _names,
+        "streaming": _apps,
         "features": _names,
         "areas": _list_of(_short_code),
         "excludes": _list_of(_code),
@@ -576,6 +627,9 @@ def _pause(document: Mapping[str, Any], plans: list[dict[str, Any]]) -> dict[str
     return table
 
 
+_TABLES = ("isp", "billing", "dunning", "pause", "prices", "areas", "groups", "taxes", "plans")
+
+
 def parse(text: str) -> Catalog:
     """The catalog in a TOML text, wholly checked. Raises CatalogInvalid with one line."""
     try:
@@ -583,11 +637,11 @@ def parse(text: str) -> Catalog:
     except tomllib.TOMLDecodeError as error:
         raise CatalogInvalid(f"not valid TOML: {error}") from None
     for key in document:
-        if key not in ("isp", "billing", "dunning", "pause", "areas", "groups", "taxes", "plans"):
+        if key not in _TABLES:
             raise _bad(
                 key,
-                "is not known; the file has [isp], [billing], [dunning], [pause], [[areas]], "
-                "[[groups]], [[taxes]] and [[plans]]",
+                "is not known; the file has [isp], [billing], [dunning], [pause], [prices], "
+                "[[areas]], [[groups]], [[taxes]] and [[plans]]",
             )
     if "isp" not in document:
         raise _bad("isp", "is missing; begin the file with [isp] and the ISP's name")
@@ -600,6 +654,8 @@ def parse(text: str) -> Catalog:
     plans = _tables(document, "plans", _PLAN)
     if (pause := _pause(document, plans)) is not None:
         rules["pause"] = pause
+    if about_prices := _PRICES.read("prices", document.get("prices", {})):
+        rules["prices"] = about_prices
     catalog = Catalog(
         {**isp, "billing_rules": rules},
         _tables(document, "areas", _AREA),
@@ -661,11 +717,15 @@ def _put(session: Session, tally: _Tally, found: Base | None, new: Base, names: 
         tally.unchanged += 1
 
 
+_NOT_OF_THE_FILE = {"price_steps", "withdrawn_at"}
+"""Columns that staff pages write."""
+
+
 def _put_all(session: Session, tally: _Tally, model: Any, rows: list[dict[str, Any]]) -> list[str]:
     """Write the rows by their code; returns the codes that are stored and not among them."""
     stored = {row.code: row for row in session.scalars(select(model))}
     # What a row of the file leaves out is not left as it was: the file is the whole truth of it.
-    names = set(model.__table__.columns.keys()) - {"id"}
+    names = set(model.__table__.columns.keys()) - {"id"} - _NOT_OF_THE_FILE
     for row in rows:
         values = dict.fromkeys(names) | _defaults(model) | row
         _put(session, tally, stored.get(row["code"]), model(**values), names)
@@ -685,9 +745,11 @@ def _check_against_stored(session: Session, catalog: Catalog, isp: Isp | None) -
     is_other_currency = isp is not None and isp.currency != catalog.isp["currency"]
     if is_other_currency and session.scalar(select(Account.id).limit(1)) is not None:
         raise _bad("isp.currency", "it cannot change any more: there are accounts already")
-    stored = session.execute(select(Plan.code, Plan.kind, Plan.plan_id_suffix)).all()
+    _check_prices(session, catalog)
+    stored = session.execute(select(Plan.code, Plan.kind)).all()
     kinds = {row.code: row.kind for row in stored}
-    suffixes = {row.plan_id_suffix: row.code for row in stored if row.plan_id_suffix}
+    ever = select(PlanSuffix.suffix, Plan.code).join(Plan, Plan.id == PlanSuffix.plan_id)
+    suffixes = {row.suffix: row.code for row in session.execute(ever)}
     for plan in catalog.plans:
         path = f"plans.{plan['code']}"
         if kinds.get(plan["code"], plan["kind"]) != plan["kind"]:
@@ -699,6 +761,37 @@ def _check_against_stored(session: Session, catalog: Catalog, isp: Isp | None) -
         if holder != plan["code"]:
             raise _bad(
                 f"{path}.plan_id_suffix", f"it was used for {holder}; a suffix is never used again"
+            )
+
+
+def _check_prices(session: Session, catalog: Catalog) -> None:
+    """The file sets a price until the first bill with it is made. Then the page of prices does,
+    with a day and a message to those who pay it; the file has to say what holds today."""
+    is_billed = exists().where(
+        Subscription.plan_id == Plan.id,
+        Subscription.price_minor.is_(None),
+        Subscription.billed_price_minor.is_not(None),
+        Subscription.ended_on.is_(None),
+    )
+    rows = session.execute(select(Plan.code, Plan.price_minor, Plan.price_steps, is_billed))
+    stored = {row[0]: row[1:] for row in rows}
+    for plan in catalog.plans:
+        price_minor, steps, has_bills = stored.get(plan["code"], (plan["price_minor"], None, False))
+        if plan["price_minor"] == price_minor:
+            continue
+        path = f"plans.{plan['code']}.price_minor"
+        if steps:
+            on, _was, to_minor, _existing = steps[-1]
+            raise _bad(
+                path,
+                f"must stay {price_minor}: it is {to_minor} from {on} on by the page Prices. "
+                "Plan or withdraw prices there",
+            )
+        if has_bills:
+            raise _bad(
+                path,
+                f"must stay {price_minor}: bills have been made with it. Plan the new price on "
+                "the page Prices, with its day, so that those who pay it are told",
             )
 
 
@@ -714,6 +807,14 @@ def _put_isp(
         return isp
     _put(session, tally, isp, Isp(**values), set(values))
     return isp
+
+
+def _keep_suffixes(session: Session) -> None:
+    session.flush()
+    known = set(session.scalars(select(PlanSuffix.suffix)))
+    for plan in session.scalars(select(Plan).where(Plan.plan_id_suffix.is_not(None))):
+        if plan.plan_id_suffix is not None and plan.plan_id_suffix not in known:
+            session.add(PlanSuffix(suffix=plan.plan_id_suffix, plan_id=plan.id))
 
 
 def store(catalog: Catalog, *, is_demo: bool = False) -> CatalogSummary:
@@ -732,13 +833,17 @@ def store(catalog: Catalog, *, is_demo: bool = False) -> CatalogSummary:
         left_areas = _put_all(session, tally, Area, catalog.areas)
         left_groups = _put_all(session, tally, CustomerGroup, catalog.groups)
         left_taxes = _put_all(session, tally, Tax, catalog.taxes)
-        left_plans = set(_put_all(session, tally, Plan, catalog.plans))
+        off = set(session.scalars(select(Plan.code).where(Plan.withdrawn_at.is_not(None))))
+        rows = [row | {"is_offered": False} if row["code"] in off else row for row in catalog.plans]
+        left_plans = set(_put_all(session, tally, Plan, rows))
         withdrawn = []
         for plan in session.scalars(select(Plan).where(Plan.code.in_(left_plans))):
             if plan.is_offered:
                 plan.is_offered = False
                 tally.changed += 1
                 withdrawn.append(plan.code)
+        _keep_suffixes(session)
+        kept_labels.keep(session)
         if not is_first and (tally.added or tally.changed):
             isp.revision += 1
         return CatalogSummary(
@@ -752,6 +857,12 @@ def store(catalog: Catalog, *, is_demo: bool = False) -> CatalogSummary:
                 *(
                     f"tax {code} is not in the file and still applies: give it a to_on to end it"
                     for code in left_taxes
+                ),
+                *(
+                    f"plan {row['code']} was withdrawn on the page Prices and stays so: offer it "
+                    "again there, or leave it out of the file"
+                    for row in catalog.plans
+                    if row["code"] in off
                 ),
             ),
             isp.revision,

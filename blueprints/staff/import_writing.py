@@ -36,6 +36,8 @@ class PlanFacts:
     up_kbps: int | None
     intro_price_minor: int | None = None
     intro_months: int | None = None
+    agreed_minor: int | None = None
+    priced_on: date | None = None
 
     def intro_until(self, started_on: date) -> date | None:
         """The first day at the full price of a subscription that begins then; None where there is
@@ -102,6 +104,8 @@ class _Writes:
                     "billed_until_on": billed_until_on,
                     "intro_price_minor": plan.intro_price_minor,
                     "intro_until_on": plan.intro_until(started_on),
+                    "price_minor": plan.agreed_minor,
+                    "priced_on": plan.priced_on,
                 }
             )
 

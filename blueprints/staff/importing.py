@@ -21,6 +21,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from blueprints.billing import prices
 from blueprints.staff.errors import ImportImpossible
 from blueprints.staff.import_decisions import Decisions, Taken, decide, read_stored
 from blueprints.staff.import_reader import (
@@ -61,6 +62,16 @@ class ImportResult:
     rejected_path: Path | None = None
 
 
+def _price_of(plan: Plan, today: date) -> tuple[int | None, date | None]:
+    """The price at which a plan is imported, and until which day changes of it do not count: who
+    comes while one is planned has not been told of it."""
+    steps = prices.read_steps(plan.price_steps)
+    if not steps:
+        return None, None
+    agreed_minor = prices.list_price(plan.price_minor, plan.price_steps, today)
+    return agreed_minor, max(today, steps[-1].on)
+
+
 def _read_frame(cut_over: date | None) -> tuple[Frame, Rules]:
     with Session(db.engine) as session:
         isp = session.get(Isp, 1)
@@ -78,6 +89,7 @@ def _read_frame(cut_over: date | None) -> tuple[Frame, Rules]:
                     plan.up_kbps,
                     plan.intro_price_minor,
                     plan.intro_months,
+                    *_price_of(plan, today),
                 )
                 for plan in plans
             },

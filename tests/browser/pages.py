@@ -74,6 +74,8 @@ DESKS = (
         "bill-runs/",
         "bill-runs/somebillrun",
     ),
+    *("prices/", "prices/VOICE-HOME", "prices/TV-BASIC", "prices/TV-BASIC?done=planned"),
+    *("prices/TV-BASIC/withdraw/someprice", "prices/TV-BASIC/offering"),
     *("reports/", "reports/journal", "reports/payments?to=soon", "reports/payments"),
     *(
         f"reports/{kind}"
@@ -468,6 +470,10 @@ def no_vouchers_made(visitor: Visitor) -> None:
     _wrong(visitor, "vouchers", "Make the vouchers")
 
 
+def no_price_planned(visitor: Visitor) -> None:
+    _wrong(visitor, "prices/VOICE-HOME", "Plan this price")
+
+
 def line_undecided(visitor: Visitor) -> None:
     _wrong(visitor, "bank-lines/aliceline", "Save the decision")
 
@@ -536,6 +542,7 @@ ANSWERS: dict[str | None, tuple[Answer, ...]] = {
     "ben": (
         *(no_credit_given, no_charge_added, no_exemption_granted, nothing_given_back),
         no_vouchers_made,
+        no_price_planned,
         *(line_undecided, dispute_unanswered, vouchers_made, cash_taken, run_added_up),
     ),
     "ada": (no_contact_chosen, letter_printed, portal_seen),

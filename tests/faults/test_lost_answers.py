@@ -342,6 +342,8 @@ def test_every_form_of_staff_pressed_again_counts_once(street: Street) -> None:
         "staff.money.vouchers": {"name": "Shop", "amount": "5.00", "count": "3", "form": "page"},
         "staff.phone.calls": {"rows": CALLS},
         "staff.bill_runs.list": {"as_of_on": f"{NOW.date()}"},
+        "staff.prices.plan": {"price": "21.00", "existing": "keep"}
+        | {"from_on": f"{NOW.date() + timedelta(days=40)}"},
         "staff.members": {"name": "Kim", "email": "kim@example.net"},
         "staff.view": {"reason": "a call about a bill"},
         "staff.call": {

@@ -16,6 +16,7 @@ DOES = {
     "take, give and charge money, match transfers, decide disputes, make vouchers": (
         "staff.money.take_post"
     ),
+    "plan prices, withdraw plans and offer them again": "staff.prices.plan_post",
     "exempt an account from a tax": "staff.money.exemption_add",
     "leave an unpaid account alone, choose its group": "staff.unpaid_rest",
     "give out phone numbers": "staff.phone.give",

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from blueprints.billing import adjusting
 from blueprints.billing.dunning import closing
 from blueprints.billing.periods import write_spans
-from blueprints.dashboard.plans import offers, quoting
+from blueprints.dashboard.plans import apps, offers, quoting
 from blueprints.dashboard.plans.errors import (
     DayOutOfBounds,
     DecidedMeanwhile,
@@ -326,6 +326,7 @@ def _subscribe(session: Session, made: PlanChange, quote: Quote) -> int:
         bound_until_on=quote.term.bound_until_on,
         termination_minor=quote.term.left_minor or None,
         paused=write_spans(quote.paused),
+        price_minor=quote.price_minor,
     )
     session.add(begun)
     session.flush()
@@ -430,6 +431,7 @@ def _note(session: Session, made: PlanChange, kind: str) -> None:
 class _Names:
     old: str
     new: str
+    apps: list[str]
 
 
 def _names(session: Session, made: PlanChange) -> _Names:
@@ -438,8 +440,12 @@ def _names(session: Session, made: PlanChange) -> _Names:
         .join(Subscription, Subscription.plan_id == Plan.id)
         .where(Subscription.id == made.from_id)
     )
-    new = session.scalar(select(Plan.name).where(Plan.id == made.to_plan_id))
-    return _Names(old or "", new or "")
+    new = session.execute(
+        select(Plan.name, Plan.streaming).where(Plan.id == made.to_plan_id)
+    ).one_or_none()
+    if new is None:
+        return _Names(old or "", "", [])
+    return _Names(old or "", new.name, [app.name for app in apps.read(new.streaming)])
 
 
 def _tell(session: Session, made: PlanChange, what: str) -> None:
@@ -469,6 +475,8 @@ def _tell(session: Session, made: PlanChange, what: str) -> None:
                     "total": _formatted(made.quote, "total_minor", each.language),
                     "bill_on": made.quote["bill_on"],
                     "answer": made.answer,
+                    **_later(made.quote, each.language),
+                    "apps": names.apps,
                 },
             )
             for each in addressees.find(session, [made.account_id], Topic.SERVICE)
@@ -478,3 +486,10 @@ def _tell(session: Session, made: PlanChange, what: str) -> None:
 
 def _formatted(quote: Mapping[str, Any], name: str, of_language: str) -> str:
     return format_money(Money(quote[name], quote["currency"]), of_language)
+
+
+def _later(quote: Mapping[str, Any], of_language: str) -> dict[str, str]:
+    """The next price of what begins, where one is planned."""
+    for on, minor in quote.get("later", [])[:1]:
+        return {"later_on": on, "later": format_money(Money(minor, quote["currency"]), of_language)}
+    return {}

@@ -5,16 +5,19 @@ An ISP without an FCC registration number (`frn` of the catalog) has no labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from sqlalchemy import select
 
+from blueprints.dashboard.plans import offers
+from core import clock
 from core.db import db
 from core.downloads import Cell
-from core.isp import current_isp
+from core.isp import IspView, current_isp
 from core.money import Money
-from models import Plan, PlanKind
+from models import Isp, Plan, PlanKind
 
 CSV_HEADER = (
     "unique_plan_id",
@@ -36,6 +39,7 @@ CSV_HEADER = (
     "additional_data_gb",
     "support_phone",
     "support_email",
+    "offered_until",
 )
 _KBPS_IN_MBPS = 1000
 _BYTES_IN_GB = 1_000_000_000
@@ -46,6 +50,9 @@ class Label:
     """What the label of a plan says; speeds in kbit/s, data in bytes, prices before tax."""
 
     unique_id: str
+    provider: str
+    support_phone: str
+    support_email: str
     name: str
     technology: str
     price: Money
@@ -65,18 +72,27 @@ class Label:
 def find_label(plan: Plan) -> Label | None:
     """The plan's label; None where it needs none or the ISP has no registration number."""
     isp = current_isp()
+    return make(plan, isp, clock.today(isp.timezone))
+
+
+def make(plan: Plan, isp: IspView | Isp, today: date) -> Label | None:
+    """The same as it is `today` with this ISP."""
     if plan.kind != PlanKind.INTERNET or not isp.frn or plan.plan_id_suffix is None:
         return None
+    currency = isp.currency
 
     def money(minor: int | None) -> Money:
-        return Money(minor or 0, isp.currency)
+        return Money(minor or 0, currency)
 
     return Label(
         # F: fixed broadband. The identifier is never used again for another plan.
         unique_id=f"F{isp.frn}{plan.plan_id_suffix}",
+        provider=isp.name,
+        support_phone=isp.support_phone,
+        support_email=isp.support_email,
         name=plan.name,
         technology=plan.technology,
-        price=money(plan.price_minor),
+        price=money(offers.list_price(plan, today)),
         intro=None if plan.intro_price_minor is None else money(plan.intro_price_minor),
         intro_months=plan.intro_months,
         contract_months=plan.contract_months,
@@ -101,13 +117,13 @@ def list_labels() -> list[Label]:
     return [label for plan in plans if (label := find_label(plan)) is not None]
 
 
-def as_rows(labels: Sequence[Label]) -> Iterator[Sequence[Cell]]:
-    """The labels as rows under CSV_HEADER, for programs that compare."""
-    isp = current_isp()
-    for label in labels:
+def as_rows(labels: Iterable[tuple[Label, date | None]]) -> Iterator[Sequence[Cell]]:
+    """The labels as rows under CSV_HEADER, for programs that compare; each with the day from which
+    it is no longer offered."""
+    for label, until_on in labels:
         yield (
             label.unique_id,
-            isp.name,
+            label.provider,
             label.name,
             "fixed",
             label.price,
@@ -125,8 +141,9 @@ def as_rows(labels: Sequence[Label]) -> Iterator[Sequence[Cell]]:
             else _in_units(label.included_bytes, _BYTES_IN_GB),
             label.overage,
             None if label.overage_bytes is None else _in_units(label.overage_bytes, _BYTES_IN_GB),
-            isp.support_phone,
-            isp.support_email,
+            label.support_phone,
+            label.support_email,
+            until_on,
         )
 
 

@@ -14,9 +14,10 @@ from typing import Any
 from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from blueprints.billing import drafting
+from blueprints.billing import drafting, prices
 from blueprints.billing.drafting import BilledSubscription
 from blueprints.billing.periods import read_spans
+from blueprints.billing.prices import Begun
 from blueprints.dashboard.plans.errors import (
     AccountClosed,
     NeededBy,
@@ -46,9 +47,10 @@ ADDED_ALONE = (PlanKind.TV, PlanKind.EQUIPMENT, PlanKind.OPTION, PlanKind.PHONE)
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """A subscription in use, or to come. `price_minor` is a whole period's today, before tax; until
-    the day before `bound_until_on` its contract binds, and leaving it costs `left_minor`. Days
-    before `paid_elsewhere_until_on` were paid to whoever billed before this portal did."""
+    """A subscription in use, or to come. `price_minor` is a whole period's today, before tax, and
+    `billed` has what it costs on any day; until the day before `bound_until_on` its contract binds,
+    and leaving it costs `left_minor`. Days before `paid_elsewhere_until_on` were paid to whoever
+    billed before this portal did."""
 
     subscription_id: int
     public_id: str
@@ -60,6 +62,14 @@ class InUse:
     bound_until_on: date | None
     left_minor: int
     paid_elsewhere_until_on: date | None
+    billed: BilledSubscription
+
+    def next_price(self, today: date) -> tuple[date, int] | None:
+        """The next day on which its full price changes, while it is in use, and to what."""
+        for on, price_minor in self.billed.later:
+            if on > today and (self.ended_on is None or on < self.ended_on):
+                return on, price_minor
+        return None
 
     def termination_minor(self, day: date) -> int:
         """What ending it on `day` costs, before tax, since its contract lasts longer."""
@@ -138,7 +148,15 @@ def read_contract(session: Session, account_id: int, today: date) -> Contract:
     account, held, lines, pause = rows[0][:4]
     kinds = list(PlanKind)
     standing = [(subscription, plan) for *_account, subscription, plan in rows if plan is not None]
-    in_use = [_in_use(*each, today) for each in standing if _is_standing(each[0], today)]
+    billed = {
+        subscription.id: bill(subscription, plan, account.bill_day)
+        for subscription, plan in standing
+    }
+    in_use = [
+        _in_use(subscription, plan, billed[subscription.id], today)
+        for subscription, plan in standing
+        if _is_standing(subscription, today)
+    ]
     in_use.sort(key=lambda each: (kinds.index(PlanKind(each.plan.kind)), each.subscription_id))
     return Contract(
         account.id,
@@ -148,7 +166,7 @@ def read_contract(session: Session, account_id: int, today: date) -> Contract:
         account.status == AccountStatus.ACTIVE,
         bool(held),
         tuple(in_use),
-        tuple(_billed(*each) for each in standing),
+        tuple(billed.values()),
         pause,
         lines,
     )
@@ -159,12 +177,21 @@ def _is_standing(subscription: Subscription, today: date) -> bool:
     return ended_on is None or (ended_on > today and ended_on > subscription.started_on)
 
 
-def _billed(subscription: Subscription, plan: Plan) -> BilledSubscription:
+def bill(subscription: Subscription, plan: Plan, bill_day: int) -> BilledSubscription:
+    """The subscription as its account's bills find it."""
+    begun = Begun(
+        subscription.started_on,
+        subscription.price_minor,
+        subscription.priced_on,
+        subscription.bound_until_on,
+        bill_day,
+    )
+    price_minor, later = prices.standing(plan.price_minor, plan.price_steps, begun)
     return BilledSubscription(
         subscription.id,
         plan.name,
         plan.kind,
-        plan.price_minor,
+        price_minor,
         subscription.intro_price_minor,
         subscription.intro_until_on,
         subscription.started_on,
@@ -172,15 +199,16 @@ def _billed(subscription: Subscription, plan: Plan) -> BilledSubscription:
         subscription.billed_until_on,
         subscription.billed_price_minor,
         subscription.billed_taxes,
-        read_spans(subscription.paused),
-        read_spans(subscription.billed_paused),
+        read_spans(subscription.paused or ""),
+        read_spans(subscription.billed_paused or ""),
+        later,
+        prices.billed(subscription.billed_prices or {}),
     )
 
 
-def _in_use(subscription: Subscription, plan: Plan, today: date) -> InUse:
-    until, intro = subscription.intro_until_on, subscription.intro_price_minor
-    first_on = max(today, subscription.started_on)
-    has_intro = until is not None and intro is not None and first_on < until
+def _in_use(
+    subscription: Subscription, plan: Plan, billed: BilledSubscription, today: date
+) -> InUse:
     bound, billed_until = subscription.bound_until_on, subscription.billed_until_on
     is_elsewhere = subscription.billed_price_minor is None and billed_until is not None
     return InUse(
@@ -190,10 +218,11 @@ def _in_use(subscription: Subscription, plan: Plan, today: date) -> InUse:
         subscription.line_id,
         subscription.started_on,
         subscription.ended_on,
-        intro if has_intro and intro is not None else plan.price_minor,
+        billed.price_on(max(today, subscription.started_on)),
         bound if bound is not None and bound > today else None,
         subscription.termination_minor or 0,
         billed_until if is_elsewhere and billed_until and billed_until > today else None,
+        billed,
     )
 
 
@@ -228,6 +257,11 @@ def list_additions(session: Session, contract: Contract) -> list[Plan]:
         ),
         key=lambda plan: (kinds_in_order.index(PlanKind(plan.kind)), plan.price_minor, plan.code),
     )
+
+
+def list_price(plan: Plan, day: date) -> int:
+    """What a whole period of the plan costs whoever begins on `day`, before tax."""
+    return prices.list_price(plan.price_minor, plan.price_steps, day)
 
 
 def is_had_in(plan: Plan, area: str | None) -> bool:

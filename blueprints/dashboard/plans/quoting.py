@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.billing import drafting
 from blueprints.billing.drafting import BilledAccount, BilledSubscription, OneOff, TaxRule
-from blueprints.billing.periods import Span, period_of
+from blueprints.billing.periods import Span, period_of, write_spans
 from blueprints.dashboard.plans import offers
 from blueprints.dashboard.plans.errors import (
     ChangeUnderWay,
@@ -84,10 +84,10 @@ class Fee:
         return Money(self.amount_minor, self.currency)
 
 
-def terms_of(plan: Plan) -> list[Any]:
-    """What a plan costs, gives and binds to, whatever the day it begins."""
+def terms_of(plan: Plan, day: date) -> list[Any]:
+    """What a plan costs, gives and binds to when it begins on `day`."""
     return [
-        plan.price_minor,
+        offers.list_price(plan, day),
         plan.intro_price_minor,
         plan.intro_months,
         plan.setup_minor,
@@ -118,7 +118,8 @@ class Quote:
     `plan_monthly` is the share of the plan that begins. `ending` are the subscriptions that end:
     `old`, or all of them. `fees` join the first bill from `effective_on` on, `term` is the contract
     of what begins, and `paused` the days on which it will be. `can_begin_now`: at once is another
-    choice; `is_free_for_a_day`: it can be given back within a day."""
+    choice; `is_free_for_a_day`: it can be given back within a day; `later`
+    are the full prices of what begins that are planned."""
 
     ending: tuple[InUse, ...]
     old: InUse | None
@@ -139,10 +140,12 @@ class Quote:
     paused: tuple[Span, ...]
     can_begin_now: bool
     is_free_for_a_day: bool
+    price_minor: int | None
+    later: tuple[tuple[date, Money], ...]
 
     @property
     def terms(self) -> list[Any]:
-        return terms_of(self.new) if self.new is not None else []
+        return terms_of(self.new, self.effective_on) if self.new is not None else []
 
     @property
     def digest(self) -> str:
@@ -160,6 +163,7 @@ class Quote:
             self.terms,
             self.is_by_staff,
             self.is_free_for_a_day,
+            self.later,
         )
         return hashlib.sha256(repr(agreed).encode()).hexdigest()[:24]
 
@@ -175,6 +179,7 @@ class Quote:
             "lines": [[row.description, row.amount.amount_minor] for row in self.rows],
             "terms": self.terms,
             "is_free_for_a_day": self.is_free_for_a_day,
+            "later": [[on.isoformat(), price.amount_minor] for on, price in self.later],
         }
 
 
@@ -205,8 +210,11 @@ def quote(session: Session, wish: Wish) -> Quote:
     is_move = wish.new_area is not None
     fees = _fees(ending, new, effective_on) if not is_move else ()
     paused = _paused(contract, new)
+    term = _term_of_move(old) if is_move else _term(old, new, effective_on)
     begun = (
-        _begin(new, effective_on, paused, has_intro=not past.had_it) if new is not None else None
+        _begin(new, effective_on, term, account.bill_day, paused, has_intro=not past.had_it)
+        if new is not None
+        else None
     )
     due_now = fees if effective_on <= bill_on else ()
     after = _after(account, ending, begun, due_now, effective_on)
@@ -224,21 +232,29 @@ def quote(session: Session, wish: Wish) -> Quote:
         rows=rows_of(lines, isp.currency),
         total=sum_of(lines, isp.currency),
         total_before=sum_of(before, isp.currency),
-        monthly=of_a_period(account, full, taxes, bill_on),
-        monthly_before=of_a_period(account, _in_full(account, today, contract), taxes, bill_on),
-        plan_monthly=of_a_period(account, [begun], taxes, bill_on) if begun is not None else None,
+        monthly=of_a_period(account, full, taxes, bill_on, effective_on),
+        monthly_before=of_a_period(
+            account, _in_full(account, today, contract), taxes, bill_on, today
+        ),
+        plan_monthly=of_a_period(account, [begun], taxes, bill_on, effective_on)
+        if begun is not None
+        else None,
         intro=Money(begun.intro_price_minor or 0, isp.currency)
         if begun is not None and has_intro
         else None,
         intro_until_on=begun.intro_until_on if begun is not None else None,
         fees=fees,
-        term=_term_of_move(old) if is_move else _term(old, new, effective_on),
+        term=term,
         paused=paused,
         can_begin_now=new is not None and not _is_paid_elsewhere(old),
         is_free_for_a_day=new is not None
         and new.kind == PlanKind.TV
         and old is None
         and not past.was_given_back,
+        price_minor=begun.price_minor if begun is not None else None,
+        later=tuple((on, Money(minor, isp.currency)) for on, minor in begun.later)
+        if begun is not None
+        else (),
     )
 
 
@@ -359,7 +375,7 @@ def _term(old: InUse | None, new: Plan | None, day: date) -> Term:
     if new is not None and new.contract_months:
         bound_on = clock.month_step(day, new.contract_months, day.day)
         left_minor = new.early_termination_minor or 0
-    if new is not None and old is not None and new.price_minor >= old.plan.price_minor:
+    if new is not None and old is not None and not _is_cheaper(new, old, day):
         goes_on = old.termination_minor(day)
         if goes_on and old.bound_until_on is not None:
             bound_on = max(bound_on or old.bound_until_on, old.bound_until_on)
@@ -385,24 +401,39 @@ def _fees(ending: Sequence[InUse], new: Plan | None, day: date) -> tuple[Fee, ..
         if old.ended_on is not None or old.started_on >= day:
             continue  # it ends by another change, or never begins
         left_minor = old.termination_minor(day)
-        if left_minor and (new is None or new.price_minor < old.plan.price_minor):
+        if left_minor and (new is None or _is_cheaper(new, old, day)):
             words = _("%(plan)s: contract ended early", plan=old.plan.name)
             fees.append(Fee(old.plan.kind, words, left_minor, currency))
     return tuple(fees)
 
 
+def _is_cheaper(new: Plan, old: InUse, day: date) -> bool:
+    """Whether the plan costs less from `day` on than what it follows, at full prices."""
+    return offers.list_price(new, day) < old.billed.full_price_on(day)
+
+
 def _begin(
-    plan: Plan, day: date, paused: tuple[Span, ...] = (), *, has_intro: bool
+    plan: Plan,
+    day: date,
+    term: Term,
+    bill_day: int,
+    paused: tuple[Span, ...] = (),
+    *,
+    has_intro: bool,
 ) -> BilledSubscription:
     """The plan from `day` on, but for the days when it is `paused`; `has_intro`: at its
     introductory price, if it has one, as for an account that never had it."""
-    intro_minor, until = None, None
-    if has_intro and plan.intro_price_minor is not None and plan.intro_months:
-        intro_minor = plan.intro_price_minor
-        until = clock.month_step(day, plan.intro_months, day.day)
-    return BilledSubscription(
-        0, plan.name, plan.kind, plan.price_minor, intro_minor, until, started_on=day, paused=paused
+    begun = Subscription(
+        id=0,
+        started_on=day,
+        price_minor=offers.list_price(plan, day),
+        bound_until_on=term.bound_until_on,
+        paused=write_spans(paused),
     )
+    if has_intro and plan.intro_price_minor is not None and plan.intro_months:
+        begun.intro_price_minor = plan.intro_price_minor
+        begun.intro_until_on = clock.month_step(day, plan.intro_months, day.day)
+    return offers.bill(begun, plan, bill_day)
 
 
 def _after(
@@ -451,16 +482,18 @@ def of_a_period(
     account: BilledAccount,
     subscriptions: Sequence[BilledSubscription],
     taxes: Sequence[TaxRule],
-    day: date,
+    bill_on: date,
+    day: date | None = None,
 ) -> Money:
-    """What these cost in a whole period, at full prices, with today's taxes."""
-    period = period_of(day, account.bill_day)
+    """What these cost in a whole period, with the taxes of `bill_on` and at the full prices of
+    `day`, or of that day too."""
+    period = period_of(bill_on, account.bill_day)
     whole = [
         BilledSubscription(
             each.subscription_id,
             each.name,
             each.kind,
-            each.price_minor,
+            each.full_price_on(day or bill_on),
             None,
             None,
             started_on=period.from_on,
@@ -476,7 +509,7 @@ def of_a_period(
         (),
         account.exempt_from,
     )
-    lines, _marks = drafting.compute(alone, taxes, day)
+    lines, _marks = drafting.compute(alone, taxes, bill_on)
     return sum_of(lines, current_isp().currency)
 
 

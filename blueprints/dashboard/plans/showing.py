@@ -8,7 +8,8 @@ from datetime import date, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
-from blueprints.dashboard.plans import changing, labels, offers, pause_quoting, pausing
+from blueprints.dashboard.plans import apps, changing, labels, offers, pause_quoting, pausing
+from blueprints.dashboard.plans.apps import App
 from blueprints.dashboard.plans.errors import PlanNotFound
 from blueprints.dashboard.plans.labels import Label
 from blueprints.dashboard.plans.offers import InUse
@@ -77,13 +78,14 @@ class PlanView:
     up_kbps: int | None
     included_bytes: int | None
     channels: list[str]
-    streaming: list[str]
+    apps: list[App]
     label: Label | None
 
 
 @dataclass(frozen=True, slots=True)
 class InUseView:
-    """A plan in use; `price` is today's. `can_end`: its customer can change or remove it now."""
+    """A plan in use; `price` is today's and `next_price` the one that is planned from `next_on` on.
+    `can_end`: its customer can change or remove it now."""
 
     public_id: str
     plan: PlanView
@@ -93,6 +95,8 @@ class InUseView:
     bound_until_on: date | None
     is_to_come: bool
     has_others: bool
+    next_on: date | None
+    next_price: Money | None
 
     @property
     def can_end(self) -> bool:
@@ -187,11 +191,25 @@ def find_offers(account_id: int, public_id: str) -> tuple[InUseView, list[OfferV
     ]
 
 
-def list_channels(account_id: int, wanted: str) -> list[ChannelView]:
+@dataclass(frozen=True, slots=True)
+class TvPage:
+    """Channels, and the apps that come with what the account has."""
+
+    channels: list[ChannelView]
+    apps: list[App]
+
+
+def find_tv(account_id: int, wanted: str) -> TvPage:
     """The channels of all packages, or those whose name has `wanted` in it, by name."""
     today = clock.today(current_isp().timezone)
     contract = offers.read_contract(db.session(), account_id, today)
     own = {each.plan.code for each in contract.in_use}
+    own_apps = {
+        app: None
+        for each in contract.in_use
+        if each.started_on <= today
+        for app in apps.read(each.plan.streaming)
+    }
     plans = db.session.scalars(
         select(Plan).where(Plan.kind == PlanKind.TV.value).order_by(Plan.price_minor, Plan.code)
     )
@@ -203,13 +221,15 @@ def list_channels(account_id: int, wanted: str) -> list[ChannelView]:
         for channel in plan.channels or ():
             if wanted.casefold() in channel.casefold():
                 found.setdefault(channel, []).append(PackageView(plan.code, plan.name, is_own))
-    return [
+    channels = [
         ChannelView(channel, packages, any(package.is_own for package in packages))
         for channel, packages in sorted(found.items(), key=lambda each: each[0].casefold())
     ]
+    return TvPage(channels, list(own_apps))
 
 
 def _view_in_use(each: InUse, today: date) -> InUseView:
+    coming = each.next_price(today)
     return InUseView(
         each.public_id,
         view_plan(each.plan),
@@ -219,6 +239,8 @@ def _view_in_use(each: InUse, today: date) -> InUseView:
         each.bound_until_on,
         each.started_on > today,
         bool(each.plan.changes_to),
+        coming[0] if coming is not None else None,
+        Money(coming[1], current_isp().currency) if coming is not None else None,
     )
 
 
@@ -226,11 +248,12 @@ def view_plan(plan: Plan) -> PlanView:
     """The plan as pages show it."""
     currency = current_isp().currency
     intro_minor = plan.intro_price_minor
+    today = clock.today(current_isp().timezone)
     return PlanView(
         plan.code,
         plan.kind,
         plan.name,
-        Money(plan.price_minor, currency),
+        Money(offers.list_price(plan, today), currency),
         Money(intro_minor, currency) if intro_minor is not None else None,
         plan.intro_months,
         Money(plan.setup_minor, currency),
@@ -240,7 +263,7 @@ def view_plan(plan: Plan) -> PlanView:
         plan.up_kbps,
         plan.data_included_bytes,
         list(plan.channels or ()),
-        list(plan.streaming or ()),
+        apps.read(plan.streaming),
         labels.find_label(plan),
     )
 

@@ -54,13 +54,14 @@ def compare(public_id: str) -> Response:
 @bp.get("/channels")
 def channels() -> Response:
     wanted = request.args.get("q", "").strip()[:60]
-    found = showing.list_channels(g.account_id, wanted)
+    found = showing.find_tv(g.account_id, wanted)
     return render(
         "plans/channels.html",
         "channel_rows",
         wanted=wanted,
-        channels=found[: showing.CHANNELS_SHOWN],
-        channel_count=len(found),
+        channels=found.channels[: showing.CHANNELS_SHOWN],
+        channel_count=len(found.channels),
+        apps=found.apps,
         may_change=may_change(),
     )
 
