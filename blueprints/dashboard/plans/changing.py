@@ -22,6 +22,7 @@ from blueprints.dashboard.plans import apps, offers, quoting
 from blueprints.dashboard.plans.errors import (
     DayOutOfBounds,
     DecidedMeanwhile,
+    EndUnderWay,
     NotUndoable,
     PlanNotFound,
     QuoteChanged,
@@ -143,13 +144,18 @@ def can_undo(session: Session, made: PlanChange) -> bool:
 def _is_open(session: Session, made: PlanChange) -> bool:
     """Whether the account is open, and is not to end by another change."""
     status = session.scalar(select(Account.status).where(Account.id == made.account_id))
-    is_to_end = exists().where(
-        PlanChange.account_id == made.account_id,
+    return status == AccountStatus.ACTIVE and not is_to_end(session, made.account_id, made.id)
+
+
+def is_to_end(session: Session, account_id: int, besides: int | None = None) -> bool:
+    """Whether everything of the account is to end, by another change than the one given."""
+    is_planned = exists().where(
+        PlanChange.account_id == account_id,
         PlanChange.is_end,
         PlanChange.state == PLANNED.value,
-        PlanChange.id != made.id,
+        PlanChange.id != (besides or 0),
     )
-    return status == AccountStatus.ACTIVE and not session.scalar(select(is_to_end))
+    return bool(session.scalar(select(is_planned)))
 
 
 def _check_undo(session: Session, made: PlanChange) -> None:
@@ -208,6 +214,8 @@ def take_back_of_move(session: Session, made: PlanChange) -> None:
     """The same taken back, while it is planned. Raises ChangeRefused."""
     if made.state != PLANNED:
         return
+    if is_to_end(session, made.account_id):
+        raise EndUnderWay  # it ends what the move begins; the two would not come apart again
     _check_undo(session, made)
     _put_back(session, made)
     _end(made, PlanChangeState.UNDONE)

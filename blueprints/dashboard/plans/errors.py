@@ -261,6 +261,14 @@ class NotUndoable(ChangeRefused):
         return _("This can no longer be taken back. Make another change instead.")
 
 
+class EndUnderWay(ChangeRefused):
+    """Everything is to end; what else is planned stays as it is until that is taken back."""
+
+    @property
+    def customer_message(self) -> str:
+        return _("Cancelling is planned for this account. It has to be taken back first.")
+
+
 class DayOutOfBounds(ChangeRefused):
     """Staff chose a day on which it cannot begin."""
 

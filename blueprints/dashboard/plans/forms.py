@@ -10,12 +10,12 @@ from wtforms import HiddenField, SelectField, StringField, TextAreaField
 from wtforms.validators import AnyOf, DataRequired, InputRequired, Length, ValidationError
 
 from blueprints.billing.periods import Span
+from blueprints.dashboard.plans import changing
+from blueprints.dashboard.plans.errors import DayOutOfBounds
 from blueprints.dashboard.plans.move_showing import Choices
-from blueprints.dashboard.plans.pause_quoting import LONGEST_AHEAD, Situation
+from blueprints.dashboard.plans.pause_quoting import Situation
 from blueprints.dashboard.plans.quoting import When
-from core import clock
 from core.forms import DayField, PortalForm, stripped
-from core.isp import current_isp
 
 
 class ChangeForm(PortalForm):
@@ -96,10 +96,11 @@ class MoveForm(PortalForm):
     )
 
     def validate_on(self, field: DayField) -> None:
-        """Raises ValidationError for a day that is past or too far ahead."""
-        today = clock.today(current_isp().timezone)
-        if field.data and not today <= field.data <= today + LONGEST_AHEAD:
-            raise ValidationError(_("Choose a day from today on, at most 180 days ahead."))
+        """Raises ValidationError for a day on which staff could not let it begin."""
+        try:
+            changing.check_day(field.data)
+        except DayOutOfBounds as refused:
+            raise ValidationError(refused.customer_message) from refused
 
 
 class AcceptMoveForm(AcceptForm):

@@ -20,8 +20,10 @@ from blueprints.dashboard.plans import changing, offers
 from blueprints.dashboard.plans.errors import (
     AccountClosed,
     DecidedMeanwhile,
+    EndUnderWay,
     MoveUnderWay,
     NotHadThere,
+    NotOffered,
     NotUndoable,
     PlanMissing,
     PlanNotFound,
@@ -166,18 +168,12 @@ def accept(public_id: str, to: Decision, staff_id: int, key: ArrivedKey, path: s
         contract = offers.read_contract(session, account_id, today)
         if not contract.is_open:
             raise AccountClosed
-        lacking = list_lacking(contract, to.area_code)
-        others = [each.plan.name for each in lacking if each.plan.kind != PlanKind.INTERNET]
-        if others:
-            raise NotHadThere(", ".join(others))
-        internet = [each for each in contract.in_use if each.plan.kind == PlanKind.INTERNET]
-        if lacking and not to.plan_code:
-            raise PlanMissing
+        if changing.is_to_end(session, account_id):
+            raise EndUnderWay
+        old = _find_followed(contract, to)
         made.move_on, made.area_code, made.decided_by_id = to.on, to.area_code, staff_id
-        if to.plan_code and internet and to.plan_code != internet[0].plan.code:
-            wish = Wish(
-                account_id, internet[0].public_id, to.plan_code, When.NOW, to.on, to.area_code
-            )
+        if old is not None:
+            wish = Wish(account_id, old.public_id, to.plan_code, When.NOW, to.on, to.area_code)
             made.change_id = changing.make_of_move(session, wish, made.customer_id, staff_id).id
         made.state = MoveState.PLANNED.value
         _tell(session, made, "accepted")
@@ -191,6 +187,25 @@ def accept(public_id: str, to: Decision, staff_id: int, key: ArrivedKey, path: s
 
     account_id = account_of(public_id)
     return form_keys.once(key, work, account_id)
+
+
+def _find_followed(contract: offers.Contract, to: Decision) -> InUse | None:
+    """The internet plan that another is to follow there, if any. Raises ChangeRefused."""
+    lacking = list_lacking(contract, to.area_code)
+    internet = [each for each in lacking if each.plan.kind == PlanKind.INTERNET]
+    others = [each.plan.name for each in lacking if each not in internet[:1]]
+    if others:
+        raise NotHadThere(", ".join(others))
+    if internet and to.plan_code in ("", internet[0].plan.code):
+        raise PlanMissing
+    had = [each for each in contract.in_use if each.plan.kind == PlanKind.INTERNET]
+    if not to.plan_code or not had:
+        return None
+    if any(each.plan.code == to.plan_code and each.ended_on is None for each in had):
+        if internet:
+            raise NotOffered  # it is had on another line, and can be had once only
+        return None
+    return (internet or had)[0]
 
 
 def list_lacking(contract: offers.Contract, area_code: str) -> list[InUse]:

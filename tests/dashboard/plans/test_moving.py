@@ -173,6 +173,72 @@ def test_it_is_taken_back_until_its_day_with_the_plan(town: Shop) -> None:
     assert "Ask to move" in town.preview(alice, "move").text
 
 
+def test_it_is_taken_back_after_cancelling_was(town: Shop) -> None:
+    """Else the account would stay on the plan of the other area, or be billed past its end."""
+    portal = town.portal
+    ask(town, portal.visitor("alice"))
+    decide(town, "accept", on="2026-07-10", area="ALDR", plan="AIR-50")
+    alice = portal.visitor("alice")
+    answer = alice.submit(town.preview(alice, "end?on=2026-07-20"), "/end")
+    ended = alice.get(answer.location)
+    refused = alice.submit(look(town, alice), "/withdraw")
+    assert refused.status == 409
+    assert "Cancelling is planned" in refused.text
+    assert state(portal) == "planned"
+    quoted = portal.one("SELECT quote FROM plan_changes WHERE is_end")
+    agreed = json.loads(quoted) if isinstance(quoted, str) else quoted
+    assert alice.submit(ended, "/undo").status == 303
+    assert alice.submit(look(town, alice), "/withdraw").status == 303
+    assert town.states() == ["undone", "undone"]
+    assert town.in_use()[0] == ("FIBER-300", "2025-01-01", None)
+    assert town.in_use()[-1] == ("AIR-50", "2026-07-10", "2026-07-10")
+    assert [minor for name, minor in agreed["lines"] if name == "Fiber 300"] == [1887]
+
+
+def test_nobody_moves_who_cancels(town: Shop) -> None:
+    portal = town.portal
+    alice = portal.visitor("alice")
+    ask(town, alice)
+    alice.submit(town.preview(alice, "end?on=2026-07-05"), "/end")
+    page = decide(town, "accept", on="2026-07-10", area="ALDR", plan="")
+    assert page.status == 422
+    assert "Cancelling is planned" in page.text
+    assert alice.submit(look(town, alice), "/withdraw").status == 303  # it was only asked for
+
+
+def test_plan_that_is_not_had_there_cannot_be_the_one_that_follows(town: Shop) -> None:
+    ask(town, town.portal.visitor("alice"))
+    page = decide(town, "accept", on="2026-07-10", area="ALDR", plan="FIBER-300")
+    assert page.status == 422
+    assert "Choose the one that follows it" in page.text
+    assert state(town.portal) == "asked"
+
+
+@pytest.mark.parametrize(
+    ("second", "words"), [(1001, "Fiber 100 cannot be had there"), (1004, "cannot be chosen here")]
+)
+def test_of_two_internet_plans_both_have_to_be_had(town: Shop, second: int, words: str) -> None:
+    portal = town.portal
+    account_id = portal.world.accounts["alice"]
+    portal.execute(
+        "INSERT INTO lines (public_id, account_id, username, is_closed)"
+        " VALUES ('alicesecond', :id, 'ppp-alice-2', false)",
+        id=account_id,
+    )
+    portal.execute(
+        "INSERT INTO subscriptions (public_id, account_id, plan_id, line_id, started_on)"
+        " SELECT 'alicesub9', :id, :plan, id, '2026-01-01' FROM lines"
+        " WHERE public_id = 'alicesecond'",
+        id=account_id,
+        plan=second,
+    )
+    ask(town, portal.visitor("alice"))
+    page = decide(town, "accept", on="2026-07-10", area="ALDR", plan="AIR-50")
+    assert page.status == 422
+    assert words in page.text
+    assert state(portal) == "asked"
+
+
 def test_staff_refuse_and_say_why(town: Shop) -> None:
     portal = town.portal
     alice = portal.visitor("alice")
@@ -191,6 +257,7 @@ def test_staff_refuse_and_say_why(town: Shop) -> None:
         ({"city": ""}, "Write the town"),
         ({"on": "2026-06-19"}, "from today on"),
         ({"on": "2027-06-19"}, "from today on"),
+        ({"on": "2026-09-19"}, "at most 90 days ahead"),
         ({"on": "soon"}, "Enter the day like"),
         ({"note": "x" * 301}, "300"),
     ],
