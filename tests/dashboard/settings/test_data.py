@@ -129,11 +129,16 @@ def _value(table: Any, column: Any) -> Any:
 # Where the first that is allowed would need more beside it.
 _CHOSEN = {
     ("bank_lines", "state"): "unmatched",
+    ("call_records", "amount_minor"): 0,
     ("plan_changes", "is_end"): True,
     ("usage_days", "day_on"): date(2026, 1, 1),
     ("top_up_uses", "period_on"): date(2026, 1, 1),
     ("usage_marks", "period_on"): date(2026, 1, 1),
 }
+
+
+_NOBODYS = {"call_imports"}
+"""What rows hold that were refused since nobody's number is in them, or one that makes no sense."""
 
 
 def _allowed(table: Any, column: str) -> list[str]:
@@ -157,7 +162,7 @@ def test_file_holds_every_personal_column_of_every_table(portal: Portal) -> None
             for column in table.columns
             if class_of(table.name, column.name) in (Privacy.PERSON, Privacy.CONTACT)
         }
-        if wanted:
+        if wanted and table.name not in _NOBODYS:
             assert tables.get(table.name), table.name
             assert wanted <= set(tables[table.name][0]), table.name
 
