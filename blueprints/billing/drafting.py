@@ -6,7 +6,7 @@ queries; `invoicing.issue` writes what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -751,12 +751,17 @@ def draft_next(
 
 
 def foresee(
-    account: BilledAccount, taxes: Sequence[TaxRule], issued_on: date, until_on: date
+    account: BilledAccount,
+    taxes: Sequence[TaxRule],
+    issued_on: date,
+    until_on: date,
+    area_on: Callable[[date], str | None],
 ) -> int:
     """What the account's bills come to in minor units, from the next one, which is issued on
-    `issued_on`, to that for the day before `until_on`, if nothing changes."""
+    `issued_on`, to that for the day before `until_on`, if nothing changes but the area."""
     total_minor = 0
     while True:
+        account = replace(account, area=area_on(issued_on))
         lines, marks = compute(account, taxes, issued_on)
         total_minor += sum(line.amount_minor for line in lines)
         account = _after(account, marks)

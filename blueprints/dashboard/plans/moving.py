@@ -124,9 +124,10 @@ def withdraw(account_id: int, public_id: str, customer_id: int, key: ArrivedKey,
         if not can_withdraw(made):
             raise NotUndoable
         was_planned = made.state == MoveState.PLANNED
+        _end(made, MoveState.UNDONE)
+        session.flush()  # what comes back is had where the account is
         if made.change_id is not None:
             changing.take_back_of_move(session, session.get_one(PlanChange, made.change_id))
-        _end(made, MoveState.UNDONE)
         made.customer_id = made.customer_id or customer_id
         _note(session, made, "move_undone")
         if was_planned:
@@ -172,10 +173,11 @@ def accept(public_id: str, to: Decision, staff_id: int, key: ArrivedKey, path: s
             raise EndUnderWay
         old = _find_followed(contract, to)
         made.move_on, made.area_code, made.decided_by_id = to.on, to.area_code, staff_id
+        made.state = MoveState.PLANNED.value
+        session.flush()  # what follows is quoted with the taxes of the new area
         if old is not None:
             wish = Wish(account_id, old.public_id, to.plan_code, When.NOW, to.on, to.area_code)
             made.change_id = changing.make_of_move(session, wish, made.customer_id, staff_id).id
-        made.state = MoveState.PLANNED.value
         _tell(session, made, "accepted")
         if to.on <= today:
             _take_effect(session, made)

@@ -35,6 +35,8 @@ from models import (
     HoldReason,
     Line,
     LineHold,
+    Move,
+    MoveState,
     Pause,
     Plan,
     PlanKind,
@@ -90,7 +92,8 @@ class Offer:
 class Contract:
     """An account with all it subscribes to: `in_use` has not ended, by kind; `billed` is what its
     next bill is made of. `next_on` is the first day of the period that it is for; `pause` is the
-    one that waits or runs, and `line_count` says of lines that are not closed."""
+    one that waits or runs, and `line_count` says of lines that are not closed. `area` is today's,
+    `move` what is planned of moving house."""
 
     account_id: int
     area: str | None
@@ -102,6 +105,23 @@ class Contract:
     billed: tuple[BilledSubscription, ...]
     pause: Pause | None
     line_count: int
+    move: Move | None
+
+    def area_on(self, day: date) -> str | None:
+        """The area in which the account is on the day, today or later."""
+        move = self.move
+        if move is None or move.move_on is None or day < move.move_on:
+            return self.area
+        return move.area_code
+
+    def has_where(self, plan: Plan, from_on: date | None = None) -> bool:
+        """Whether the plan can be had where the account is from the day on, or from some day that
+        can be chosen, and also where it moves to."""
+        if self.move is not None and not is_had_in(plan, self.move.area_code):
+            return False
+        if from_on is None:
+            return self.move is not None or is_had_in(plan, self.area)
+        return is_had_in(plan, self.area_on(from_on))
 
     def is_line_unclear(self, each: InUse) -> bool:
         """Whether nobody can tell which of the account's lines an internet plan is had on."""
@@ -132,8 +152,9 @@ def read_contract(session: Session, account_id: int, today: date) -> Contract:
         .scalar_subquery()
     )
     rows: Sequence[Any] = session.execute(
-        select(Account, is_held, line_count, Pause, Subscription, Plan)
+        select(Account, is_held, line_count, Pause, Move, Subscription, Plan)
         .outerjoin(Pause, and_(Pause.account_id == Account.id, Pause.state.in_(PAUSE_STANDS)))
+        .outerjoin(Move, and_(Move.account_id == Account.id, Move.state == MoveState.PLANNED.value))
         .outerjoin(
             Subscription,
             and_(
@@ -145,7 +166,7 @@ def read_contract(session: Session, account_id: int, today: date) -> Contract:
         .where(Account.id == account_id)
         .order_by(Subscription.id)
     ).all()
-    account, held, lines, pause = rows[0][:4]
+    account, held, lines, pause, move = rows[0][:5]
     kinds = list(PlanKind)
     standing = [(subscription, plan) for *_account, subscription, plan in rows if plan is not None]
     billed = {
@@ -169,6 +190,7 @@ def read_contract(session: Session, account_id: int, today: date) -> Contract:
         tuple(billed.values()),
         pause,
         lines,
+        move,
     )
 
 
@@ -240,7 +262,7 @@ def list_offers(session: Session, contract: Contract, of: InUse) -> list[Offer]:
     return [
         Offer(plan, _is_by_staff(of.plan, plan) or contract.is_line_unclear(of))
         for plan in sorted(plans, key=lambda plan: (plan.price_minor, plan.code))
-        if _can_follow(of.plan, plan, contract.area)
+        if _can_follow(of.plan, plan) and contract.has_where(plan)
     ]
 
 
@@ -269,13 +291,8 @@ def is_had_in(plan: Plan, area: str | None) -> bool:
     return not plan.areas or area in plan.areas
 
 
-def _can_follow(old: Plan, new: Plan, area: str | None) -> bool:
-    return (
-        new.code in old.changes_to
-        and new.kind == old.kind
-        and new.is_offered
-        and is_had_in(new, area)
-    )
+def _can_follow(old: Plan, new: Plan) -> bool:
+    return new.code in old.changes_to and new.kind == old.kind and new.is_offered
 
 
 def _is_by_staff(old: Plan | None, new: Plan) -> bool:
@@ -287,11 +304,12 @@ def check(
     contract: Contract,
     old: InUse | None,
     new: Plan | None,
+    from_on: date,
     new_area: str | None = None,
 ) -> bool:
-    """See that the account may have `new` in the place of `old`, or besides, or that `old` may end;
-    whether staff decide. With `new_area` it moves there, and staff have decided. Raises
-    ChangeRefused."""
+    """See that the account may have `new` in the place of `old`, or besides, or that `old` may end,
+    from the day on; whether staff decide. With `new_area` it moves there, and staff have decided.
+    Raises ChangeRefused."""
     if not contract.is_open:
         raise AccountClosed
     if contract.is_held_unpaid:
@@ -301,10 +319,10 @@ def check(
         if old is not None and new_area is not None:
             is_good = new.kind == old.plan.kind and new.is_offered and is_had_in(new, new_area)
         else:
-            is_good = old is None or _can_follow(old.plan, new, contract.area)
+            is_good = contract.has_where(new, from_on) and (
+                _can_follow(old.plan, new) if old is not None else _can_be_added(new, contract)
+            )
         if not is_good:
-            raise NotOffered
-        if old is None and not _can_be_added(new, contract):
             raise NotOffered
         _check_beside(session, new, others)
     elif old is not None and (old.plan.kind == PlanKind.INTERNET or contract.is_for_pause(old)):
@@ -329,6 +347,8 @@ def check_undo(
     ]
     for each in stays:
         if each.subscription_id in back:
+            if contract.move is not None and not contract.has_where(each.plan):
+                raise NotOffered  # it would not be had at the new place
             _check_beside(session, each.plan, [other for other in stays if other is not each])
     for each in contract.in_use:
         if each.subscription_id == gone:
@@ -346,7 +366,7 @@ def _can_be_added(plan: Plan, contract: Contract) -> bool:
         plan.kind in ADDED_ALONE
         and plan.is_offered
         and not _is_for_pauses(plan)
-        and is_had_in(plan, contract.area)
+        and contract.has_where(plan)
         and all(each.plan.code != plan.code for each in contract.in_use)
     )
 

@@ -189,14 +189,15 @@ def quote(session: Session, found: Situation, span: Span) -> PauseQuote:
     if for_pause is not None:
         subscriptions.append(for_pause)
     after = replace(account, subscriptions=tuple(subscriptions))
-    compared = _compare(account, after, taxes, bill_on, span.until_on)
+    then = replace(account, area=contract.area_on(max(span.from_on, bill_on)))
+    compared = _compare(contract, account, after, taxes, bill_on, span.until_on)
     longer = timedelta(days=span.days)
     return replace(
         compared,
         span=span,
         resting=_names(resting),
         going_on=_names([each for each in contract.in_use if each not in resting]),
-        price=quoting.of_a_period(account, [for_pause], taxes, bill_on) if for_pause else None,
+        price=quoting.of_a_period(then, [for_pause], taxes, bill_on) if for_pause else None,
         bound=tuple(
             (each.plan.name, each.bound_until_on + longer)
             for each in resting
@@ -230,7 +231,7 @@ def end_quote(session: Session, account_id: int, public_id: str) -> PauseQuote:
     ]
     after = replace(account, subscriptions=tuple(subscriptions))
     taxes = drafting.list_taxes(session)
-    return replace(_compare(account, after, taxes, bill_on, pause.until_on), span=rest)
+    return replace(_compare(contract, account, after, taxes, bill_on, pause.until_on), span=rest)
 
 
 def get(session: Session, account_id: int, public_id: str) -> Pause:
@@ -250,6 +251,7 @@ def shorten(paused: Sequence[Span], was: Span, rest: Span | None) -> tuple[Span,
 
 
 def _compare(
+    contract: Contract,
     account: BilledAccount,
     after: BilledAccount,
     taxes: Sequence[drafting.TaxRule],
@@ -259,8 +261,8 @@ def _compare(
     currency = current_isp().currency
     lines, _marks = drafting.compute(after, taxes, bill_on)
     before, _marks = drafting.compute(account, taxes, bill_on)
-    with_minor = drafting.foresee(after, taxes, bill_on, until_on)
-    without_minor = drafting.foresee(account, taxes, bill_on, until_on)
+    with_minor = drafting.foresee(after, taxes, bill_on, until_on, contract.area_on)
+    without_minor = drafting.foresee(account, taxes, bill_on, until_on, contract.area_on)
     return PauseQuote(
         span=account.span,
         resting=(),

@@ -193,15 +193,15 @@ def quote(session: Session, wish: Wish) -> Quote:
     ending = contract.in_use if wish.is_end else (old,) if old is not None else ()
     if old is not None and (old.ended_on is not None or old.started_on > today):
         raise ChangeUnderWay
+    effective_on = _effective_on(wish, old, new, today, contract.bill_day)
     if wish.is_end:
         offers.check_end(contract)
         is_by_staff = False
     else:
-        is_by_staff = offers.check(session, contract, old, new, wish.new_area)
+        is_by_staff = offers.check(session, contract, old, new, effective_on, wish.new_area)
     bill_on = max(contract.next_on, today)
     account = as_billed(session, contract, bill_on)
     taxes = drafting.list_taxes(session)
-    effective_on = _effective_on(wish, old, new, today, account.bill_day)
     is_decided = wish.on is not None or not is_by_staff
     if is_decided and not wish.is_end:
         _check_pause(contract, effective_on)
@@ -222,6 +222,8 @@ def quote(session: Session, wish: Wish) -> Quote:
     before, _marks = drafting.compute(account, taxes, bill_on)
     has_intro = begun is not None and begun.intro_until_on is not None
     full = _in_full(after, effective_on, contract)
+    then = replace(account, area=contract.area_on(max(effective_on, bill_on)))
+    now = replace(account, area=contract.area)
     return Quote(
         ending=ending,
         old=old,
@@ -232,11 +234,9 @@ def quote(session: Session, wish: Wish) -> Quote:
         rows=rows_of(lines, isp.currency),
         total=sum_of(lines, isp.currency),
         total_before=sum_of(before, isp.currency),
-        monthly=of_a_period(account, full, taxes, bill_on, effective_on),
-        monthly_before=of_a_period(
-            account, _in_full(account, today, contract), taxes, bill_on, today
-        ),
-        plan_monthly=of_a_period(account, [begun], taxes, bill_on, effective_on)
+        monthly=of_a_period(then, full, taxes, bill_on, effective_on),
+        monthly_before=of_a_period(now, _in_full(account, today, contract), taxes, bill_on, today),
+        plan_monthly=of_a_period(then, [begun], taxes, bill_on, effective_on)
         if begun is not None
         else None,
         intro=Money(begun.intro_price_minor or 0, isp.currency)
@@ -344,7 +344,7 @@ def as_billed(session: Session, contract: Contract, bill_on: date) -> BilledAcco
         contract.account_id,
         contract.bill_day,
         Span(contract.next_on, period_of(contract.next_on, contract.bill_day).until_on),
-        contract.area,
+        contract.area_on(bill_on),
         contract.billed,
         one_offs,
         exempt_from,

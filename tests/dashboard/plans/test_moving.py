@@ -6,14 +6,16 @@ import json
 from datetime import date
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from blueprints.billing.dunning import closing
 from blueprints.dashboard.plans import due, moving
 from core.db import db, unit_of_work
-from models import Area
+from models import Area, PlanChange, Tax
 from tests import world
 from tests.conftest import Portal, together
-from tests.dashboard.plans.shop import Shop, at
+from tests.dashboard.plans.shop import FIBER, TV, Shop, at
 from tests.page import Page, Visitor
 
 OAK = {
@@ -237,6 +239,74 @@ def test_of_two_internet_plans_both_have_to_be_had(town: Shop, second: int, word
     assert page.status == 422
     assert words in page.text
     assert state(portal) == "asked"
+
+
+def tax_of_alder(session: Session) -> None:
+    kinds = ["internet", "tv", "phone"]
+    session.add(Tax(code="ALD", name="Alder", rate_bp=1000, applies_to=kinds, areas=["ALDR"]))
+
+
+def quoted(portal: Portal) -> list[list[tuple[str, int]]]:
+    """The lines that the quotes of the changes kept, the first first."""
+    with portal.app.app_context():
+        quotes = list(db.session.scalars(select(PlanChange.quote).order_by(PlanChange.id)))
+        db.session.remove()
+    return [[(name, minor) for name, minor in quote["lines"]] for quote in quotes]
+
+
+@pytest.mark.parametrize("move_on", ["2026-07-01", "2026-07-10"])
+def test_bill_has_the_taxes_of_the_new_area_that_were_shown(town: Shop, move_on: str) -> None:
+    portal = town.portal
+    with portal.app.app_context():
+        unit_of_work(tax_of_alder)
+    ask(town, portal.visitor("alice"))
+    decide(town, "accept", on=move_on, area="ALDR", plan="AIR-50")
+    [agreed] = quoted(portal)
+    assert ("Alder" in dict(agreed)) == (move_on == "2026-07-01")
+    alice = portal.visitor("alice")
+    town.change(alice, "add/TV-FAMILY")
+    latest = quoted(portal)[-1]
+    assert ("Alder" in dict(latest)) == (move_on == "2026-07-01")
+    with at(2026, 7, 1), portal.app.app_context():
+        work(portal)
+        [invoice_id] = world.issue_month(portal.world, ("alice",), date(2026, 7, 1))
+    lines = portal.rows(
+        "SELECT description, amount_minor FROM invoice_lines WHERE invoice_id = :id"
+        " ORDER BY position",
+        id=invoice_id,
+    )
+    assert [(name, minor) for name, minor in lines] == latest
+
+
+def test_what_is_not_had_at_the_new_place_is_not_offered(town: Shop) -> None:
+    portal = town.portal
+    portal.execute("UPDATE plans SET areas = NULL WHERE code = 'FIBER-300'")
+    portal.execute("""UPDATE plans SET areas = '["PINE"]' WHERE code = 'TV-FAMILY'""")
+    portal.execute("""UPDATE plans SET areas = '["ALDR"]' WHERE code = 'ELSEWHERE'""")
+    ask(town, portal.visitor("alice"))
+    decide(town, "accept", on="2026-06-25", area="ALDR", plan="")
+    alice = portal.visitor("alice")
+    assert town.preview(alice, "add/TV-FAMILY").status == 409
+    for when in ("now", "next"):
+        page = town.preview(alice, f"{FIBER}/change/FIBER-100?when={when}")
+        assert page.status == 409
+        assert "cannot be chosen here" in page.text
+    # What is had there alone can follow from the day of the move on, not before.
+    assert town.preview(alice, f"{FIBER}/change/ELSEWHERE?when=now").status == 409
+    assert town.preview(alice, f"{FIBER}/change/ELSEWHERE?when=next").status == 200
+    assert "Elsewhere" in town.preview(alice, f"{FIBER}/change").text
+
+
+def test_what_was_to_end_does_not_come_back_where_it_is_not_had(town: Shop) -> None:
+    portal = town.portal
+    portal.execute("""UPDATE plans SET areas = '["PINE"]' WHERE code = 'TV-BASIC'""")
+    alice = portal.visitor("alice", own_device="y")
+    removed = town.change(alice, f"{TV}/remove")
+    ask(town, alice)
+    decide(town, "accept", on="2026-07-10", area="ALDR", plan="AIR-50")
+    refused = alice.submit(removed, "/undo")
+    assert refused.status == 409
+    assert "cannot be chosen here" in refused.text
 
 
 def test_staff_refuse_and_say_why(town: Shop) -> None:
