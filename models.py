@@ -786,8 +786,9 @@ class Pause(Base):
     """That an account's plans of some `kinds` rest from `from_on` until the day before `until_on`.
 
     Of the days that the ISP lets an account pause in a year it takes those until the day before
-    `counts_until_on`. `subscription_id` is what is paid for meanwhile; `prolonged` are the ids of
-    the subscriptions whose contract it made longer. `quote` is what was shown before the button. On
+    `counts_until_on`. `subscription_id` is what is paid for meanwhile. With `is_prolonging`, as the
+    rule was when it was agreed to, contracts get longer by it; `prolonged` are the ids of the
+    subscriptions whose contracts did. `quote` is what was shown before the button. On
     `due_at` the worker begins it, or ends it.
     """
 
@@ -819,6 +820,7 @@ class Pause(Base):
     counts_until_on: Mapped[date]
     kinds: Mapped[list[str]] = mapped_column(JSON)
     subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id"), index=True)
+    is_prolonging: Mapped[bool]
     prolonged: Mapped[list[int]] = mapped_column(JSON, default=list)
     state: Mapped[str] = mapped_column(String(8))
     quote: Mapped[dict[str, Any]] = mapped_column(JSON)

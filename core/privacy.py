@@ -347,7 +347,8 @@ TABLES: dict[str, Table] = {
     "pauses": Table(
         Kept.CONTRACT,
         "id public_id account_id customer_id from_on until_on counts_until_on kinds "
-        "subscription_id prolonged state quote created_at ended_at due_at claimed_until_at",
+        "subscription_id is_prolonging prolonged state quote created_at ended_at due_at "
+        "claimed_until_at",
     ),
     "plan_changes": Table(
         Kept.CONTRACT,

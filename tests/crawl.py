@@ -813,6 +813,7 @@ def pause_of(made: world.World, name: str, word: str, state: str, ago: int) -> P
         until_on=until_on,
         counts_until_on=until_on,
         kinds=["internet", "tv"],
+        is_prolonging=False,
         state=state,
         quote={
             "bill_on": "2026-07-01",

@@ -97,6 +97,7 @@ def upgrade() -> None:
         sa.Column(
             "subscription_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
         ),
+        sa.Column("is_prolonging", sa.Boolean(), nullable=False),
         sa.Column("prolonged", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(length=8), nullable=False),
         sa.Column("quote", sa.JSON(), nullable=False),

@@ -4,7 +4,7 @@ that makes the bill, and what all bills come to until it is over."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -90,7 +90,8 @@ def rules_now() -> PauseRules:
 class Situation:
     """What there is to know about an account that may be paused. `plan` is paid for meanwhile;
     `counted` are the days that other pauses take from their years, `changes` what is planned: the
-    days, and whether everything ends then."""
+    days, and whether everything ends then. `links` are the subscriptions of which one is planned to
+    follow the other."""
 
     rules: PauseRules
     today: date
@@ -98,6 +99,7 @@ class Situation:
     plan: Plan | None
     counted: tuple[Span, ...]
     changes: tuple[tuple[date, bool], ...]
+    links: tuple[tuple[int, int], ...]
 
     @property
     def resting(self) -> list[InUse]:
@@ -148,6 +150,8 @@ def read(session: Session, account_id: int) -> Situation:
             Pause.counts_until_on,
             PlanChange.effective_on,
             PlanChange.is_end,
+            PlanChange.from_id,
+            PlanChange.to_id,
         )
         .select_from(Account)
         .outerjoin(Plan, Plan.code == rules.plan)
@@ -166,8 +170,15 @@ def read(session: Session, account_id: int) -> Situation:
     ).all()
     counted = {row.id: Span(row.from_on, row.counts_until_on) for row in rows if row.id}
     changes = {(row.effective_on, row.is_end) for row in rows if row.effective_on}
+    links = {(row.from_id, row.to_id) for row in rows if row.from_id and row.to_id}
     return Situation(
-        rules, today, contract, rows[0][0], tuple(counted.values()), tuple(sorted(changes))
+        rules,
+        today,
+        contract,
+        rows[0][0],
+        tuple(counted.values()),
+        tuple(sorted(changes)),
+        tuple(sorted(links)),
     )
 
 
@@ -191,23 +202,54 @@ def quote(session: Session, found: Situation, span: Span) -> PauseQuote:
     after = replace(account, subscriptions=tuple(subscriptions))
     then = replace(account, area=contract.area_on(max(span.from_on, bill_on)))
     compared = _compare(contract, account, after, taxes, bill_on, span.until_on)
-    longer = timedelta(days=span.days)
     return replace(
         compared,
         span=span,
         resting=_names(resting),
         going_on=_names([each for each in contract.in_use if each not in resting]),
         price=quoting.of_a_period(then, [for_pause], taxes, bill_on) if for_pause else None,
-        bound=tuple(
-            (each.plan.name, each.bound_until_on + longer)
-            for each in resting
-            if found.rules.prolongs_contract
-            and each.started_on < span.until_on
-            and each.bound_until_on is not None
-            and each.bound_until_on > span.from_on
-        ),
+        bound=_longer(found, span) if found.rules.prolongs_contract else (),
         left=left,
     )
+
+
+def _longer(found: Situation, span: Span) -> tuple[tuple[str, date], ...]:
+    """The contracts that get longer by the pause, with the days until which they bind then. Of
+    plans that follow one another with the same contract the last stands for all."""
+    in_use = found.contract.in_use
+    paused = [
+        each.subscription_id
+        for each in found.resting
+        if each.started_on < span.until_on
+        and (each.ended_on is None or each.ended_on > span.from_on)
+        and each.bound_until_on is not None
+        and each.bound_until_on > span.from_on
+    ]
+    bound = {each.subscription_id: each.bound_until_on for each in in_use}
+    longer = carried(paused, bound, found.links)
+    followed = {old for old, new in found.links if new in longer}
+    return tuple(
+        (each.plan.name, each.bound_until_on + timedelta(days=span.days))
+        for each in in_use
+        if each.bound_until_on is not None
+        and each.subscription_id in longer
+        and each.subscription_id not in followed
+    )
+
+
+def carried(
+    of: Sequence[int], bound: Mapping[int, date | None], links: Sequence[tuple[int, int]]
+) -> list[int]:
+    """These subscriptions, and those that follow them with the contract of which nothing but the
+    plan has changed: it binds until the same day."""
+    found = list(of)
+    for each in found:  # it grows meanwhile
+        found += [
+            new
+            for old, new in links
+            if old == each and new not in found and bound.get(new) == bound.get(old)
+        ]
+    return found
 
 
 def end_quote(session: Session, account_id: int, public_id: str) -> PauseQuote:

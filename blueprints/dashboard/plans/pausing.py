@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing.periods import Span, read_spans, write_spans
-from blueprints.dashboard.plans import pause_quoting
+from blueprints.dashboard.plans import pause_quoting, quoting
 from blueprints.dashboard.plans.errors import NotUndoable, PauseOver, QuoteChanged
 from blueprints.dashboard.plans.pause_quoting import Situation
 from blueprints.lines import holding
@@ -60,6 +60,7 @@ def pause(
             counts_until_on=span.until_on,
             kinds=list(found.rules.kinds),
             subscription_id=_rest(session, found, span),
+            is_prolonging=found.rules.prolongs_contract,
             prolonged=[],
             state=PauseState.PLANNED.value,
             quote=quote.facts(),
@@ -233,14 +234,14 @@ def _begin(session: Session, made: Pause) -> None:
     made.state = PauseState.RUNNING.value
     made.due_at = _start_of(made.until_on)
     made.claimed_until_at = None
-    rules = current_isp().pause
-    if rules is not None and rules.prolongs_contract:
+    if made.is_prolonging:
         made.prolonged = list(
             session.scalars(
                 select(Subscription.id).where(
                     Subscription.account_id == made.account_id,
                     Subscription.bound_until_on > made.from_on,
                     Subscription.started_on < made.until_on,
+                    or_(Subscription.ended_on.is_(None), Subscription.ended_on > made.from_on),
                     Subscription.paused.contains(f"{made.from_on}/{made.until_on}"),
                 )
             )
@@ -252,9 +253,41 @@ def _begin(session: Session, made: Pause) -> None:
 
 
 def _prolong(session: Session, made: Pause, by: timedelta) -> None:
-    for each in session.scalars(select(Subscription).where(Subscription.id.in_(made.prolonged))):
-        if each.bound_until_on is not None:
-            each.bound_until_on += by
+    """Move the contracts on, or back where it ends early: also of plans that followed meanwhile,
+    or are to, with the same contract. What a plan binds to for itself stays."""
+    bound = {
+        each.id: each
+        for each in session.scalars(
+            select(Subscription).where(
+                Subscription.account_id == made.account_id,
+                Subscription.bound_until_on.is_not(None),
+            )
+        )
+    }
+    followed = session.scalars(
+        select(PlanChange).where(
+            PlanChange.account_id == made.account_id,
+            PlanChange.state.in_((PlanChangeState.PLANNED.value, PlanChangeState.DONE.value)),
+        )
+    )
+    changes = {(each.from_id, each.to_id): each for each in followed}
+    links = [(old, new) for old, new in changes if old is not None and new is not None]
+    days = {each.id: each.bound_until_on for each in bound.values()}
+    made.prolonged = pause_quoting.carried(made.prolonged, days, links)
+    own = {new: _own_bound(changes[old, new]) for old, new in links}
+    for each in made.prolonged:
+        was = days.get(each)
+        if was is not None:
+            bound[each].bound_until_on = max(was + by, own.get(each) or was + by)
+
+
+def _own_bound(change: PlanChange) -> date | None:
+    """Until when what began by the change binds for itself, whatever bound before."""
+    months = quoting.months_of(change.quote["terms"])
+    if not months or change.quote.get("is_of_move"):
+        return None
+    day = change.effective_on
+    return clock.month_step(day, months, day.day)
 
 
 def _let_go(session: Session, made: Pause) -> None:

@@ -104,6 +104,11 @@ def terms_of(plan: Plan, day: date) -> list[Any]:
     ]
 
 
+def months_of(terms: Sequence[Any]) -> int:
+    """How many months such terms bind for."""
+    return terms[4] or 0 if terms else 0
+
+
 class Term(NamedTuple):
     """How long a contract binds from the day it begins, and what leaving earlier costs."""
 

@@ -294,6 +294,91 @@ def test_contract_lasts_as_much_longer_and_less_when_it_ends_early(shop: Shop) -
     assert str(portal.one(bound)) == "2026-12-11"
 
 
+BIND = (
+    "UPDATE subscriptions SET bound_until_on = :day, termination_minor = 20000"
+    " WHERE public_id = 'alicesub1'"
+)
+
+
+def bound(portal: Portal) -> list[tuple[str, str]]:
+    """Until when alice's contracts bind, by their plans."""
+    return [
+        (code, str(day))
+        for code, day in portal.rows(
+            "SELECT plans.code, bound_until_on FROM subscriptions"
+            " JOIN plans ON plans.id = plan_id"
+            " WHERE account_id = :id AND bound_until_on IS NOT NULL ORDER BY subscriptions.id",
+            id=portal.world.accounts["alice"],
+        )
+    ]
+
+
+def test_contract_of_the_plan_that_follows_gets_shorter_too_when_it_ends_early(shop: Shop) -> None:
+    portal = shop.portal
+    shop.offer_pauses(plan="")
+    portal.execute(BIND, day="2026-08-20")
+    plan(shop, portal.visitor("alice"), "pause?from_on=2026-06-22&until_on=2026-08-01")
+    with at(2026, 6, 22):
+        work(portal)
+    assert bound(portal) == [("FIBER-300", "2026-09-29")]
+    with at(2026, 7, 2):
+        shop.change(portal.visitor("alice"), f"{FIBER}/change/FIBER-500?when=next")
+    assert bound(portal) == [("FIBER-300", "2026-09-29"), ("FIBER-500", "2026-09-29")]
+    with at(2026, 7, 3):
+        alice, path = planned(portal)
+        alice.submit(alice.get(f"{path}/end"), "/end")
+    assert bound(portal) == [("FIBER-300", "2026-08-31"), ("FIBER-500", "2026-08-31")]
+    with at(2026, 8, 21):
+        page = shop.preview(portal.visitor("alice"), "end?on=2026-09-05")
+        assert page.status == 200
+        assert "contract ended early" not in page.text
+
+
+def test_own_contract_of_the_plan_that_follows_is_not_cut(shop: Shop) -> None:
+    """It binds for twelve months from its first day on, and the one before it longer by a pause."""
+    portal = shop.portal
+    shop.offer_pauses(plan="")
+    portal.execute(BIND, day="2027-07-20")
+    plan(shop, portal.visitor("alice"), "pause?from_on=2026-06-22&until_on=2026-08-01")
+    with at(2026, 6, 22):
+        work(portal)
+    with at(2026, 7, 2):
+        shop.change(portal.visitor("alice"), f"{FIBER}/change/FIBER-1000?when=next")
+    assert bound(portal) == [("FIBER-300", "2027-08-29"), ("FIBER-1000", "2027-08-29")]
+    with at(2026, 7, 3):
+        alice, path = planned(portal)
+        alice.submit(alice.get(f"{path}/end"), "/end")
+    assert bound(portal) == [("FIBER-300", "2027-07-31"), ("FIBER-1000", "2027-08-01")]
+
+
+def test_contract_gets_longer_with_the_plan_that_is_to_follow(shop: Shop) -> None:
+    portal = shop.portal
+    shop.offer_pauses(plan="")
+    portal.execute(BIND, day="2026-12-20")
+    alice = portal.visitor("alice")
+    shop.change(alice, f"{FIBER}/change/FIBER-500?when=next")  # from 1 July on
+    page = shop.preview(alice, "pause?from_on=2026-06-22&until_on=2026-07-01")
+    for words in ("Contract of Fiber 500", "longer, until Dec 29, 2026"):
+        assert words in page.text
+    assert "Contract of Fiber 300" not in page.text
+    plan(shop, alice, "pause?from_on=2026-06-22&until_on=2026-07-01")
+    with at(2026, 6, 22):
+        work(portal)
+    assert bound(portal) == [("FIBER-300", "2026-12-29"), ("FIBER-500", "2026-12-29")]
+
+
+@pytest.mark.parametrize("is_rule", [True, False])
+def test_contract_gets_longer_by_the_rule_that_was_agreed_to(shop: Shop, is_rule: bool) -> None:
+    portal = shop.portal
+    shop.offer_pauses(prolongs_contract=is_rule)
+    portal.execute(BIND, day="2026-12-01")
+    plan(shop, portal.visitor("alice"))
+    shop.offer_pauses(prolongs_contract=not is_rule)
+    with at(2026, 7, 6):
+        work(portal)
+    assert bound(portal) == [("FIBER-300", "2026-12-21" if is_rule else "2026-12-01")]
+
+
 def test_contract_ends_on_its_day_where_that_is_the_rule(shop: Shop) -> None:
     portal = shop.portal
     shop.offer_pauses(prolongs_contract=False, notice_days=0)
