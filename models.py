@@ -1048,7 +1048,7 @@ class CallImport(Base):
 
 class CallRecord(Base):
     """A call from or to a number of ours. `key` is made of the switch's id of it, or of all that is
-    known of it, so that it counts once whatever file it comes in.
+    known of it, as `content_key` always is, so that it counts once whatever file it comes in.
 
     `other` is whom it was with, empty where that was hidden. `month_on` begins the ISP's month in
     which it began. What it costs before taxes joined the bills with the charge `charge_id`.
@@ -1063,6 +1063,7 @@ class CallRecord(Base):
 
     id: Mapped[int] = primary_key()
     key: Mapped[str] = mapped_column(String(64), unique=True)
+    content_key: Mapped[str] = mapped_column(String(64), index=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
     number_id: Mapped[int] = mapped_column(ForeignKey("phone_numbers.id"), index=True)
     import_id: Mapped[int] = mapped_column(ForeignKey("call_imports.id"), index=True)

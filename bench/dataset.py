@@ -139,7 +139,10 @@ RULES: dict[str, dict[str, str]] = {
         "ask_at": "NULL",
     },
     "charges": {"public_id": "anew(public_id, :k)"},
-    "call_records": {"key": "'copy-' || anew(key, :k)"},
+    "call_records": {
+        "key": "'copy-' || anew(key, :k)",
+        "content_key": "'copy-' || anew(content_key, :k)",
+    },
     "phone_numbers": {
         "public_id": "anew(public_id, :k)",
         "number": "substr(number, 1, 8) || :k || substr(number, -4)",

@@ -623,10 +623,7 @@ def _phone(settings: Settings) -> _Said:
     """Whether the switch does what is wanted of each telephone number."""
     gateway = current_app.extensions["voice_gateway"]
     limit = LINE_LAGS_AFTER if gateway is not None else PHONE_LAGS_AFTER
-    lags = and_(
-        PhoneNumber.ended_on.is_(None),
-        or_(PhoneNumber.sync_count > 1, PhoneNumber.pending_at < clock.now() - limit),
-    )
+    lags = or_(PhoneNumber.sync_count > 1, PhoneNumber.pending_at < clock.now() - limit)
     count, failure = db.session.execute(
         select(func.count(), func.max(PhoneNumber.sync_failure)).where(lags)
     ).one()

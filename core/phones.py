@@ -28,6 +28,7 @@ def default_country(timezone: str) -> str:
     return territory if territory in phonenumbers.SUPPORTED_REGIONS else ""
 
 
+@lru_cache(maxsize=1024)
 def find_phone(text: str, country: str) -> str | None:
     """A phone number in E.164, as dialled within `country` or with +; None for what is none."""
     if not re.fullmatch(r"\+?[0-9 ()./\-]+", text):

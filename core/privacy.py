@@ -128,7 +128,7 @@ TABLES: dict[str, Table] = {
     ),
     "call_records": Table(
         Kept.CALL,
-        "id key account_id number_id import_id amount_minor month_on charge_id",
+        "id key content_key account_id number_id import_id amount_minor month_on charge_id",
     ),
     "charges": Table(
         Kept.BOOKS,

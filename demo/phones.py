@@ -56,7 +56,7 @@ def give_out(seed: int) -> None:
 
 def _give(session: Session, batch: list[tuple[int, str, str]]) -> None:
     for account_id, number, on in batch:
-        numbers.give(session, account_id, None, number, on)
+        numbers.give(session, account_id, None, number, on, date.min)
 
 
 def choose(account_id: int, customer_id: int, key: ArrivedKey) -> None:

@@ -751,6 +751,7 @@ def _call_of(
     started_at = clock.now() - timedelta(hours=8 * ago + 1)
     return CallRecord(
         key=f"{name} {ago}",
+        content_key=f"{name} {ago}",
         account_id=account_id,
         number_id=number_id,
         import_id=file_id,

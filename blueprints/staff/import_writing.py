@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.billing import opening
 from blueprints.lines import holding
+from blueprints.lines.phone import numbers
 from blueprints.staff.import_decisions import Change, address_lines, contacts_of
 from blueprints.staff.import_reader import AccountRow
 from core import clock, ids, search_terms
@@ -265,6 +266,9 @@ def write_changes(session: Session, changes: Sequence[Change], frame: Frame) -> 
         if change.is_held:
             writes.hold(change.line_id)
     writes.write(session)
+    numbers.carry_over(
+        session, {subscription_id for change in changes for subscription_id, _ in change.ended}
+    )
     _correct_openings(session, changes, frame)
     search_terms.refresh(session, [change.stored.id for change in changes])
 

@@ -50,6 +50,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("content_key", sa.String(length=64), nullable=False),
         sa.Column(
             "account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
@@ -93,6 +94,9 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(op.f("ix_call_records_charge_id"), "call_records", ["charge_id"], unique=False)
+    op.create_index(
+        op.f("ix_call_records_content_key"), "call_records", ["content_key"], unique=False
+    )
     op.create_index(op.f("ix_call_records_import_id"), "call_records", ["import_id"], unique=False)
     op.create_index(op.f("ix_call_records_number_id"), "call_records", ["number_id"], unique=False)
     op.create_index(

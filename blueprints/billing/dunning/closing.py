@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from blueprints.billing import adjusting
 from blueprints.lines import holding
+from blueprints.lines.phone import numbers
 from core import activity, clock
 from models import (
     MOVE_WAITS,
@@ -50,6 +51,7 @@ def close(session: Session, account_ids: Sequence[int], today: date) -> None:
         )
         .values(ended_on=case((started_on > today, started_on), else_=today))
     )
+    numbers.end_over(session, account_ids)
     line_ids = list(
         session.scalars(
             select(Line.id).where(Line.account_id.in_(account_ids), Line.is_closed.is_(False))

@@ -366,6 +366,8 @@ def take_effect(session: Session, made: PlanChange, left: Sequence[deciding.Left
         begun = session.get_one(Subscription, made.to_id)
         if begun.ended_on is not None and begun.ended_on <= begun.started_on:
             _end(made, PlanChangeState.UNDONE)
+            session.flush()
+            numbers.end_over(session, [made.account_id])
             adjusting.take_back_charges(session, made.charges)
             return False
         _set_speed(session, begun)
@@ -374,6 +376,7 @@ def take_effect(session: Session, made: PlanChange, left: Sequence[deciding.Left
         deciding.begin(session, made.account_id, left, clock.today(current_isp().timezone))
     _end(made, DONE)
     session.flush()  # what waits is ended with the account; this one no longer does
+    numbers.end_over(session, [made.account_id])
     if made.is_end and session.get_one(Account, made.account_id).status == AccountStatus.ACTIVE:
         closing.close(session, [made.account_id], made.effective_on)
     return True
@@ -421,6 +424,7 @@ def _put_back(session: Session, made: PlanChange) -> None:
             .where(Subscription.id == subscription_id)
             .values(ended_on=None if ended is None else date.fromisoformat(ended))
         )
+    numbers.end_over(session, [made.account_id])
     adjusting.take_back_charges(session, made.charges)
 
 

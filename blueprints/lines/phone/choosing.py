@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.lines.phone.errors import (
@@ -70,7 +70,6 @@ def get_having(session: Session, account_id: int, public_id: str) -> Having:
 
 
 def _having() -> Select[PhoneNumber, str, list[str]]:
-    today = clock.today(current_isp().timezone)
     return (
         select(PhoneNumber, Plan.name, Plan.features)
         .join(Subscription, Subscription.id == PhoneNumber.subscription_id)
@@ -78,9 +77,16 @@ def _having() -> Select[PhoneNumber, str, list[str]]:
         .where(
             Plan.kind == PlanKind.PHONE.value,
             PhoneNumber.ended_on.is_(None),
-            or_(Subscription.ended_on.is_(None), Subscription.ended_on > today),
+            is_had(),
         )
     )
+
+
+def is_had() -> ColumnElement[bool]:
+    """That a subscription is in use or to come: one that was taken back ended before it began."""
+    today = clock.today(current_isp().timezone)
+    ended_on = Subscription.ended_on
+    return or_(ended_on.is_(None), and_(ended_on > today, ended_on > Subscription.started_on))
 
 
 def choose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from datetime import date
 from pathlib import Path
 
 import click
@@ -116,8 +117,14 @@ def _give(account_number: str, typed: str, plan_code: str, on: str) -> str:
         number = numbers.read(typed)
 
         def work(session: Session) -> None:
+            # What a command gives out was had before: from the beginning of the plan.
             numbers.give(
-                session, account_id, _subscription_id(session, account_id, plan_code), number, on
+                session,
+                account_id,
+                _subscription_id(session, account_id, plan_code),
+                number,
+                on,
+                date.min,
             )
 
         unit_of_work(work, account_id)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.lines.phone.choosing import effective
@@ -79,11 +79,15 @@ def wanted_of(session: Session, number_id: int) -> NumberSettings:
 
 def _put_off(session: Session, number_id: int, failure: str) -> None:
     row = session.execute(
-        select(PhoneNumber.account_id, PhoneNumber.sync_count).where(PhoneNumber.id == number_id)
+        select(PhoneNumber.number, PhoneNumber.ended_on, PhoneNumber.sync_count).where(
+            PhoneNumber.id == number_id
+        )
     ).one()
+    if row.ended_on is not None and _tell_next(session, row.number):
+        return
     session.execute(
         update(PhoneNumber)
-        .where(PhoneNumber.id == number_id, PhoneNumber.ended_on.is_(None))
+        .where(PhoneNumber.id == number_id)
         .values(
             sync_at=clock.now() + PAUSES[min(row.sync_count, len(PAUSES) - 1)],
             sync_count=row.sync_count + 1,
@@ -97,9 +101,9 @@ def note_reached(session: Session, number_id: int, reached: NumberSettings) -> N
     """Write what the switch does for a number now, within the running unit of work over its
     account; something else may be wanted by now, which is set next."""
     number = session.get_one(PhoneNumber, number_id, populate_existing=True)
-    if number.ended_on is not None:
-        return
     now = clock.now()
+    if number.ended_on is not None and _tell_next(session, number.number):
+        return
     is_there = wanted_of(session, number_id) == reached
     if number.reached != reached.as_facts() or (number.pending_at is None) is not is_there:
         revisions.raise_account(session, number.account_id)
@@ -107,6 +111,18 @@ def note_reached(session: Session, number_id: int, reached: NumberSettings) -> N
     number.pending_at = None if is_there else number.pending_at or now
     number.sync_at = None if is_there else now
     number.sync_count, number.sync_failure, number.claimed_until_at = 0, "", None
+
+
+def _tell_next(session: Session, number: str) -> bool:
+    """Have the switch told of whoever has the number now, which it may have been told of before
+    the one who had it; whether there is somebody."""
+    told = session.scalars(
+        update(PhoneNumber)
+        .where(PhoneNumber.number == number, PhoneNumber.ended_on.is_(None))
+        .values(sync_at=clock.now())
+        .returning(PhoneNumber.id)
+    ).all()
+    return bool(told)
 
 
 # By staff ----------------------------------------------------------------------------------------
@@ -151,7 +167,8 @@ def try_again(public_id: str, path: str, key: ArrivedKey) -> str:
 def _find(public_id: str) -> tuple[int, int]:
     row = db.session.execute(
         select(PhoneNumber.id, PhoneNumber.account_id).where(
-            PhoneNumber.public_id == public_id, PhoneNumber.ended_on.is_(None)
+            PhoneNumber.public_id == public_id,
+            or_(PhoneNumber.ended_on.is_(None), PhoneNumber.pending_at.is_not(None)),
         )
     ).one_or_none()
     current_isp()  # read now: asking within the unit would take a second connection meanwhile

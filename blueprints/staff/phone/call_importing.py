@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from flask_babel import gettext as _
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.lines.phone import calls
@@ -24,10 +24,10 @@ from core.db import db, unit_of_work
 from core.form_keys import ArrivedKey
 from core.isp import current_isp
 from core.phones import default_country
-from models import CallImport, PhoneNumber
+from models import CallImport, CallRecord, PhoneNumber, Subscription
 
-AT_ONCE = 200
-"""Calls in one unit of work."""
+AT_ONCE = 30
+"""Calls in one unit of work: it holds up whoever changes something of their accounts."""
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ def take(content: bytes, name: str, staff_id: int, key: ArrivedKey, path: str) -
     ImportImpossible before anything is written."""
     rules = read_rules()
     file = CallFile(io.BytesIO(content), rules)
-    list(CallFile(io.BytesIO(content), rules))  # whether it can be read to its end
+    lines = list(file)  # whether it can be read to its end
 
     def work(session: Session) -> str:
         made = session.get_one(CallImport, _begin(session, name, file.columns, staff_id))
@@ -115,7 +115,7 @@ def take(content: bytes, name: str, staff_id: int, key: ArrivedKey, path: str) -
             cells = (str(line.line), refusal.column, refusal.sentence, *line.cells)
             done.rows.append([_storable(cell) for cell in cells])
 
-        _take_all(file, row.id, rules.timezone, done, refuse)
+        _take_all(lines, row.id, rules.timezone, done, refuse)
         unit_of_work(lambda session: _end(session, row.id, done))
     return found
 
@@ -146,8 +146,14 @@ def _end(session: Session, import_id: int, done: CallsImported) -> None:
     row = session.get_one(CallImport, import_id, populate_existing=True)
     if row.ended_at is not None:
         return
+    # What was kept before the import was broken off is known to the one that went on.
+    kept = session.scalar(
+        select(func.count(CallRecord.id)).where(CallRecord.import_id == import_id)
+    )
     row.ended_at = clock.now()
-    row.kept_count, row.known_count, row.refused_count = done.kept, done.known, done.refused
+    row.kept_count = kept or 0
+    row.known_count = done.kept + done.known - row.kept_count
+    row.refused_count = done.refused
     row.refused = done.rows
     event = activity.Event("calls_imported", clock.now(), customer_id=row.imported_by_id)
     activity.record(session, [event])
@@ -206,6 +212,10 @@ def _outcome(became: Became | None) -> Became | Refusal:
         )
     if became is Became.OTHER:
         return Refusal("id", "other call", _("The id stands for another call already."))
+    if became is Became.OTHER_AMOUNT:
+        return Refusal(
+            "amount", "other amount", _("This call is known already, with another amount.")
+        )
     return became
 
 
@@ -213,7 +223,7 @@ class _Owners:
     """Who had which number on which day."""
 
     def __init__(self, session: Session, numbers: set[str]) -> None:
-        self._by_number: dict[str, list[tuple[int, int, date, date | None]]] = {}
+        self._by_number: dict[str, list[tuple[int, int, date, date]]] = {}
         rows = session.execute(
             select(
                 PhoneNumber.number,
@@ -221,14 +231,20 @@ class _Owners:
                 PhoneNumber.account_id,
                 PhoneNumber.from_on,
                 PhoneNumber.ended_on,
-            ).where(
+                Subscription.ended_on.label("plan_ended_on"),
+            )
+            .join(Subscription, Subscription.id == PhoneNumber.subscription_id)
+            .where(
                 PhoneNumber.number.in_(numbers),
                 or_(PhoneNumber.ended_on.is_(None), PhoneNumber.ended_on > PhoneNumber.from_on),
             )
+            .order_by(PhoneNumber.id)
         )
-        for number, number_id, account_id, from_on, ended_on in rows:
-            had = (number_id, account_id, from_on, ended_on)
-            self._by_number.setdefault(number, []).append(had)
+        for row in rows:
+            # A number is had no longer than the plan, also before it was ended after it.
+            ended_on = min(row.ended_on or date.max, row.plan_ended_on or date.max)
+            had = (row.id, row.account_id, row.from_on, ended_on)
+            self._by_number.setdefault(row.number, []).append(had)
 
     def call_of(self, row: CallRow, timezone: str) -> Call | None:
         """The call with whose it is; None where nobody had the number, or it changed hands."""
@@ -236,13 +252,14 @@ class _Owners:
         had = [
             (number_id, account_id)
             for number_id, account_id, from_on, ended_on in self._by_number.get(row.number, ())
-            if from_on <= day and (ended_on is None or day <= ended_on)
+            if from_on <= day <= ended_on
         ]
-        if len(had) != 1:
+        if len({account_id for _, account_id in had}) != 1:
             return None
-        [(number_id, account_id)] = had
+        number_id, account_id = had[-1]
         return Call(
             row.key,
+            row.content_key,
             account_id,
             number_id,
             row.is_out,

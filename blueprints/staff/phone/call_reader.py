@@ -60,14 +60,16 @@ class CallRow:
 
     @property
     def key(self) -> str:
-        """What makes it one of a kind."""
-        facts = (
-            f"id\0{self.own_id}"
-            if self.own_id
-            else f"content\0{self.number}\0{self.is_out}\0{self.other}"
-            f"\0{self.started_at.astimezone(UTC).isoformat()}\0{self.seconds}"
-        )
-        return hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
+        """What makes it one of a kind. The two ends of a call may share the switch's id of it."""
+        if not self.own_id:
+            return self.content_key
+        return _digest("id", self.own_id, self.number, self.is_out)
+
+    @property
+    def content_key(self) -> str:
+        """The same for calls of which the same is known, whether they have an id or not."""
+        began = self.started_at.astimezone(UTC).isoformat()
+        return _digest("content", self.number, self.is_out, self.other, began, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,11 @@ class CallLine:
     line: int
     cells: tuple[str, ...]
     outcome: CallRow | Refusal
+
+
+def _digest(*facts: object) -> str:
+    text = "\0".join(str(fact) for fact in facts)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class _Refused(Exception):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from flask_babel import lazy_gettext as _l
 from wtforms import SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import DataRequired, Length
+from wtforms.validators import DataRequired, Length, Optional
 
-from core.forms import PortalForm
+from core.forms import DayField, PortalForm
 
 
 class GiveForm(PortalForm):
@@ -18,6 +18,10 @@ class GiveForm(PortalForm):
     number = StringField(
         _l("Phone number"),
         validators=[DataRequired(_l("Enter the phone number.")), Length(max=40)],
+    )
+    since = DayField(
+        _l("In use since"),
+        validators=[Optional()],
     )
     subscription = SelectField(_l("Plan"), validate_choice=False)
 

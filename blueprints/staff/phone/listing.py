@@ -47,6 +47,7 @@ class NumberRow:
     account_name: str
     account_id: int
     from_on: date
+    ended_on: date | None
     pending_at: datetime | None
     failure: str
     stamp: str
@@ -67,10 +68,12 @@ class MissingRow:
 
 @dataclass(frozen=True, slots=True)
 class PhoneDesk:
-    """What waits: numbers that the switch is behind with, and plans without a number."""
+    """What waits: numbers that the switch is behind with, also those that are over, and plans
+    without a number; with `has_more` there are more than are listed."""
 
     waiting: list[NumberRow]
     missing: list[MissingRow]
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,6 @@ _NUMBERS = (
     .join(Subscription, Subscription.id == PhoneNumber.subscription_id)
     .join(Plan, Plan.id == Subscription.plan_id)
     .join(Account, Account.id == PhoneNumber.account_id)
-    .where(PhoneNumber.ended_on.is_(None))
 )
 
 
@@ -96,7 +98,7 @@ def find_desk(role: StaffRole, reader: Reader) -> PhoneDesk:
     """The oldest first."""
     lags = or_(PhoneNumber.pending_at.is_not(None), PhoneNumber.sync_failure != "")
     rows = db.session.execute(
-        _NUMBERS.where(lags).order_by(PhoneNumber.pending_at, PhoneNumber.id).limit(SHOWN)
+        _NUMBERS.where(lags).order_by(PhoneNumber.pending_at, PhoneNumber.id).limit(SHOWN + 1)
     )
     waiting = [_row(*row, is_masked=role not in TECHNICIANS) for row in rows]
     missing = [
@@ -114,12 +116,14 @@ def find_desk(role: StaffRole, reader: Reader) -> PhoneDesk:
             .join(Plan, Plan.id == Subscription.plan_id)
             .where(Account.status == AccountStatus.ACTIVE.value, *numbers.without_number())
             .order_by(Subscription.started_on, Subscription.id)
-            .limit(SHOWN)
+            .limit(SHOWN + 1)
         )
     ]
+    has_more = max(len(waiting), len(missing)) > SHOWN
+    waiting, missing = waiting[:SHOWN], missing[:SHOWN]
     seen = {row.account_id for row in waiting} | {row.account_id for row in missing}
     data_access.note_list(reader, FIELDS, "phone", sorted(seen))
-    return PhoneDesk(waiting, missing)
+    return PhoneDesk(waiting, missing, has_more)
 
 
 def look_at_account(public_id: str, role: StaffRole, reader: Reader) -> AccountPhones:
@@ -129,7 +133,11 @@ def look_at_account(public_id: str, role: StaffRole, reader: Reader) -> AccountP
         lambda session: data_access.note(session, reader, FIELDS, "phone", account_id=account.id)
     )
     session = db.session()
-    rows = session.execute(_NUMBERS.where(Account.id == account.id).order_by(PhoneNumber.id))
+    rows = session.execute(
+        _NUMBERS.where(Account.id == account.id, PhoneNumber.ended_on.is_(None)).order_by(
+            PhoneNumber.id
+        )
+    )
     plans = {row.id: row.name for row in session.execute(select(Plan.id, Plan.name))}
     return AccountPhones(
         account.id,
@@ -167,7 +175,7 @@ def find_account_path(public_id: str) -> str:
 def _row(
     number: PhoneNumber, plan_name: str, features: list[str], account: Account, *, is_masked: bool
 ) -> NumberRow:
-    included = features_of(features)
+    included = features_of(features if number.ended_on is None else ())
     wanted = effective(NumberSettings.of(number.wanted), included)
     reached = NumberSettings.of(number.reached)
     return NumberRow(
@@ -179,6 +187,7 @@ def _row(
         account.name,
         account.id,
         number.from_on,
+        number.ended_on,
         number.pending_at,
         number.sync_failure,
         syncing.stamp_of(wanted),

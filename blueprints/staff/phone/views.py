@@ -34,6 +34,7 @@ def _desk(refusal: str = "", status: int = 200) -> Response:
         None,
         status,
         desk=listing.find_desk(asking.role(), asking.reader()),
+        shown=listing.SHOWN,
         refusal=refusal,
         has_gateway=current_app.extensions["voice_gateway"] is not None,
         done=asking.done(DONE),
@@ -62,7 +63,7 @@ def give(public_id: str) -> Response | BaseResponse:
                     Subscription.public_id == (form.subscription.data or ""),
                 )
             )
-            numbers.give(session, account_id, chosen, number)
+            numbers.give(session, account_id, chosen, number, since=form.since.data)
             return path
 
         return go_to(form_keys.once(form_guard.arrived_key(), work, account_id))

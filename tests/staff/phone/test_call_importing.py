@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from blueprints.lines.phone import calls
+from blueprints.billing import adjusting
+from blueprints.lines.phone import calls, numbers
 from blueprints.staff.phone import call_importing
 from core import clock, privacy
 from core.db import db, unit_of_work
@@ -221,6 +222,96 @@ def test_calls_are_deleted_after_eighteen_months_and_not_taken_again(
         assert call_importing.run(path).refused == 2
     with db.engine.connect() as connection:
         assert len(connection.execute(select(Charge.id)).all()) == 1
+
+
+def test_calls_after_the_plan_are_nobodys(phones: Portal, tmp_path: Path) -> None:
+    phones.execute("UPDATE subscriptions SET ended_on = '2026-06-05' WHERE public_id = 'alicesub3'")
+    path = write(tmp_path, row(1), row(7), row(9))
+    done = call_importing.run(path)
+    assert (done.kept, done.refused) == (1, 2)
+    assert [amount for *_, amount in charges(phones)] == [35]
+
+
+def test_number_given_again_on_the_day_has_the_calls_of_the_day(
+    phones: Portal, tmp_path: Path
+) -> None:
+    unit_of_work(lambda session: numbers.take_back(session, 1, "alicephone"), 1)
+    unit_of_work(lambda session: numbers.give(session, 1, None, ALICE), 1)
+    late = f"{ALICE},out,+442079460958,2026-06-20T10:00:00-07:00,60,5.00,z\n"
+    assert call_importing.run(write(tmp_path, late)).kept == 1
+
+
+def test_call_counts_once_with_an_id_and_without(phones: Portal, tmp_path: Path) -> None:
+    daily = write(tmp_path, row(1), row(2), name="daily.csv")
+    monthly = write(tmp_path, row(1, key="a"), row(2, key="b"), row(3, key="c"), name="monthly.csv")
+    call_importing.run(daily)
+    done = call_importing.run(monthly)
+    assert (done.kept, done.known, done.refused) == (1, 2, 0)
+    done = call_importing.run(write(tmp_path, row(3), row(1, key="a"), row(4), row(4, key="d")))
+    assert (done.kept, done.known, done.refused) == (1, 3, 0)
+    assert [amount for *_, amount in charges(phones)] == [4 * 35]
+
+
+def test_two_calls_of_which_the_same_is_known_are_two_by_their_ids(
+    phones: Portal, tmp_path: Path
+) -> None:
+    done = call_importing.run(write(tmp_path, row(1, key="a"), row(1, key="b")))
+    assert (done.kept, done.known) == (2, 0)
+
+
+@pytest.mark.parametrize("keys", [("", ""), ("a", "a"), ("", "a"), ("a", "")])
+def test_known_call_with_another_amount_is_refused_and_says_so(
+    phones: Portal, tmp_path: Path, keys: tuple[str, str]
+) -> None:
+    call_importing.run(write(tmp_path, row(1, key=keys[0])))
+    code, output = run(
+        phones, "import", str(write(tmp_path, row(1, "0.50", key=keys[1]), name="other.csv"))
+    )
+    assert code == 1
+    assert "line 2, amount: This call is known already, with another amount." in output
+    assert [amount for *_, amount in charges(phones)] == [35]
+
+
+def test_call_between_two_subscribers_is_a_call_of_both(phones: Portal, tmp_path: Path) -> None:
+    at = "2026-06-10T10:00:00-07:00,60"
+    out, come = f"{ALICE},out,{MALLORY},{at},0.10,77\n", f"{MALLORY},in,{ALICE},{at},,77\n"
+    done = call_importing.run(write(tmp_path, out, come))
+    assert (done.kept, done.refused) == (2, 0)
+    sides = phones.rows("SELECT account_id, is_out FROM call_records ORDER BY id")
+    assert [(account, bool(is_out)) for account, is_out in sides] == [(1, True), (2, False)]
+
+
+def test_month_that_is_dearer_than_a_charge_may_be_is_two_charges(
+    phones: Portal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adjusting, "MAXIMUM_MINOR", 100)
+    call_importing.run(write(tmp_path, *(row(number) for number in range(5))))
+    call_importing.run(write(tmp_path, row(6), row(7)))
+    assert [amount for *_, amount in charges(phones)] == [70, 70, 70, 35]
+
+
+def test_import_that_goes_on_counts_what_it_had_taken(
+    phones: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_importing, "AT_ONCE", 2)
+    rows = HEADER + "".join(row(number) for number in (*range(5), 4))
+    ben = phones.visitor("ben")
+    action, values = ben.get("/staff/calls").form("/calls")
+    keep, count = calls.keep, 0
+
+    def die(session: Session, *arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return keep(session, *arguments)
+
+    monkeypatch.setattr(calls, "keep", die)
+    with pytest.raises(KeyboardInterrupt):
+        ben.post(action, values | {"rows": rows})
+    monkeypatch.setattr(calls, "keep", keep)
+    assert ben.post(action, values | {"rows": rows}).status == 303
+    assert phones.rows("SELECT kept_count, known_count FROM call_imports") == [(5, 1)]
 
 
 # On the page -----------------------------------------------------------------------------------

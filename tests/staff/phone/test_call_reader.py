@@ -145,6 +145,14 @@ def test_call_is_known_by_its_id_or_by_all_of_it(ctx: Portal) -> None:
     assert isinstance(zoned, CallRow)
     assert bare.key == zoned.key
     assert len({by_id.key, bare.key, other.key}) == 3
+    assert by_id.content_key == bare.content_key == bare.key != other.content_key
+
+
+def test_both_ends_of_a_call_may_have_its_id(ctx: Portal) -> None:
+    there, here = one(GOOD), one("+15415550172,in,+15415550171" + GOOD[GOOD.index(",2026") :])
+    assert isinstance(there, CallRow)
+    assert isinstance(here, CallRow)
+    assert there.key != here.key
 
 
 def test_no_bytes_break_the_reader(ctx: Portal) -> None:

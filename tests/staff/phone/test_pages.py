@@ -64,6 +64,31 @@ def test_number_is_given_out_and_taken_back(phones: Portal) -> None:
     assert "The account has no phone number" in tess.get(done.location).text
 
 
+def test_number_is_had_from_today_or_since_the_day_that_is_typed(phones: Portal) -> None:
+    tess = phones.visitor("tess")
+    path = of_account(phones, "rich")
+    wrong = tess.submit(tess.get(path), "/phone", number="541 555 0173", since="soon")
+    assert wrong.status == 422
+    page = tess.get(tess.submit(wrong, "/phone", since="").location)
+    asked = "SELECT from_on FROM phone_numbers WHERE account_id = 3 ORDER BY id DESC LIMIT 1"
+    assert f"{phones.one(asked)}" == "2026-06-20"
+    tess.submit(page, "/take-back")
+    tess.submit(tess.get(path), "/phone", number="541 555 0174", since="2026-06-02")
+    assert f"{phones.one(asked)}" == "2026-06-02"
+
+
+def test_desk_lists_a_number_that_is_over_until_the_switch_does_nothing_for_it(
+    phones: Portal,
+) -> None:
+    tess = phones.visitor("tess")
+    tess.submit(tess.get(of_account(phones, "alice")), "/take-back")
+    page = tess.get("/staff/phone")
+    assert "The number is over since Jun 20, 2026." in page.text
+    assert "Voicemail Set to off" in page.text
+    assert tess.submit(page, "/alicephone/done").status == 303
+    assert "The number is over" not in tess.get("/staff/phone").text
+
+
 def test_stale_page_gives_no_second_number(phones: Portal) -> None:
     ada = phones.visitor("ada")
     path = of_account(phones, "rich")
