@@ -47,7 +47,7 @@ def test_odd_queries_are_answered(portal: Portal) -> None:
         (portal.path("usage/"), ("day",)),
         (portal.path("usage/sessions"), ("page",)),
         (portal.path("usage/csv"), ("from", "to")),
-        (portal.path("equipment/outcome"), ("done", "press")),
+        (portal.path("equipment/outcome"), ("done", "press", "new")),
         (portal.path("equipment/wifi"), ("networks",)),
         (portal.path(), ("since",)),
         ("/sign-in", ("next", "done")),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Response, current_app, g, request, url_for
+from flask_babel import gettext as _
 from werkzeug.wrappers import Response as BaseResponse
 
 from blueprints.dashboard.equipment import bp, service
@@ -82,18 +83,18 @@ def overview() -> Response:
 # Asking for something -----------------------------------------------------------------------------
 
 
-def _ask(line: LineChoice, more: dict[str, Any], kind: Kind, call: Callable[[], Outcome]) -> str:
-    """The page that says how it ended. Raises TooManyAttempts."""
+def _ask(line: LineChoice, query: dict[str, Any], kind: Kind, call: Callable[[], Outcome]) -> str:
+    """The page that says how it ended, with `query` in its address. Raises TooManyAttempts."""
     person = signed_in()
     account_public_id = person.account.public_id if person.account else ""
-    path = url_for("equipment.outcome", account_public_id=account_public_id, **more)
+    path = url_for("equipment.outcome", account_public_id=account_public_id, **query)
     return service.ask(
         Press(
             g.account_id,
             person.customer_id,
             line.line_id,
             kind,
-            path + ("&" if more else "?"),
+            path + ("&" if query else "?"),
             arrived_key(),
             current_app.config["PORTAL"].secret,
         ),
@@ -152,6 +153,13 @@ def wifi_page() -> Response:
     if wifi is None:
         return render("equipment/wifi.html", **shared, end=End.REFUSED, form=None)
     form = shown(WifiForm, line=line.public_id, networks=wifi.form_value, wifi_name=wifi.name)
+    if kept.networks.data is not None and wifi.has_password:
+        form.wifi_password.errors = [
+            _(
+                "If you typed a new password, type it again: it was not kept. If this stays empty,"
+                " the present one stays."
+            )
+        ]
     return _wifi_page(shared, form, has_password=wifi.has_password)
 
 
@@ -171,21 +179,28 @@ def wifi_post() -> Response | BaseResponse:
     line, shared = _posted(form)
     has_password = "wifi_password" in request.form
     if not is_good:
+        _ask_for_password_again(form)
         return _wifi_page(shared, form, 422, has_password=has_password)
     change = WifiChange(
         (form.networks.data or "").split("-", MOST_NETWORKS),
         form.wifi_name.data or "",
         form.wifi_password.data or None,
     )
+    query = shared["more"] | {"new": "name" if change.password is None else "both"}
     try:
-        path = _ask(
-            line, shared["more"], Kind.WIFI, lambda: gateway.change_wifi(line.username, change)
-        )
+        path = _ask(line, query, Kind.WIFI, lambda: gateway.change_wifi(line.username, change))
     except TooManyAttempts as refusal:
+        _ask_for_password_again(form)
         seconds = refusal.retry_after_seconds
         page = _wifi_page(shared, form, 429, has_password=has_password, retry_after=seconds)
         return _wait(page, refusal)
     return go_to(path)
+
+
+def _ask_for_password_again(form: WifiForm) -> None:
+    """A form comes back without its password: say so, or it would be sent without one."""
+    if form.wifi_password.data and not form.wifi_password.errors:
+        form.wifi_password.errors = [_("Type the new password again: it was not kept.")]
 
 
 def _wifi_page(
@@ -220,4 +235,5 @@ def outcome() -> Response | BaseResponse:
         if path is not None:
             return go_to(path)
     again = request.full_path
-    return render("equipment/outcome.html", **shared, kind=kind, end=end, again=again)
+    new = request.args.get("new")
+    return render("equipment/outcome.html", **shared, kind=kind, end=end, again=again, new=new)

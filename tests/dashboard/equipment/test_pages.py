@@ -249,6 +249,46 @@ def test_wifi_needs_the_password_of_the_account_again(home: Home) -> None:
         assert "/confirm" in alice.get(home.path("wifi")).location
 
 
+def test_password_of_a_form_that_waited_is_asked_for_again(home: Home) -> None:
+    alice = home.visitor()
+    assert "If you typed a new password" not in alice.get(home.path("wifi")).text
+    page = alice.get(home.path("wifi"))
+    with clock.set_to(NOW + timedelta(minutes=11)):
+        sent = alice.submit(page, "/wifi", wifi_name="Typed", wifi_password=PASSWORD)
+        confirmed = alice.submit(alice.get(sent.location), "/confirm", password=ACCOUNT_PASSWORD)
+        form = follow(alice, confirmed)
+        [error] = form.select("#wifi_password-error")
+        assert "type it again: it was not kept" in error.text_content()
+        ended = follow(alice, alice.submit(form, "/wifi"))
+    assert "Asked for: a new name. The password stays as it is." in ended.text
+    assert [each[1] for each in home.acs.done[0]["parameterValues"]] == ["Typed"] * 2
+
+
+def test_refused_form_says_that_its_password_was_not_kept(home: Home) -> None:
+    alice = home.visitor()
+    page = home.change(alice, "", PASSWORD)
+    assert page.select("#wifi_password-error")[0].text_content().startswith("Type the new password")
+    assert not home.change(alice, "", "").select("#wifi_password-error")
+    pages = [home.change(alice, f"Attic {number}") for number in range(5)]
+    assert pages[-1].status == 429
+    assert pages[-1].select("#wifi_password-error")
+
+
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [
+        (PASSWORD, "Asked for: a new name and a new password."),
+        ("", "Asked for: a new name. The password stays as it is."),
+    ],
+)
+@pytest.mark.parametrize("routers", ["answer", "offline"])
+def test_outcome_says_what_was_asked_for(
+    home: Home, routers: str, password: str, words: str
+) -> None:
+    home.acs.routers = routers
+    assert words in home.change(home.visitor(), "Attic", password).text
+
+
 @pytest.mark.parametrize(
     ("name", "password", "words"),
     [
