@@ -181,15 +181,18 @@ class OutboundClient:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        seconds: float | None = None,
     ) -> OutboundAnswer:
-        """The answer of any status, redirects included, within the total time.
+        """The answer of any status, redirects included, within the total time, or within `seconds`
+        where those are fewer.
 
         Raises OutboundForbidden, OutboundUnreachable or OutboundUnclear.
         """
         started = time.monotonic()
         outcome: int | str = "failed"
         try:
-            answer = self._request(method, url, headers, body)
+            total = self._total_seconds if seconds is None else min(seconds, self._total_seconds)
+            answer = self._request(method, url, headers, body, total)
             outcome = answer.status
         except OutboundError as failure:
             outcome = type(failure).__name__
@@ -208,14 +211,19 @@ class OutboundClient:
         return answer
 
     def _request(
-        self, method: str, url: str, headers: Mapping[str, str] | None, body: bytes | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        total_seconds: float,
     ) -> OutboundAnswer:
         scheme, host, port, target = _split(url)
         origin = self._origins.get((scheme, host, port))
         if origin is None:
             raise OutboundForbidden(f"{scheme}://{host}:{port} is not a configured origin")
         now = time.monotonic()
-        deadline = now + self._total_seconds
+        deadline = now + total_seconds
         connection = self._connect(origin, min(now + self._connect_seconds, deadline))
         try:
             connection.run_until(deadline)

@@ -43,7 +43,7 @@ class ConnectedDevice:
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """A router as it was when it was last heard. `devices` is None where the model does not tell;
-    `devices_at` is when it told."""
+    `devices_at` is when it told. Without `can_refresh` it cannot be asked to tell anew."""
 
     model: str
     heard_at: datetime | None
@@ -51,6 +51,7 @@ class Equipment:
     networks: tuple[WifiNetwork, ...] = ()
     devices: tuple[ConnectedDevice, ...] | None = None
     devices_at: datetime | None = None
+    can_refresh: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -109,6 +110,15 @@ def test_refresh_asks_for_what_is_connected(acs: FakeGenieacs) -> None:
     assert acs.done[0]["objectName"] == "InternetGatewayDevice.LANDevice.1.Hosts.Host"
 
 
+def test_model_of_which_nothing_is_known_is_not_asked_for_everything(acs: FakeGenieacs) -> None:
+    unknown = equipment(acs, models={"BM632w": ModelMap()})
+    assert equipment(acs).read("ppp-alice").can_refresh
+    assert not unknown.read("ppp-alice").can_refresh
+    with pytest.raises(GatewayRefused):
+        unknown.refresh("ppp-alice")
+    assert acs.done == []
+
+
 def test_router_that_is_offline_does_it_later_and_once(acs: FakeGenieacs) -> None:
     acs.routers = "offline"
     for _ in range(3):
@@ -119,6 +129,18 @@ def test_router_that_is_offline_does_it_later_and_once(acs: FakeGenieacs) -> Non
     assert [task["name"] for task in acs.tasks] == ["reboot", "setParameterValues"]
     assert acs.tasks[1]["parameterValues"][0][1] == "Second"
     assert all(task["expiry"] == 86_400 for task in acs.tasks)
+
+
+def test_password_that_is_queued_outlives_a_later_name(acs: FakeGenieacs) -> None:
+    acs.routers = "offline"
+    for change in (
+        WifiChange(("0",), "First", "long enough"),
+        WifiChange(("0",), "Second"),
+        WifiChange(("0",), "Third"),
+    ):
+        assert equipment(acs).change_wifi("ppp-alice", change) is Outcome.QUEUED
+    values = [[each[1] for each in task["parameterValues"]] for task in acs.tasks]
+    assert values == [["First", "long enough"], ["Third"]]
 
 
 def test_line_is_found_by_what_the_settings_name(acs: FakeGenieacs) -> None:
@@ -298,7 +320,7 @@ def test_each_answer_to_a_task_means_what_it_says(
 def test_no_page_waits_for_a_genieacs_that_hangs(
     acs: FakeGenieacs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert nbi.READ_SECONDS + nbi.TASK_SECONDS <= 9
+    assert nbi.READ_SECONDS + nbi.TASK_SECONDS + nbi.CHECK_SECONDS <= 9
     monkeypatch.setattr(nbi, "READ_SECONDS", 0.3)
     monkeypatch.setattr(nbi, "TASK_SECONDS", 0.3)
     acs.fault = ("GET", "hang")
@@ -306,6 +328,29 @@ def test_no_page_waits_for_a_genieacs_that_hangs(
         equipment(acs).read("ppp-alice")
     acs.fault = ("POST", "hang")
     with pytest.raises(GatewayTimeout):
+        equipment(acs).restart("ppp-alice")
+
+
+def test_whole_press_has_one_deadline(acs: FakeGenieacs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router that refused takes two calls more, which end with it."""
+    for name, seconds in (("READ_SECONDS", 0.9), ("TASK_SECONDS", 0.9), ("CHECK_SECONDS", 0.1)):
+        monkeypatch.setattr(nbi, name, seconds)
+    acs.routers = "refuse"
+    decide = FakeGenieacs.decide
+
+    def slowly(self: FakeGenieacs, *call: str) -> tuple[int, Any]:
+        time.sleep(0.8)
+        return decide(self, *call)
+
+    monkeypatch.setattr(FakeGenieacs, "decide", slowly)
+    began = time.monotonic()
+    assert equipment(acs).restart("ppp-alice") is Outcome.QUEUED
+    assert time.monotonic() - began < 2.4, "three calls that each have their time take as long"
+
+
+def test_refused_task_that_stays_queued_may_be_done_later(acs: FakeGenieacs) -> None:
+    acs.routers, acs.fault = "refuse", ("DELETE", "die")
+    with pytest.raises(GatewayTimeout, match="not taken back"):
         equipment(acs).restart("ppp-alice")
 
 

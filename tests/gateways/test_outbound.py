@@ -493,6 +493,18 @@ def test_an_answer_that_drips_or_makes_no_sense_ends(greeting, drip):
             client.request("GET", f"http://127.0.0.1:{port}/")
 
 
+def test_a_single_call_can_be_given_less_time():
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        client = demo_client(url.rstrip("/"))
+        began = time.monotonic()
+        with pytest.raises(OutboundUnclear):
+            client.request("GET", url, seconds=0.3)
+        with pytest.raises(OutboundUnreachable):
+            client.request("GET", url, seconds=0.0)
+    assert time.monotonic() - began < 5
+
+
 def test_an_answer_that_drips_over_tls_ends(tmp_path):
     class Dripping(TlsHandler):
         certificate = str(make_certificate(tmp_path, "127.0.0.1"))

@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 
 class End(StrEnum):
-    """How it ended. Of those after `UNCLEAR` nothing has changed."""
+    """How it ended."""
 
     SENT = "sent"  # not known yet
     DONE = "done"
@@ -69,7 +69,10 @@ LIMITS: dict[Kind, throttle.Windows] = {
     Kind.WIFI: ((timedelta(minutes=10), 4), (timedelta(days=1), 12)),
     Kind.REFRESH: ((timedelta(minutes=1), 2), (timedelta(days=1), 60)),
 }
-"""How often a router can be asked for the same."""
+"""How often a router can be asked for the same; what changed nothing does not count."""
+PRESSES: throttle.Windows = ((timedelta(hours=1), 30),)
+"""How often it can be tried, whatever comes of it."""
+CHANGED_NOTHING = {End.AWAY, End.NONE, End.SEVERAL, End.REFUSED}
 EVENTS = {Kind.RESTART: "router_restart_asked", Kind.WIFI: "wifi_change_asked"}
 MOST_AT_ONCE = 4
 """Calls of one process that wait for an answer: when none comes, the other pages go on."""
@@ -159,12 +162,14 @@ def ask(press: Press, call: Callable[[], Outcome]) -> str:
     Raises TooManyAttempts."""
     line = f"\0{press.kind.value} of line {press.line_id}"
     subject = throttle.subject_of(press.secret, line)
+    tries = throttle.subject_of(press.secret, line + ", tried")
 
-    def begin(session: Session) -> tuple[str, bool]:
+    def begin(session: Session) -> tuple[str, throttle.Attempt | None]:
         found = form_keys.find_result(session, press.key)
         if found is not None:
-            return found, False
-        throttle.count_within(session, subject, LIMITS[press.kind])
+            return found, None
+        attempt = throttle.count_within(session, subject, LIMITS[press.kind])
+        throttle.count_within(session, tries, PRESSES)
         if press.kind in EVENTS:
             event = activity.Event(
                 EVENTS[press.kind],
@@ -176,14 +181,21 @@ def ask(press: Press, call: Callable[[], Outcome]) -> str:
             revisions.raise_account(session, press.account_id)
         path = f"{_path(press, End.SENT)}&press={press.key.key_hash.hex()}"
         form_keys.consume(session, press.key, path)
-        return path, True
+        return path, attempt
 
     with throttle.noted():
-        path, is_first = unit_of_work(begin, press.account_id)
-    if not is_first:
+        path, attempt = unit_of_work(begin, press.account_id)
+    if attempt is None:
         return path
-    path = _path(press, _try(call))
-    unit_of_work(lambda session: form_keys.change_result(session, press.key, path))
+    end = _try(call)
+    path = _path(press, end)
+
+    def note_end(session: Session) -> None:
+        form_keys.change_result(session, press.key, path)
+        if end in CHANGED_NOTHING:
+            throttle.note_passed(session, attempt)
+
+    unit_of_work(note_end)
     return path
 
 

@@ -98,7 +98,13 @@ def describe(device: Device, model: ModelMap, now: datetime) -> Equipment:
         ),
         devices=tuple(_connected(hosts)) if isinstance(hosts, dict) else None,
         devices_at=_told_at(hosts),
+        can_refresh=bool(refreshed_part(model)),
     )
+
+
+def refreshed_part(model: ModelMap) -> str:
+    """What a router is asked for anew; empty where nothing is known of its model."""
+    return next(filter(None, [model.hosts, *(paths.name for paths in model.networks)]), "")
 
 
 def heard(device: Device) -> datetime | None:

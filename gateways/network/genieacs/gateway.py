@@ -14,7 +14,7 @@ from gateways.network.base import KnownLines
 from gateways.network.equipment import Equipment, EquipmentGateway, Outcome, WifiChange
 from gateways.network.errors import GatewayRefused, NoEquipment, SeveralEquipment
 from gateways.network.genieacs import devices
-from gateways.network.genieacs.nbi import Device, Nbi
+from gateways.network.genieacs.nbi import Device, Nbi, deadline
 
 FORGOTTEN_AFTER = timedelta(days=30)
 """Of several routers of a line those that were silent for so long were replaced."""
@@ -39,15 +39,18 @@ class GenieacsEquipment(EquipmentGateway):
 
     def restart(self, username: str) -> Outcome:
         """See EquipmentGateway."""
+        until = deadline()
         device = self._find(username)
-        return self.nbi.tell(device["_id"], "lastmile-restart", {"name": "reboot"})
+        return self.nbi.tell(device["_id"], "lastmile-restart", {"name": "reboot"}, until)
 
     def change_wifi(self, username: str, change: WifiChange) -> Outcome:
-        """See EquipmentGateway. All of it is one task, so that no network gets half of it."""
+        """See EquipmentGateway. All of it is one task, so that no network gets half of it. A name
+        alone has a key of its own: it must not put away a password that is queued."""
+        until = deadline()
         device = self._find(username)
         model = devices.map_of(device, self.settings)
         values: list[list[str]] = []
-        unique_key = "lastmile-wifi"
+        unique_key = "lastmile-wifi" if change.password is not None else "lastmile-wifi-name"
         for key, paths in enumerate(model.networks):
             if str(key) not in change.keys:
                 continue
@@ -61,16 +64,18 @@ class GenieacsEquipment(EquipmentGateway):
         if not values:
             raise GatewayRefused("the router has no such network")
         task = {"name": "setParameterValues", "parameterValues": values}
-        return self.nbi.tell(device["_id"], unique_key, task)
+        return self.nbi.tell(device["_id"], unique_key, task, until)
 
     def refresh(self, username: str) -> Outcome:
-        """See EquipmentGateway. The table of what is connected is asked for, or the names."""
+        """See EquipmentGateway. The table of what is connected is asked for, or a name."""
+        until = deadline()
         device = self._find(username)
-        model = devices.map_of(device, self.settings)
-        parts = [model.hosts, *(paths.name for paths in model.networks)]
-        name = next((part for part in parts if part), "")
+        name = devices.refreshed_part(devices.map_of(device, self.settings))
+        if not name:
+            # GenieACS would have the router tell everything it has.
+            raise GatewayRefused("nothing is known that the router could tell anew")
         task = {"name": "refreshObject", "objectName": name}
-        return self.nbi.tell(device["_id"], "lastmile-refresh", task)
+        return self.nbi.tell(device["_id"], "lastmile-refresh", task, until)
 
     def check(self, known_lines: KnownLines) -> Iterator[Finding]:
         """See EquipmentGateway."""

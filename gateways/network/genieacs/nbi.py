@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -28,12 +29,14 @@ log = logging.getLogger("lastmile.genieacs")
 
 CONNECT_SECONDS = 1.5
 READ_SECONDS = 2.5
-TASK_SECONDS = 6.0
+TASK_SECONDS = 5.5
 ROUTER_MILLISECONDS = 3000
 """How long GenieACS waits for a router that it has called."""
 EXPIRES_SECONDS = 86_400
 """A task that no router has asked for by then is dropped."""
 LONGEST_ANSWER = 2_000_000
+CHECK_SECONDS = 1.0
+"""What is left at least to look why a router has not done a task."""
 _NOT_NOW = (429, 503)
 
 Device = Mapping[str, Any]
@@ -46,20 +49,23 @@ class Nbi:
         self.url = settings.url
         origin = AllowedOrigin.from_url(settings.url, is_own_network=True)
         self._headers = dict(settings.headers)
-        self._reader, self._teller = (
-            OutboundClient(
-                [origin],
-                connect_seconds=CONNECT_SECONDS,
-                total_seconds=seconds,
-                max_answer_bytes=LONGEST_ANSWER,
-            )
-            for seconds in (READ_SECONDS, TASK_SECONDS)
+        self._client = OutboundClient(
+            [origin],
+            connect_seconds=CONNECT_SECONDS,
+            total_seconds=max(READ_SECONDS, TASK_SECONDS),
+            max_answer_bytes=LONGEST_ANSWER,
         )
 
     def find(
-        self, collection: str, query: Mapping[str, Any], projection: Sequence[str], limit: int
+        self,
+        collection: str,
+        query: Mapping[str, Any],
+        projection: Sequence[str],
+        limit: int,
+        *,
+        until: float | None = None,
     ) -> list[Device]:
-        """The documents that `query` finds. Raises GatewayAway."""
+        """The documents that `query` finds, before `until` (monotonic). Raises GatewayAway."""
         values = {
             "query": json.dumps(query),
             "projection": ",".join(projection),
@@ -67,8 +73,11 @@ class Nbi:
         }
         asked = "&".join(f"{name}={quote(value, safe='')}" for name, value in values.items())
         try:
-            answer = self._reader.request(
-                "GET", f"{self.url}/{collection}/?{asked}", headers=self._headers
+            answer = self._client.request(
+                "GET",
+                f"{self.url}/{collection}/?{asked}",
+                headers=self._headers,
+                seconds=READ_SECONDS if until is None else min(READ_SECONDS, _left(until)),
             )
         except OutboundError as error:
             raise GatewayAway(f"GenieACS: {error}") from error
@@ -79,17 +88,20 @@ class Nbi:
             raise GatewayAway("GenieACS answered a question with something else than a list")
         return found
 
-    def tell(self, device_id: str, unique_key: str, task: Mapping[str, Any]) -> Outcome:
-        """Give the device a task, and wait a little for it. Raises GatewayAway, GatewayRefused,
-        NoEquipment, or GatewayTimeout when it may be done or not."""
+    def tell(
+        self, device_id: str, unique_key: str, task: Mapping[str, Any], until: float
+    ) -> Outcome:
+        """Give the device a task, and wait for it a little, until `until` at most. Raises
+        GatewayAway, GatewayRefused, NoEquipment, or GatewayTimeout when it may be done or not."""
         body = {**task, "uniqueKey": unique_key, "expiry": EXPIRES_SECONDS}
         query = f"timeout={ROUTER_MILLISECONDS}&connection_request"
         try:
-            answer = self._teller.request(
+            answer = self._client.request(
                 "POST",
                 f"{self.url}/devices/{_in_path(device_id)}/tasks?{query}",
                 headers={**self._headers, "Content-Type": "application/json"},
                 body=json.dumps(body).encode(),
+                seconds=min(TASK_SECONDS, _left(until)),
             )
         except OutboundUnclear as error:
             raise GatewayTimeout(f"GenieACS: {error}") from error
@@ -98,28 +110,43 @@ class Nbi:
         _check(answer.status)
         if answer.status == 200:
             return Outcome.DONE
-        self._check_fault(device_id, answer)
+        self._check_fault(device_id, answer, until)
         return Outcome.QUEUED
 
-    def _check_fault(self, device_id: str, answer: OutboundAnswer) -> None:
+    def _check_fault(self, device_id: str, answer: OutboundAnswer, until: float) -> None:
         """A router that refused is a task that is queued, too, and would be tried again and again:
-        take it back. Raises GatewayRefused."""
+        take it back. Raises GatewayRefused, or GatewayTimeout when it could not be."""
         task = _parsed(answer.body)
         task_id = task.get("_id") if isinstance(task, dict) else None
         if not isinstance(task_id, str) or not re.fullmatch(r"[0-9a-f]{1,40}", task_id):
             return
         try:
-            found = self.find("faults", {"_id": f"{device_id}:task_{task_id}"}, ["code"], 1)
+            fault_id = f"{device_id}:task_{task_id}"
+            found = self.find("faults", {"_id": fault_id}, ["code"], 1, until=until)
         except GatewayAway as error:
             log.warning("a task was queued, and why is not known", extra={"why": str(error)})
             return
         if not found:
             return
         try:
-            self._reader.request("DELETE", f"{self.url}/tasks/{task_id}", headers=self._headers)
+            self._client.request(
+                "DELETE",
+                f"{self.url}/tasks/{task_id}",
+                headers=self._headers,
+                seconds=_left(until),
+            )
         except OutboundError as error:
-            log.warning("a refused task was not taken back", extra={"why": str(error)})
+            raise GatewayTimeout(f"a refused task was not taken back: {error}") from error
         raise GatewayRefused(f"the router refused with {str(found[0].get('code'))[:60]!r}")
+
+
+def deadline() -> float:
+    """By when a press that begins now has ended, in monotonic seconds, whatever it needs."""
+    return time.monotonic() + READ_SECONDS + TASK_SECONDS + CHECK_SECONDS
+
+
+def _left(until: float) -> float:
+    return max(0.0, until - time.monotonic())
 
 
 def _check(status: int) -> None:

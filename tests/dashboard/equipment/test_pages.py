@@ -10,6 +10,8 @@ import pytest
 
 from blueprints.dashboard.equipment import service
 from core import clock, form_keys
+from core.genieacs_settings import GenieacsSettings, ModelMap
+from gateways.network.genieacs.gateway import GenieacsEquipment
 from tests import crawl
 from tests.conftest import Portal
 from tests.dashboard.equipment.conftest import PASSWORD, Home, follow
@@ -75,6 +77,16 @@ def test_router_is_asked_again_for_what_is_connected(home: Home) -> None:
     alice = home.visitor()
     page = follow(alice, alice.submit(alice.get(home.path()), "/refresh"))
     assert (home.names(), page.select("h2")[0].text) == (["refreshObject"], "Done")
+
+
+def test_model_of_which_nothing_is_known_is_not_offered_to_be_asked(home: Home) -> None:
+    settings = GenieacsSettings(home.acs.url, models={"BM632w": ModelMap()})
+    home.portal.app.extensions["equipment_gateway"] = GenieacsEquipment(settings)
+    alice = home.visitor()
+    assert not alice.get(home.path()).select("main form")
+    sent = alice.post(home.path("refresh"), crawl.token_of(alice))
+    assert "does not do this" in follow(alice, sent).text
+    assert home.acs.done == []
 
 
 def test_what_was_asked_for_is_in_the_activity(home: Home) -> None:
@@ -182,6 +194,29 @@ def test_nobody_restarts_in_a_loop(home: Home) -> None:
     assert home.names() == ["reboot"] * 2
     with clock.set_to(NOW + timedelta(minutes=6)):
         assert home.restart(alice).status == 200
+
+
+@pytest.mark.parametrize("fault", [("GET", 503), ("POST", 503), ("POST", 404), ("POST", 400)])
+def test_press_that_changed_nothing_does_not_count(home: Home, fault: tuple[str, int]) -> None:
+    alice = home.visitor()
+    home.acs.fault = fault
+    assert [home.restart(alice).status for _ in range(4)] == [200] * 4
+    home.acs.fault = None
+    assert [home.restart(alice).status for _ in range(3)] == [200, 200, 429]
+    assert home.names() == ["reboot"] * 2
+
+
+def test_press_of_which_is_not_known_what_came_counts(home: Home) -> None:
+    home.acs.fault = ("POST", 500)
+    alice = home.visitor()
+    assert [home.restart(alice).status for _ in range(3)] == [200, 200, 429]
+
+
+def test_nobody_tries_without_end(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "PRESSES", ((timedelta(hours=1), 3),))
+    home.acs.devices.clear()
+    alice = home.visitor()
+    assert [home.restart(alice).status for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_wifi_and_questions_have_their_limits(home: Home) -> None:
