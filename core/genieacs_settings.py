@@ -25,6 +25,13 @@ USUAL_FIND_BY = (
     "Device.PPP.Interface.1.Username",
     "VirtualParameters.pppoeUsername",
 )
+"""All of them what a router says of itself."""
+_SET_BY_ISP = re.compile(r"_tags|(Tags|VirtualParameters)\..+")
+
+
+def is_set_by_isp(path: str) -> bool:
+    """Whether the ISP alone says what stands at a path, and no router can say it of itself."""
+    return path not in USUAL_FIND_BY and bool(_SET_BY_ISP.fullmatch(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pytest
 
 from core import clock
 from core.findings import Level
-from core.genieacs_settings import GenieacsSettings, ModelMap, WifiPaths
+from core.genieacs_settings import USUAL_FIND_BY, GenieacsSettings, ModelMap, WifiPaths
 from gateways.network.equipment import Outcome, WifiChange
 from gateways.network.errors import (
     GatewayAway,
@@ -242,6 +242,31 @@ def test_two_routers_of_a_line_are_both_left_alone(acs: FakeGenieacs) -> None:
     assert acs.done == []
 
 
+TAGS = ("_tags", USUAL_FIND_BY[0])
+
+
+@pytest.mark.parametrize("find_by", [TAGS, TAGS[::-1], ("_tags",)])
+def test_router_that_claims_the_line_of_a_tagged_one_is_not_touched(
+    acs: FakeGenieacs, find_by: tuple[str, ...]
+) -> None:
+    acs.devices[1] = tr098("ppp-alice", 2)
+    acs.devices[0]["_tags"] = ["vip", "ppp-alice"]
+    acs.devices[1]["_tags"] = ["ppp-mallory"]
+    gateway = equipment(acs, find_by=find_by)
+    gateway.restart("ppp-alice")
+    assert [task["device"] for task in acs.done] == [acs.devices[0]["_id"]]
+    acs.devices[0]["_tags"].append("ppp-mallory")
+    with pytest.raises(SeveralEquipment):
+        gateway.restart("ppp-mallory")
+
+
+def test_by_tags_alone_no_router_is_believed(acs: FakeGenieacs) -> None:
+    acs.devices[:] = [tr098("ppp-alice", 2)]
+    with pytest.raises(NoEquipment):
+        equipment(acs, find_by=("_tags",)).change_wifi("ppp-alice", HOME)
+    assert acs.done == acs.tasks == []
+
+
 def test_router_that_was_replaced_is_not_asked(acs: FakeGenieacs) -> None:
     acs.devices.append(tr098("ppp-alice", 3, heard="2026-04-01T00:00:00.000Z"))
     equipment(acs).restart("ppp-alice")
@@ -392,15 +417,35 @@ def test_password_is_in_no_line_of_the_log(
 # The check.
 
 
-def check(acs: FakeGenieacs, *lines: str) -> dict[str, tuple[Level, str]]:
-    findings = equipment(acs).check(lambda names: set(lines) & set(names))
+def check(
+    acs: FakeGenieacs, *lines: str, find_by: tuple[str, ...] = USUAL_FIND_BY
+) -> dict[str, tuple[Level, str]]:
+    gateway = equipment(acs, find_by=find_by)
+    findings = gateway.check(lambda names: set(lines) & set(names))
     return {found.check: (found.level, found.words + found.remedy) for found in findings}
 
 
 def test_check_finds_nothing_wrong(acs: FakeGenieacs) -> None:
-    found = check(acs, "ppp-alice", "ppp-mallory")
+    for number, name in enumerate(("ppp-alice", "ppp-mallory")):
+        acs.devices[number]["_tags"] = [name]
+    found = check(acs, "ppp-alice", "ppp-mallory", find_by=("_tags",))
     assert {level for level, _words in found.values()} == {Level.OK}
     assert "knows 2 devices" in found["reach"][1]
+
+
+def test_check_notes_that_routers_are_believed(acs: FakeGenieacs) -> None:
+    lines = ("ppp-alice", "ppp-mallory")
+    for find_by in (USUAL_FIND_BY, TAGS, ("_deviceId._SerialNumber",)):
+        level, words = check(acs, *lines, find_by=find_by)["trust"]
+        assert (level, "_tags alone" in words) == (Level.NOTE, True)
+    assert check(acs, *lines, find_by=("VirtualParameters.line",))["trust"][0] is Level.OK
+
+
+def test_check_names_a_router_that_claims_the_line_of_a_tagged_one(acs: FakeGenieacs) -> None:
+    acs.devices[1] = tr098("ppp-alice", 2)
+    acs.devices[0]["_tags"] = ["ppp-alice"]
+    level, words = check(acs, "ppp-alice", find_by=TAGS)["lines"]
+    assert (level, "says that it is of the line ppp-alice" in words) == (Level.NOTE, True)
 
 
 def test_check_says_what_is_wrong(acs: FakeGenieacs) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from core import clock
 from core.findings import Finding, Level
+from core.genieacs_settings import is_set_by_isp
 from gateways.network.base import KnownLines
 from gateways.network.errors import NetworkError
 from gateways.network.genieacs import devices
@@ -39,15 +40,22 @@ def examine(gateway: GenieacsEquipment, known_lines: KnownLines) -> Iterator[Fin
         return
     yield Finding("reach", Level.OK, f"GenieACS answers and knows {count} devices.")
     yield _lines(gateway, found, known_lines)
+    yield _trust(gateway)
     yield from _models(gateway, found)
 
 
 def _lines(gateway: GenieacsEquipment, found: list[Device], known_lines: KnownLines) -> Finding:
-    names = [_names_of(device, gateway.settings.find_by) for device in found]
-    known = known_lines({name for each in names for name in each})
+    given, said = (
+        [devices.names_of(device, gateway.settings, is_by_isp=is_by_isp) for device in found]
+        for is_by_isp in (True, False)
+    )
+    names = [each | own for each, own in zip(given, said, strict=True)]
+    known = known_lines(set().union(*names))
     of_lines = sum(bool(each & known) for each in names)
     times = Counter(name for each in names for name in each & known)
-    shared = [name for name, count in times.items() if count > 1]
+    times_given = Counter(name for each in given for name in each & known)
+    claimed = [name for name, count in times.items() if count > 1 and times_given[name] == 1]
+    shared = [name for name, count in times.items() if count > 1 and times_given[name] != 1]
     if not of_lines:
         return Finding(
             "lines",
@@ -62,19 +70,32 @@ def _lines(gateway: GenieacsEquipment, found: list[Device], known_lines: KnownLi
             f"More than one device is of the line {shared[0]}; neither can be used from here.",
             "delete the one in GenieACS that was replaced",
         )
+    if claimed:
+        return Finding(
+            "lines",
+            Level.NOTE,
+            f"A device says that it is of the line {claimed[0]}, which another one is.",
+            "look whose it is; it is not touched for that line",
+        )
     level = Level.OK if of_lines == len(found) else Level.NOTE
     remedy = "" if level is Level.OK else "the others may be of nobody, or their names are not read"
     words = f"{of_lines} of {len(found)} devices looked at are of lines of ours."
     return Finding("lines", level, words, remedy)
 
 
-def _names_of(device: Device, find_by: tuple[str, ...]) -> set[str]:
-    names: set[str] = set()
-    for path in find_by:
-        value = devices.value_of(device, path)
-        values = value if isinstance(value, list) else [value]
-        names |= {each for each in values if isinstance(each, str) and each}
-    return names
+def _trust(gateway: GenieacsEquipment) -> Finding:
+    """Whether a router can pass for that of another line."""
+    said = [path for path in gateway.settings.find_by if not is_set_by_isp(path)]
+    if not said:
+        return Finding("trust", Level.OK, "Whose a router is, the ISP says.")
+    return Finding(
+        "trust",
+        Level.NOTE,
+        f"Whose a router is, it says itself: whoever can change {said[0]} in a router has it taken "
+        "for that of another line, and reads the Wi-Fi password that is meant for that one.",
+        "tag each router with the username of its line and let find_by name _tags alone "
+        "(docs/equipment.md)",
+    )
 
 
 def _models(gateway: GenieacsEquipment, found: list[Device]) -> Iterator[Finding]:

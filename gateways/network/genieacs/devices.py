@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from core.genieacs_settings import GenieacsSettings, ModelMap, WifiPaths
+from core.genieacs_settings import GenieacsSettings, ModelMap, WifiPaths, is_set_by_isp
 from gateways.network.equipment import ConnectedDevice, Equipment, WifiNetwork
 from gateways.network.genieacs.nbi import Device
 
@@ -46,14 +46,25 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
-def is_of_line(device: Device, username: str, settings: GenieacsSettings) -> bool:
-    """Whether the device says, where it may, that it is of this line, letter by letter: what
-    GenieACS finds may be more, as it reads signs in what is asked for."""
+def list_of_line(asked: list[Device], username: str, settings: GenieacsSettings) -> list[Device]:
+    """Those that are of this line, letter by letter: what GenieACS finds may be more, as it reads
+    signs in what is asked for. Where the ISP has said it of one, what others say of themselves
+    counts for nothing."""
+    by_isp = [each for each in asked if username in names_of(each, settings, is_by_isp=True)]
+    return by_isp or [
+        each for each in asked if username in names_of(each, settings, is_by_isp=False)
+    ]
+
+
+def names_of(device: Device, settings: GenieacsSettings, *, is_by_isp: bool) -> set[str]:
+    """The names of lines that a device has: those that the ISP has given it, or its own word."""
+    names: set[str] = set()
     for path in settings.find_by:
-        found = value_of(device, path)
-        if found == username or (isinstance(found, list) and username in found):
-            return True
-    return False
+        if is_set_by_isp(path) is is_by_isp:
+            found = value_of(device, path)
+            values = found if isinstance(found, list) else [found]
+            names |= {each for each in values if isinstance(each, str) and each}
+    return names
 
 
 def node_of(device: Device, path: str) -> Any:

@@ -90,11 +90,8 @@ class GenieacsEquipment(EquipmentGateway):
         settings = self.settings
         query: dict[str, Any] = {"$or": [{path: username} for path in settings.find_by]}
         asked = self.nbi.find("devices", query, devices.wanted(settings), MOST_FOUND)
-        found = [
-            device
-            for device in asked
-            if isinstance(device.get("_id"), str) and devices.is_of_line(device, username, settings)
-        ]
+        known = [device for device in asked if isinstance(device.get("_id"), str)]
+        found = devices.list_of_line(known, username, settings)
         if len(found) > 1:
             found = _in_use(found)
         if not found:
