@@ -137,7 +137,8 @@ def list_due(session: Session, as_of_on: date) -> list[int]:
                 ),
                 or_(Account.status == AccountStatus.ACTIVE.value, has_more),
             )
-            .order_by(Account.id)
+            .order_by(Account.id),
+            {"changeable_on": drafting.first_changeable(as_of_on)},
         )
     )
 

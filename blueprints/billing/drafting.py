@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import BindParameter, and_, bindparam, exists, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from blueprints.billing import prices
 from blueprints.billing.periods import (
@@ -41,6 +41,9 @@ from models import (
 )
 
 ADJUSTMENT_LEDGER = "revenue:adjustment"
+LONGEST_AHEAD = timedelta(days=62)
+"""Whatever is billed so long after its day was not billed ahead: no price of it is withdrawn."""
+_PERIODS_BACK = 3
 _DAY = timedelta(days=1)
 
 
@@ -249,7 +252,7 @@ def compute(
     pieces: list[_Piece] = []
     marks: list[Mark] = []
     for subscription in account.subscriptions:
-        found, mark = _bill(subscription, account, taxes)
+        found, mark = _bill(subscription, account, taxes, issued_on)
         pieces += found
         if mark is not None:
             marks.append(mark)
@@ -281,7 +284,10 @@ def compute(
 
 
 def _bill(
-    subscription: BilledSubscription, account: BilledAccount, taxes: Sequence[TaxRule]
+    subscription: BilledSubscription,
+    account: BilledAccount,
+    taxes: Sequence[TaxRule],
+    issued_on: date,
 ) -> tuple[list[_Piece], Mark | None]:
     """What is to be charged or given back of a subscription until the account's period ends."""
     start = subscription.billed_until_on or subscription.started_on
@@ -292,8 +298,13 @@ def _bill(
         subscription.billed_until_on is None or subscription.paused == subscription.billed_paused
     )
     lowered, known = _lowered(subscription, account, min(start, stop))
-    if stop == start and is_pause_known and not lowered:
+    ended_on = subscription.ended_on
+    # Until then a price that its last days were billed at may be withdrawn.
+    is_over = ended_on is not None and ended_on <= first_changeable(issued_on)
+    is_kept = bool(subscription.billed_prices) and is_over
+    if stop == start and is_pause_known and not lowered and not is_kept:
         return [], None
+    changed, known = _changes(subscription, account, start, stop, known)
     units = _Units(subscription, account, stop)
     price, terms = subscription.billed_price_minor, subscription.billed_taxes
     pieces = []
@@ -305,27 +316,53 @@ def _bill(
         for part in without(whole, subscription.paused):
             amount_minor = cost_of(price, part, period)
             pieces.append(_Piece(subscription, part, amount_minor, units.take(period, 1)))
-    if not subscription.is_paid_elsewhere:  # whoever billed those days, it was not this portal
-        for span, sign in _changed_of_billed(subscription, start, stop):
-            edges = subscription.billed_edges
-            if sign > 0:
-                edges = (*edges, *subscription.edges)
-            for part, period in cut(span, account.bill_day, *edges):
-                was = subscription.price_billed_for(part.from_on)
-                # What is charged after all is charged at no more than it costs now.
-                rate = min(was, subscription.price_on(part.from_on)) if sign > 0 else was
-                amount_minor = cost_of(rate, part, period)
-                pieces.append(
-                    _Piece(
-                        subscription,
-                        part,
-                        sign * amount_minor,
-                        units.take(period, sign),
-                        subscription.billed_taxes,
-                    )
-                )
-    mark = Mark(subscription.subscription_id, stop, price, terms, subscription.paused, known)
+    pieces += [
+        _Piece(
+            subscription,
+            part,
+            sign * cost_of(rate, part, period),
+            units.take(period, sign),
+            subscription.billed_taxes,
+        )
+        for part, period, sign, rate in changed
+    ]
+    mark = Mark(
+        subscription.subscription_id,
+        stop,
+        price,
+        terms,
+        subscription.paused,
+        () if is_over else known,
+    )
     return lowered + pieces, mark
+
+
+def _changes(
+    subscription: BilledSubscription,
+    account: BilledAccount,
+    start: date,
+    stop: date,
+    known: Prices,
+) -> tuple[list[tuple[Span, Span, int, int]], Prices]:
+    """Parts of `_changed_of_billed` with the period of each, its sign and its price; and at which
+    prices the days are billed then."""
+    was_minor = subscription.billed_price_minor
+    if was_minor is None:  # whoever billed those days, it was not this portal
+        return [], known
+    found = []
+    for span, sign in _changed_of_billed(subscription, start, stop):
+        edges = subscription.billed_edges
+        if sign > 0:
+            edges = (*edges, *subscription.edges)
+        for part, period in cut(span, account.bill_day, *edges):
+            rate = was = subscription.price_billed_for(part.from_on)
+            if sign > 0:  # what is charged after all is charged at no more than it costs now
+                rate = min(was, subscription.price_on(part.from_on))
+            if rate < was:
+                known = known or ((subscription.started_on, was_minor),)
+                known = prices.with_billed(known, start, part, rate)
+            found.append((part, period, sign, rate))
+    return found, known
 
 
 def _lowered(
@@ -340,10 +377,13 @@ def _lowered(
         return [], known
     if not known:
         known = ((subscription.started_on, was_minor),)
-    first_on = period_of(account.span.from_on - _DAY, account.bill_day).from_on
-    if not subscription.billed_prices:
-        first_on = max(first_on, subscription.later[0][0])
-    first_on = max(first_on, known[0][0])
+    # Days before any change cost what they were billed at, whatever was agreed since.
+    changed_on = [on for on, _minor in (*subscription.billed_prices, *subscription.later)]
+    first_on = min((on for on in changed_on if on > subscription.started_on), default=until_on)
+    oldest_on = account.span.from_on
+    for _ in range(_PERIODS_BACK):  # bills are also made ahead
+        oldest_on = period_of(oldest_on - _DAY, account.bill_day).from_on
+    first_on = max(first_on, oldest_on)
     pieces = []
     edges = (*subscription.edges, *subscription.billed_edges)
     for part, period in cut(Span(first_on, until_on), account.bill_day, *edges):
@@ -522,13 +562,29 @@ def list_taxes(session: Session) -> list[TaxRule]:
     ]
 
 
+_stepped = aliased(Plan)
 IS_NOT_BILLED_OUT = or_(
     Subscription.ended_on.is_(None),
     Subscription.billed_until_on.is_(None) & (Subscription.ended_on > Subscription.started_on),
     Subscription.billed_until_on != Subscription.ended_on,
     Subscription.billed_until_on.is_not(None) & (Subscription.paused != Subscription.billed_paused),
+    Subscription.billed_until_on.is_not(None) & Subscription.billed_prices.is_not(None),
+    and_(
+        Subscription.ended_on > bindparam("changeable_on"),
+        exists()
+        .where(_stepped.id == Subscription.plan_id, _stepped.price_steps.is_not(None))
+        .correlate(Subscription),
+    ),
 )
-"""Subscriptions of which something may still be charged or given back."""
+"""Subscriptions of which something may still be charged or given back; `changeable_on` is the
+`first_changeable` of the day."""
+
+
+def first_changeable(day: date) -> date:
+    """The earliest end of a subscription whose last days, billed already, may still cost less than
+    they were billed at: a change of price is planned or withdrawn after the bill."""
+    return day - LONGEST_AHEAD
+
 
 _LIST_SUBSCRIPTIONS = (
     select(
@@ -604,9 +660,12 @@ _LIST_ACCOUNTS = (
 
 
 def _subscriptions(
-    session: Session, bill_days: Mapping[int, int]
+    session: Session, bill_days: Mapping[int, int], issued_on: date
 ) -> dict[int, list[BilledSubscription]]:
-    rows = session.connection().execute(_LIST_SUBSCRIPTIONS, {"accounts": list(bill_days)})
+    rows = session.connection().execute(
+        _LIST_SUBSCRIPTIONS,
+        {"accounts": list(bill_days), "changeable_on": first_changeable(issued_on)},
+    )
     found: dict[int, list[BilledSubscription]] = {}
     for (
         account_id,
@@ -788,7 +847,7 @@ def next_start(row: Any) -> date:
 
 def _read(session: Session, rows: Sequence[Any], issued_on: date) -> list[BilledAccount]:
     account_ids = [row.id for row in rows]
-    subscriptions = _subscriptions(session, {row.id: row.bill_day for row in rows})
+    subscriptions = _subscriptions(session, {row.id: row.bill_day for row in rows}, issued_on)
     one_offs = _one_offs(session, account_ids, issued_on)
     exemptions = _exemptions(session, account_ids, issued_on)
     return [

@@ -4,7 +4,8 @@ A plan carries the dated changes of its price that have happened or are planned 
 What a subscription costs follows from them and from the day whose price it was begun at: nothing
 has to be written to fifty thousand rows when a day comes, and any bill or preview computes the
 same. A subscription that follows a change while its contract binds does so with the first day on
-which it is free where the price rises, and at once where it falls.
+which it is free where the price rises, or its first bill day from then on, and at once where it
+falls.
 """
 
 from __future__ import annotations
@@ -102,6 +103,8 @@ def standing(price_minor: int, stored: StoredSteps, begun: Begun) -> Standing:
         is_raise = step.price_minor > at(first_minor, later, day)
         if is_raise and begun.bound_until_on is not None:
             day = max(day, begun.bound_until_on)
+            if step.existing is Existing.BILL_DAY:
+                day = first_bill_day(day, begun.bill_day)
         later = [each for each in later if each[0] < day]
         if at(first_minor, later, day) != step.price_minor:
             later.append((day, step.price_minor))

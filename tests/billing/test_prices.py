@@ -50,6 +50,10 @@ RAISE = steps((MID_JUNE, 5000, 6000, Existing.DAY))
         (steps((MID_JUNE, 5000, 6000, Existing.BILL_DAY)), {}, 5000, ((JULY, 6000),)),
         (steps((MID_JUNE, 5000, 6000, Existing.BILL_DAY)), {"bill_day": 11}, 5000,
          ((MID_JUNE, 6000),)),
+        (steps((MID_JUNE, 5000, 6000, Existing.BILL_DAY)), {"bound_until_on": date(2026, 6, 20)},
+         5000, ((JULY, 6000),)),
+        (steps((MID_JUNE, 5000, 6000, Existing.BILL_DAY)), {"bound_until_on": date(2026, 7, 2)},
+         5000, ((date(2026, 8, 1), 6000),)),
         # A later change takes the place of one that a contract has put off.
         (steps((MAY, 5000, 6000, Existing.DAY), (MID_JUNE, 6000, 4500, Existing.DAY)),
          {"bound_until_on": JULY}, 5000, ((MID_JUNE, 4500),)),

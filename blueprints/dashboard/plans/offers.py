@@ -164,7 +164,8 @@ def read_contract(session: Session, account_id: int, today: date) -> Contract:
         )
         .outerjoin(Plan, Plan.id == Subscription.plan_id)
         .where(Account.id == account_id)
-        .order_by(Subscription.id)
+        .order_by(Subscription.id),
+        {"changeable_on": drafting.first_changeable(today)},
     ).all()
     account, held, lines, pause, move = rows[0][:5]
     kinds = list(PlanKind)

@@ -197,6 +197,70 @@ def withdraw(portal: Portal, visitor: Visitor) -> Page:
     return visitor.submit(visitor.get(path), path)
 
 
+@pytest.mark.parametrize("leaves", ["changes", "cancels"])
+def test_withdrawn_raise_is_given_back_to_who_leaves_on_the_bill_day(
+    shop: Shop, leaves: str
+) -> None:
+    portal = shop.portal
+    plan(portal.visitor("ben"))
+    with at(2026, 7, 1):
+        bill(portal, date(2026, 7, 1))
+    with at(2026, 8, 1):
+        assert fiber(bill(portal, date(2026, 8, 1))) == [2097, 5081]
+    with at(2026, 8, 3):
+        alice = portal.visitor("alice")
+        if leaves == "changes":
+            shop.change(alice, f"{FIBER}/change/FIBER-100?when=next")
+        else:
+            alice.submit(shop.preview(alice, "end?on=2026-09-01"), "/end")
+        withdraw(portal, portal.visitor("ben"))
+    with at(2026, 9, 1):
+        # Of who has nothing more it is a credit note.
+        given_back = -678 if leaves == "changes" else 678
+        assert fiber(bill(portal, date(2026, 9, 1))) == [given_back]
+    rows = "SELECT billed_prices IS NULL FROM subscriptions WHERE public_id = 'alicesub1'"
+    assert not portal.one(rows)
+    if leaves == "changes":
+        for month in (10, 11, 12):
+            with at(2026, month, 1):
+                assert fiber(bill(portal, date(2026, month, 1))) == []
+        assert portal.one(rows)  # nothing of it changes any more
+
+
+def test_lower_price_counts_for_who_leaves_on_the_bill_day(shop: Shop) -> None:
+    portal = shop.portal
+    portal.execute(
+        "UPDATE isp SET billing_rules = :rules, revision = revision + 1",
+        rules='{"prices": {"notice_days": 1}}',
+    )
+    with at(2026, 7, 1):
+        bill(portal, date(2026, 7, 1))
+    with at(2026, 7, 2):
+        plan(portal.visitor("ben"), "45.00", "2026-07-11")
+    with at(2026, 7, 3):
+        shop.change(portal.visitor("alice"), f"{FIBER}/change/FIBER-100?when=next")
+    with at(2026, 8, 1):
+        # 21 of July's 31 days at 20.00 less.
+        assert fiber(bill(portal, date(2026, 8, 1))) == [-1355]
+
+
+def test_withdrawn_raise_is_given_back_of_all_that_was_billed_ahead(shop: Shop) -> None:
+    portal = shop.portal
+    plan(portal.visitor("ben"))
+    with at(2026, 7, 1):
+        bill(portal, date(2026, 7, 1))
+    with at(2026, 8, 1):
+        assert fiber(bill(portal, date(2026, 8, 1))) == [2097, 5081]
+    with at(2026, 8, 5):
+        assert fiber(bill(portal, date(2026, 9, 1))) == [7500]
+    with at(2026, 8, 9):
+        withdraw(portal, portal.visitor("ben"))
+    with at(2026, 10, 1):
+        assert fiber(bill(portal, date(2026, 10, 1))) == [6500, -678, -1000]
+    with at(2026, 11, 1):
+        assert fiber(bill(portal, date(2026, 11, 1))) == [6500]
+
+
 def test_withdrawn_before_anybody_was_told_nobody_hears_of_it(shop: Shop) -> None:
     portal = shop.portal
     ben = portal.visitor("ben")
