@@ -729,7 +729,9 @@ class Subscription(Base):
     are those it was billed with at last: rate in basis points and flat fee by the tax's code.
     Ending it before `bound_until_on` costs `termination_minor`, as its plan said when it began.
     On the days of `paused` (as `billing/periods.py` writes them) nothing is charged; up to
-    `billed_until_on` bills know of `billed_paused` so far.
+    `billed_until_on` bills know of `billed_paused` so far. Days before `elsewhere_until_on` were
+    paid to whoever billed before this portal did; until its first bill, those before
+    `billed_until_on` without a `billed_price_minor`.
     `price_minor` is the full price it began at, where that is known; changes of the plan's price up
     to `priced_on`, or to `started_on` without it, do not count for it. `billed_prices` are those at
     which its days were billed, by the first day of each, once they differ.
@@ -767,6 +769,7 @@ class Subscription(Base):
     termination_minor: Mapped[int | None]
     paused: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
     billed_paused: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    elsewhere_until_on: Mapped[date | None]
     price_minor: Mapped[int | None]
     priced_on: Mapped[date | None]
     billed_prices: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))

@@ -391,7 +391,8 @@ TABLES: dict[str, Table] = {
         Kept.CONTRACT,
         "id public_id account_id plan_id line_id started_on ended_on billed_until_on "
         "billed_price_minor intro_price_minor intro_until_on billed_taxes bound_until_on "
-        "termination_minor paused billed_paused price_minor priced_on billed_prices",
+        "termination_minor paused billed_paused price_minor priced_on billed_prices "
+        "elsewhere_until_on",
     ),
     "tax_exemptions": Table(
         Kept.CONTRACT,

@@ -98,11 +98,14 @@ class BilledSubscription:
     billed_paused: tuple[Span, ...] = ()
     later: Prices = ()
     billed_prices: Prices = ()
+    elsewhere_until_on: date | None = None
 
     @property
-    def is_paid_elsewhere(self) -> bool:
-        """Whether its days until `billed_until_on` were not billed by this portal."""
-        return self.billed_until_on is not None and self.billed_price_minor is None
+    def paid_elsewhere_until_on(self) -> date | None:
+        """The day before which its days were not billed by this portal, where there are such."""
+        if self.billed_until_on is not None and self.billed_price_minor is None:
+            return self.billed_until_on
+        return self.elsewhere_until_on
 
     def is_intro(self, day: date) -> bool:
         """Whether `day` is one at the introductory price."""
@@ -383,7 +386,7 @@ def _lowered(
     oldest_on = account.span.from_on
     for _ in range(_PERIODS_BACK):  # bills are also made ahead
         oldest_on = period_of(oldest_on - _DAY, account.bill_day).from_on
-    first_on = max(first_on, oldest_on)
+    first_on = max(first_on, oldest_on, subscription.paid_elsewhere_until_on or first_on)
     pieces = []
     edges = (*subscription.edges, *subscription.billed_edges)
     for part, period in cut(Span(first_on, until_on), account.bill_day, *edges):
@@ -427,13 +430,16 @@ def _changed_of_billed(
     subscription: BilledSubscription, start: date, stop: date
 ) -> Iterator[tuple[Span, int]]:
     """Days before `start`, until which it is billed, that are to be charged after all (1), since
-    they are not paused any more, or given back (-1), since they are paused or it ends at `stop`."""
-    known = Span(subscription.started_on, min(start, stop))
+    they are not paused any more, or given back (-1), since they are paused or it ends at `stop`.
+    Those that this portal has not billed are none of them."""
+    first_on = max(subscription.started_on, subscription.paid_elsewhere_until_on or date.min)
+    known = Span(first_on, min(start, stop))
     for hole in within(subscription.billed_paused, known):
         yield from ((part, 1) for part in without(hole, subscription.paused))
     for hole in within(subscription.paused, known):
         yield from ((part, -1) for part in without(hole, subscription.billed_paused))
-    yield from ((part, -1) for part in without(Span(stop, start), subscription.billed_paused))
+    unused = Span(max(first_on, stop), start)
+    yield from ((part, -1) for part in without(unused, subscription.billed_paused))
 
 
 class _Units:
@@ -603,6 +609,7 @@ _LIST_SUBSCRIPTIONS = (
         Subscription.paused,
         Subscription.billed_paused,
         Subscription.billed_prices,
+        Subscription.elsewhere_until_on,
         Subscription.price_minor.label("agreed_minor"),
         Subscription.priced_on,
         Subscription.bound_until_on,
@@ -683,6 +690,7 @@ def _subscriptions(
         paused,
         billed_paused,
         billed_prices,
+        elsewhere_until_on,
         agreed_minor,
         priced_on,
         bound_until_on,
@@ -711,6 +719,7 @@ def _subscriptions(
                 read_spans(billed_paused),
                 later,
                 prices.billed(billed_prices) if billed_prices else (),
+                elsewhere_until_on,
             )
         )
     return found
@@ -879,6 +888,7 @@ def _after(account: BilledAccount, marks: Sequence[Mark]) -> BilledAccount:
                 billed_taxes=mark.taxes,
                 billed_paused=mark.paused,
                 billed_prices=mark.prices,
+                elsewhere_until_on=each.paid_elsewhere_until_on,
             )
             if (mark := billed.get(each.subscription_id))
             else each

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, case, insert, select, update
 from sqlalchemy.orm import Session
 
 from blueprints.billing import ledger, prices
@@ -60,6 +60,15 @@ _MOVE_SUBSCRIPTIONS = (
         billed_taxes=bindparam("billed_with"),
         billed_paused=bindparam("billed_as_paused"),
         billed_prices=bindparam("billed_at"),
+        # What stood there before the first bill of this portal was paid to somebody else.
+        elsewhere_until_on=case(
+            (
+                Subscription.billed_until_on.is_not(None)
+                & Subscription.billed_price_minor.is_(None),
+                Subscription.billed_until_on,
+            ),
+            else_=Subscription.elsewhere_until_on,
+        ),
     )
 )
 _TAKE_CHARGES = (

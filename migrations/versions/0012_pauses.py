@@ -144,10 +144,12 @@ def upgrade() -> None:
             "subscriptions",
             sa.Column(name, sa.Text(), server_default=sa.text("''"), nullable=False),
         )
+    op.add_column("subscriptions", sa.Column("elsewhere_until_on", sa.Date(), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("charges", "taxes")
+    op.drop_column("subscriptions", "elsewhere_until_on")
     op.drop_column("subscriptions", "billed_paused")
     op.drop_column("subscriptions", "paused")
     op.drop_table("pauses")

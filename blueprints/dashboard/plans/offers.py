@@ -226,14 +226,14 @@ def bill(subscription: Subscription, plan: Plan, bill_day: int) -> BilledSubscri
         read_spans(subscription.billed_paused or ""),
         later,
         prices.billed(subscription.billed_prices or {}),
+        subscription.elsewhere_until_on,
     )
 
 
 def _in_use(
     subscription: Subscription, plan: Plan, billed: BilledSubscription, today: date
 ) -> InUse:
-    bound, billed_until = subscription.bound_until_on, subscription.billed_until_on
-    is_elsewhere = subscription.billed_price_minor is None and billed_until is not None
+    bound, elsewhere = subscription.bound_until_on, billed.paid_elsewhere_until_on
     return InUse(
         subscription.id,
         subscription.public_id,
@@ -244,7 +244,7 @@ def _in_use(
         billed.price_on(max(today, subscription.started_on)),
         bound if bound is not None and bound > today else None,
         subscription.termination_minor or 0,
-        billed_until if is_elsewhere and billed_until and billed_until > today else None,
+        elsewhere if elsewhere is not None and elsewhere > today else None,
         billed,
     )
 

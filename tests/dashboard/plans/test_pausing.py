@@ -141,6 +141,31 @@ def test_days_that_were_billed_are_given_back_once(shop: Shop) -> None:
     assert [amount for name, amount in lines if name == "Fiber 300"] == [6500]
 
 
+def test_days_that_were_paid_elsewhere_are_not_given_back_after_a_run_ahead(shop: Shop) -> None:
+    """Neither for a pause, nor when it ends, nor for a change at once."""
+    portal = shop.portal
+    shop.offer_pauses(plan="", notice_days=0)
+    portal.execute(
+        "UPDATE subscriptions SET billed_price_minor = NULL, billed_taxes = NULL"
+        " WHERE account_id = :id",
+        id=portal.world.accounts["alice"],
+    )
+    june = "pause?from_on=2026-06-22&until_on=2026-07-10"
+    with at(2026, 6, 21):
+        next_bill(portal, date(2026, 7, 1))
+        alice = portal.visitor("alice")
+        assert "A pause can begin from Jul 1, 2026" in shop.preview(alice, june).text
+        page = shop.preview(alice, f"{FIBER}/change/FIBER-500?when=now")
+        assert "At once" not in page.text
+        account_id = portal.world.accounts["alice"]
+        with portal.app.app_context():
+            unit_of_work(lambda s: closing.close(s, [account_id], date(2026, 6, 21)), account_id)
+    with at(2026, 8, 1):
+        lines = next_bill(portal, date(2026, 8, 1))
+    # All of July, and nothing of June.
+    assert [amount for name, amount in lines if name == "Fiber 300"] == [6500]
+
+
 def test_it_is_taken_back_until_it_begins_also_after_a_bill(shop: Shop) -> None:
     portal = shop.portal
     shop.offer_pauses()
