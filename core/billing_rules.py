@@ -23,7 +23,8 @@ class BillingRules:
     long; `arrangement_from_minor`: from which debt on; `arrangements_a_year`: how often;
     `arrangement_after_days`: for accounts that are at least so old. `refund_limit_minor`,
     `adjustment_limit_minor`: above them a second member of staff approves. `overage_most_minor`:
-    the most that is charged for a line's data beyond its plan in a bill period. `expiring_days`:
+    the most that is charged for a line's data beyond its plan in a bill period. `call_most_minor`:
+    what no single call costs more than; dearer ones are taken for mistakes. `expiring_days`:
     how long before a card expires that is said. `journal_codes`: the bookkeeping's code of each
     account of the books, for the export of the journal.
     """
@@ -42,6 +43,7 @@ class BillingRules:
     refund_limit_minor: int = 10_000
     adjustment_limit_minor: int = 5_000
     overage_most_minor: int = 20_000
+    call_most_minor: int = 100_000
     expiring_days: int = 30
     journal_codes: tuple[tuple[str, str], ...] = ()
 

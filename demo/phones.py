@@ -70,7 +70,8 @@ def choose(account_id: int, customer_id: int, key: ArrivedKey) -> None:
         "22:00",
         "07:00",
     )
-    choosing.choose(account_id, having.number.public_id, chosen, customer_id, "/", key)
+    stamp = choosing.stamp_of(NumberSettings.of(having.number.wanted))
+    choosing.choose(account_id, having.number.public_id, chosen, stamp, customer_id, "/", key)
 
 
 def import_calls(folder: Path, account_ids: Sequence[int], month: date, until: date) -> None:

@@ -28,6 +28,7 @@ from models import (
     Account,
     AccountStatus,
     Activity,
+    CallRecord,
     Invoice,
     Line,
     LineHold,
@@ -133,6 +134,7 @@ class HomePage(Due):
     pause: PauseView | None
     last_payment: LastPayment | None
     subscriptions: list[SubscriptionView]
+    has_calls: bool
     line: LineView | None
     activity: list[ActivityRow]
 
@@ -165,6 +167,7 @@ def find_home(
         pause=_pause(row),
         last_payment=last_payment,
         subscriptions=_list_subscriptions(account_id, due.balance.currency),
+        has_calls=is_owner and bool(row.has_calls),
         line=line,
         activity=_list_activity(
             account_id, customer_id, can_see_money=can_see_money, is_owner=is_owner
@@ -183,6 +186,7 @@ def _account_query() -> Select[*tuple[Any, ...]]:
         .scalar_subquery()
     )
     has_invoice = select(Invoice.id).where(Invoice.account_id == account_id).exists()
+    has_calls = select(CallRecord.id).where(CallRecord.account_id == account_id).exists()
     saved = aliased(PaymentMethod)
     first_saved = (
         select(saved.id)
@@ -205,6 +209,7 @@ def _account_query() -> Select[*tuple[Any, ...]]:
             Account.status,
             Account.opened_on,
             has_invoice.label("has_invoice"),
+            has_calls.label("has_calls"),
             Payment.public_id.label("payment_public_id"),
             Payment.amount_minor,
             Payment.ended_at,

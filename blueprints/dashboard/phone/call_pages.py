@@ -14,9 +14,11 @@ from core.downloads import Cell
 from core.isp import current_isp
 from core.money import Money
 from core.phones import format_phone
-from models import CallRecord, PhoneNumber
+from models import CallRecord, Charge, PhoneNumber
 
 PER_PAGE = 50
+_CHARGED = case((Charge.cancelled_at.is_not(None), 0), else_=CallRecord.amount_minor)
+"""What a call costs: nothing where staff have taken its charge back."""
 HEADER = ("started_at", "number", "direction", "other", "seconds", "amount", "currency")
 
 
@@ -74,15 +76,18 @@ def find_calls(account_id: int, months: list[date], month: date, page: int) -> C
             func.count(CallRecord.id).label("call_count"),
             total(case((CallRecord.is_out, 1), else_=0)).label("out_count"),
             total(CallRecord.seconds).label("seconds"),
-            total(CallRecord.amount_minor).label("amount_minor"),
-        ).where(*of_month)
+            total(_CHARGED).label("amount_minor"),
+        )
+        .outerjoin(Charge, Charge.id == CallRecord.charge_id)
+        .where(*of_month)
     ).one()
     currency, zone = current_isp().currency, ZoneInfo(current_isp().timezone)
     page_count = max(1, -(-sums.call_count // PER_PAGE))
     page = min(max(page, 1), page_count)
     rows = db.session.execute(
-        select(CallRecord, PhoneNumber.number)
+        select(CallRecord, PhoneNumber.number, _CHARGED)
         .join(PhoneNumber, PhoneNumber.id == CallRecord.number_id)
+        .outerjoin(Charge, Charge.id == CallRecord.charge_id)
         .where(*of_month)
         .order_by(CallRecord.started_at.desc(), CallRecord.id.desc())
         .limit(PER_PAGE)
@@ -98,9 +103,9 @@ def find_calls(account_id: int, months: list[date], month: date, page: int) -> C
                 call.other,
                 call.started_at.astimezone(zone),
                 length_of(call.seconds),
-                Money(call.amount_minor, currency),
+                Money(amount_minor, currency),
             )
-            for call, number in rows
+            for call, number, amount_minor in rows
         ],
         page,
         page_count,
@@ -115,18 +120,19 @@ def rows_of(account_id: int, month: date) -> Iterator[tuple[Cell, ...]]:
     """A row for each call of the month, the oldest first, for a spreadsheet."""
     currency, zone = current_isp().currency, ZoneInfo(current_isp().timezone)
     rows = db.session.execute(
-        select(CallRecord, PhoneNumber.number)
+        select(CallRecord, PhoneNumber.number, _CHARGED)
         .join(PhoneNumber, PhoneNumber.id == CallRecord.number_id)
+        .outerjoin(Charge, Charge.id == CallRecord.charge_id)
         .where(CallRecord.account_id == account_id, CallRecord.month_on == month)
         .order_by(CallRecord.started_at, CallRecord.id)
     )
-    for call, number in rows:
+    for call, number, amount_minor in rows:
         yield (
             call.started_at.astimezone(zone).isoformat(),
             format_phone(number),
             "out" if call.is_out else "in",
             format_phone(call.other),
             call.seconds,
-            Money(call.amount_minor, currency),
+            Money(amount_minor, currency),
             currency,
         )

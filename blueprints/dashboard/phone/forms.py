@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from wtforms import BooleanField, SelectField, StringField
+from wtforms import BooleanField, HiddenField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import Length, ValidationError
 
@@ -23,8 +23,9 @@ _TIME = re.compile(r"([01]?[0-9]|2[0-3])[:.]([0-5][0-9])(?::[0-5][0-9])?")
 
 
 class NumberForm(PortalForm):
-    """A box for each feature, and what two of them need besides."""
+    """A box for each feature, and what two of them need besides; `stamp` is of what was shown."""
 
+    stamp = HiddenField()
     forward_to = StringField(_l("Number to forward to"), validators=[Length(max=40)])
     forward_when = SelectField(
         _l("Which calls"),

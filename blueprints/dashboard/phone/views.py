@@ -11,8 +11,8 @@ from werkzeug.wrappers import Response as BaseResponse
 from blueprints.dashboard.phone import bp, call_pages, showing
 from blueprints.dashboard.phone.forms import NumberForm
 from blueprints.lines.phone import choosing
-from blueprints.lines.phone.choosing import Having
-from blueprints.lines.phone.errors import ForwardingRefused, NumberNotFound
+from blueprints.lines.phone.choosing import Having, effective
+from blueprints.lines.phone.errors import ChosenMeanwhile, ForwardingRefused, NumberNotFound
 from core import kept_forms
 from core.db import db
 from core.downloads import csv_answer
@@ -30,7 +30,9 @@ DONE = ("saved",)
 
 def _may_change() -> bool:
     account = signed_in().account
-    return account is not None and Role(account.role) in OWNS
+    is_owner = account is not None and Role(account.role) in OWNS
+    # Staff who see the portal as its owner does are not shown where calls go.
+    return is_owner and signed_in().viewer_id is None
 
 
 @bp.get("/", endpoint="list")
@@ -38,7 +40,8 @@ def phone_page() -> Response:
     """The number that is asked for, or the first, which is mostly the only one."""
     all_of_it = choosing.list_having(db.session(), g.account_id)
     if not all_of_it:
-        return render("phone/none.html")
+        has_calls = _may_change() and bool(call_pages.list_months(g.account_id))
+        return render("phone/none.html", has_calls=has_calls)
     asked = request.args.get("number")
     chosen = (each for each in all_of_it if each.number.public_id == asked)
     return _page(next(chosen, all_of_it[0]), all_of_it)
@@ -64,11 +67,17 @@ def number_post(public_id: str) -> Response | BaseResponse:
         public_id=public_id,
         done="saved",
     )
+    chosen, stamp = form.settings(), (form.stamp.data or "")[:40]
     customer_id, key = signed_in().customer_id, arrived_key()
     try:
         return go_to(
-            choosing.choose(g.account_id, public_id, form.settings(), customer_id, path, key)
+            choosing.choose(g.account_id, public_id, chosen, stamp, customer_id, path, key)
         )
+    except ChosenMeanwhile as refusal:
+        all_of_it = choosing.list_having(db.session(), g.account_id)
+        having = _of(all_of_it, public_id)
+        form.stamp.data = _stamp_of(having)
+        return _page(having, all_of_it, form, 409, refusal.customer_message)
     except ForwardingRefused as refusal:
         form.forward_to.errors = [refusal.customer_message]
         return _page(having, all_of_it, form, 422)
@@ -82,7 +91,11 @@ def _of(all_of_it: list[Having], public_id: str) -> Having:
 
 
 def _page(
-    having: Having, all_of_it: list[Having], form: NumberForm | None = None, status: int = 200
+    having: Having,
+    all_of_it: list[Having],
+    form: NumberForm | None = None,
+    status: int = 200,
+    refusal: str = "",
 ) -> Response:
     if form is None:
         form = _form_of(having)
@@ -93,6 +106,8 @@ def _page(
         number=showing.view(having),
         numbers=[showing.view(each) for each in all_of_it] if len(all_of_it) > 1 else [],
         form=form,
+        refusal=refusal,
+        stands=effective(NumberSettings.of(having.number.wanted), having.included),
         may_change=_may_change(),
         has_gateway=current_app.extensions["voice_gateway"] is not None,
         done=request.args.get("done") if request.args.get("done") in DONE else None,
@@ -109,10 +124,15 @@ def _form_of(having: Having) -> NumberForm:
     return form
 
 
+def _stamp_of(having: Having) -> str:
+    return choosing.stamp_of(NumberSettings.of(having.number.wanted))
+
+
 def _fields(having: Having) -> dict[str, Any]:
     chosen = NumberSettings.of(having.number.wanted)
     return {
         **{feature.value: True for feature in chosen.on},
+        "stamp": _stamp_of(having),
         "forward_to": chosen.forward_to,
         "forward_when": chosen.forward_when.value,
         "quiet_from": chosen.quiet_from,

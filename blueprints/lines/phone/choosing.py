@@ -6,6 +6,8 @@ switch is to do of it (`effective`) is what is on and what the plan includes.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -13,6 +15,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.lines.phone.errors import (
+    ChosenMeanwhile,
     ForwardsAbroad,
     ForwardsBack,
     ForwardsDear,
@@ -93,12 +96,14 @@ def choose(
     account_id: int,
     public_id: str,
     chosen: NumberSettings,
+    stamp: str,
     customer_id: int,
     path: str,
     key: ArrivedKey,
 ) -> str:
-    """Want what was `chosen` of a number; `path`, where it is seen. What the plan does not include
-    stays as it is. Raises NumberNotFound and ForwardingRefused."""
+    """Want what was `chosen` of a number on a page with this `stamp` of what was wanted before;
+    `path`, where it is seen. What the plan does not include stays as it is. Raises NumberNotFound,
+    ChosenMeanwhile and ForwardingRefused."""
     country = phones.default_country(current_isp().timezone)
 
     def work(session: Session) -> str:
@@ -107,10 +112,12 @@ def choose(
         before = NumberSettings.of(number.wanted)
         checked = _merged(before, chosen, having.included)
         if Feature.CALL_FORWARDING in having.included:
-            forward_to = _check_forwarding(session, number, checked, country)
+            forward_to = _check_forwarding(session, having, checked, country)
             checked = replace(checked, forward_to=forward_to)
         if checked == before:
             return path
+        if stamp_of(before) != stamp:
+            raise ChosenMeanwhile
         number.wanted = checked.as_facts()
         settle(number, having.included)
         event = activity.Event(
@@ -121,6 +128,12 @@ def choose(
         return path
 
     return form_keys.once(key, work, account_id)
+
+
+def stamp_of(settings: NumberSettings) -> str:
+    """What a page showed: another stamp, other settings."""
+    facts = json.dumps(settings.as_facts(), sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:24]
 
 
 def settle(number: PhoneNumber, included: Collection[Feature]) -> None:
@@ -147,10 +160,11 @@ def _merged(
 
 
 def _check_forwarding(
-    session: Session, number: PhoneNumber, chosen: NumberSettings, country: str
+    session: Session, having: Having, chosen: NumberSettings, country: str
 ) -> str:
     """The number to forward to as it is dialled, empty for none. One that is kept for later is
     checked as well. Raises ForwardingRefused."""
+    number = having.number
     forwards = Feature.CALL_FORWARDING in chosen.on
     if not chosen.forward_to and not forwards:
         return ""
@@ -161,7 +175,7 @@ def _check_forwarding(
         raise ForwardsToItself
     if phones.is_dear(to):
         raise ForwardsDear
-    is_blocked = Feature.INTERNATIONAL_BLOCK in chosen.on
+    is_blocked = Feature.INTERNATIONAL_BLOCK in effective(chosen, having.included).on
     if forwards and is_blocked and phones.is_abroad(to, country):
         raise ForwardsAbroad
     if forwards and _forwards_back(session, number, to):

@@ -11,6 +11,17 @@ class NumberNotFound(NotFound):
     """The account has no such number in use."""
 
 
+class ChosenMeanwhile(Refusal):
+    """Something else was chosen since the page was shown."""
+
+    @property
+    def customer_message(self) -> str:
+        return _(
+            "Somebody else has changed this meanwhile. Next to each box stands what holds now;"
+            " check what you chose and save again."
+        )
+
+
 class ForwardingRefused(Refusal):
     """Calls cannot go to the number that was typed."""
 

@@ -7,14 +7,12 @@ number, and staff see the list of what lags.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from blueprints.lines.phone.choosing import effective
+from blueprints.lines.phone.choosing import effective, stamp_of
 from blueprints.lines.phone.errors import NumberNotFound, ShownOtherwise
 from blueprints.lines.syncing import LONGEST_FAILURE, PAUSES
 from core import clock, due_work, form_keys, revisions
@@ -126,12 +124,6 @@ def _tell_next(session: Session, number: str) -> bool:
 
 
 # By staff ----------------------------------------------------------------------------------------
-
-
-def stamp_of(wanted: NumberSettings) -> str:
-    """What a page showed: another stamp, other settings."""
-    facts = json.dumps(wanted.as_facts(), sort_keys=True)
-    return hashlib.sha256(facts.encode()).hexdigest()[:24]
 
 
 def confirm(public_id: str, stamp: str, path: str, key: ArrivedKey) -> str:

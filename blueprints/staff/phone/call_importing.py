@@ -53,6 +53,7 @@ def read_rules() -> Rules:
         isp.timezone,
         calls.oldest_kept_at(),
         clock.now() + AHEAD,
+        isp.billing_rules.call_most_minor,
     )
 
 

@@ -24,26 +24,28 @@ from core.phones import find_phone
 NEEDED = ("number", "direction", "other", "started_at", "seconds")
 COLUMNS = (*NEEDED, "amount", "id")
 LONGEST_SECONDS = 7 * 86_400
-DEAREST_MINOR = 100_000
-"""No single call costs more: such a row is a mistake."""
 AHEAD = timedelta(days=1)
 """How far the clock of a switch may go ahead."""
 _OUT = {"out", "outgoing", "outbound"}
 _IN = {"in", "incoming", "inbound"}
 _HIDDEN = {"", "anonymous", "unknown", "private", "restricted", "unavailable", "withheld"}
 _DIALLED = re.compile(r"[0-9+*#(][0-9*#()./ \-]{0,39}")
+_WITH_TIME = re.compile(r"[0-9-]{8,10}[T ][0-9]{2}:?[0-9]{2}")
+"""A day alone would be its midnight."""
 _LONGEST_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a row is checked against: calls began from `oldest_at` until `newest_at`."""
+    """What a row is checked against: calls began from `oldest_at` until `newest_at`, and none costs
+    more than `dearest_minor`."""
 
     country: str
     currency: str
     timezone: str
     oldest_at: datetime
     newest_at: datetime
+    dearest_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ def _read_row(texts: dict[str, str], rules: Rules) -> CallRow:
         _other(texts["other"], rules.country, is_out=is_out),
         _started_at(texts["started_at"], rules),
         _seconds(texts["seconds"]),
-        _amount(texts["amount"], rules.currency),
+        _amount(texts["amount"], rules),
         _own_id(texts["id"]),
     )
 
@@ -219,7 +221,7 @@ def _other(text: str, country: str, *, is_out: bool) -> str:
 
 def _started_at(text: str, rules: Rules) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text if _WITH_TIME.match(text) else "")
     except ValueError:
         raise _Refused(
             "started_at",
@@ -258,14 +260,16 @@ def _seconds(text: str) -> int:
     raise _Refused("seconds", "no length", _("Write the length in whole seconds."))
 
 
-def _amount(text: str, currency: str) -> int:
+def _amount(text: str, rules: Rules) -> int:
     if not text:
         return 0
     try:
-        minor = parse_money(text, currency)
+        minor = parse_money(text, rules.currency)
     except AmountUnreadable:
         minor = -1
-    if not 0 <= minor <= DEAREST_MINOR:
+    if minor > rules.dearest_minor:
+        raise _Refused("amount", "too dear", _("No single call costs so much."))
+    if minor < 0:
         raise _Refused(
             "amount",
             "no amount",

@@ -8,8 +8,8 @@ from datetime import date, datetime
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from blueprints.lines.phone import numbers, syncing
-from blueprints.lines.phone.choosing import effective
+from blueprints.lines.phone import numbers
+from blueprints.lines.phone.choosing import effective, stamp_of
 from blueprints.staff.roles import masked_phone
 from core import data_access
 from core.data_access import Reader
@@ -190,7 +190,7 @@ def _row(
         number.ended_on,
         number.pending_at,
         number.sync_failure,
-        syncing.stamp_of(wanted),
+        stamp_of(wanted),
         [
             _setting(feature, wanted, reached, is_masked=is_masked)
             for feature in Feature

@@ -107,3 +107,24 @@ def test_own_data_has_the_calls_and_numbers(phones: Portal) -> None:
     assert '"+442079460958"' in file.text
     assert '"phone_numbers"' in file.text
     assert "mallory" not in file.text
+
+
+def test_calls_are_found_after_the_plan(phones: Portal) -> None:
+    phones.execute("UPDATE subscriptions SET ended_on = '2026-06-18' WHERE public_id = 'alicesub3'")
+    alice = phones.visitor("alice")
+    assert alice.get(phones.path()).select(f"main a[href='{phones.path('phone/')}']")
+    page = alice.get(phones.path("phone/"))
+    assert page.select(f"main a[href='{phones.path('phone/calls')}']")
+    theo = phones.visitor("theo")
+    assert not theo.get(phones.path()).select(f"main a[href='{phones.path('phone/')}']")
+    assert not theo.get(phones.path("phone/")).select("main a[href$='/calls']")
+
+
+def test_charge_that_was_taken_back_is_charged_no_more(phones: Portal) -> None:
+    alice = phones.visitor("alice")
+    assert "$0.35" in alice.get(phones.path("phone/calls")).text
+    phones.execute("UPDATE charges SET cancelled_at = created_at")
+    page = alice.get(phones.path("phone/calls"))
+    assert "Charged, before taxes$0.00" in page.text
+    assert "$0.35" not in page.text
+    assert "0.35" not in alice.get(phones.path("phone/calls/csv")).source

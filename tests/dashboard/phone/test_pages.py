@@ -185,3 +185,41 @@ def test_several_numbers_are_a_press_apart(phones: Portal) -> None:
     assert page.form("/phone/numbers/malloryphone")
     page = phones.visitor("bob").get(phones.path("phone/?number=malloryphone"))
     assert page.select("h2")[0].text_content().startswith("+1 541-555-0172")
+
+
+def test_what_another_owner_chose_is_shown_and_not_undone(phones: Portal) -> None:
+    alice, other = phones.visitor("alice"), phones.visitor("alice")
+    old = alice.get(phones.path("phone/"))
+    other.submit(
+        other.get(phones.path("phone/")),
+        "/alicephone",
+        call_forwarding="y",
+        forward_to="541 416 6117",
+        forward_when="busy",
+    )
+    stale = alice.submit(old, "/alicephone", caller_id="y", forward_to="541 416 6118")
+    assert stale.status == 409
+    assert "Somebody else has changed this meanwhile" in stale.text
+    assert "Now: +1 541-416-6117" in stale.text
+    assert wanted(phones).forward_to == "+15414166117"
+    values = stale.form("/alicephone")[1]
+    assert (values["caller_id"], values["forward_to"]) == ("y", "541 416 6118")
+    assert alice.submit(stale, "/alicephone").status == 303
+    assert wanted(phones).forward_to == "+15414166118"
+    assert Feature.CALL_FORWARDING not in wanted(phones).on
+
+
+def test_staff_who_see_the_portal_do_not_see_where_calls_go(phones: Portal) -> None:
+    alice = phones.visitor("alice")
+    alice.submit(
+        alice.get(phones.path("phone/")),
+        "/alicephone",
+        call_forwarding="y",
+        forward_to="541 416 6117",
+    )
+    sue = phones.visitor("sue")
+    path = f"/staff/accounts/{phones.world.public_ids['alice']}/people/alicecustomer/view"
+    assert sue.submit(sue.get(path), "/view", reason="a call").status == 303
+    page = sue.get(phones.path("phone/"))
+    assert "Forward calls Being switched on" in page.text
+    assert "6117" not in page.source

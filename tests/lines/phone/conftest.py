@@ -52,14 +52,23 @@ class Exchange:
     def __post_init__(self) -> None:
         self.sync = NumberSyncing(self.switch)
 
-    def choose(self, *on: Feature, name: str = "alice", of: str = "", **more: Any) -> str:
-        """Choose for the number of `name`, as the owner of the account `of`, usually the same."""
+    def choose(
+        self,
+        *on: Feature,
+        name: str = "alice",
+        of: str = "",
+        stamp: str | None = None,
+        **more: Any,
+    ) -> str:
+        """Choose for the number of `name`, as the owner of the account `of`, usually the same, on
+        a page that shows what is wanted or has the `stamp`."""
         self._count += 1
         key = ArrivedKey(bytes([self._count]) * 32, "customer:1", b"c" * 32)
         return choosing.choose(
             self.portal.world.accounts[of or name],
             f"{name}phone",
             NumberSettings(frozenset(on), **more),
+            choosing.stamp_of(self.wanted(name)) if stamp is None else stamp,
             self.portal.world.customers[name],
             "/done",
             key,

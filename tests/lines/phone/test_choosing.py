@@ -11,6 +11,7 @@ from blueprints.billing.dunning import closing
 from blueprints.dashboard.plans import changing
 from blueprints.lines.phone import choosing, numbers
 from blueprints.lines.phone.errors import (
+    ChosenMeanwhile,
     ForwardingRefused,
     ForwardsAbroad,
     ForwardsBack,
@@ -114,6 +115,23 @@ def test_what_the_plan_does_not_include_stays_as_it_is(exchange: Exchange) -> No
     )
     exchange.sync()
     assert exchange.reached() == NumberSettings()
+
+
+def test_block_that_the_plan_no_longer_includes_blocks_nothing(exchange: Exchange) -> None:
+    exchange.choose(BLOCK)
+    exchange.portal.execute("""UPDATE plans SET features = '["call_forwarding"]'""")
+    exchange.choose(FORWARDING, forward_to="+44 20 7946 0958")
+    assert exchange.wanted().forward_to == "+442079460958"
+
+
+def test_page_that_showed_something_else_changes_nothing(exchange: Exchange) -> None:
+    with pytest.raises(ChosenMeanwhile) as raised:
+        exchange.choose(BLOCK, stamp="old")
+    assert raised.value.customer_message
+    assert BLOCK not in exchange.wanted().on
+    before = exchange.wanted()
+    more = {"quiet_from": before.quiet_from, "quiet_until": before.quiet_until}
+    assert exchange.choose(*before.on, stamp="old", **more) == "/done"  # what is wanted already
 
 
 def test_number_of_another_account_or_of_a_plan_that_is_over_is_not_found(

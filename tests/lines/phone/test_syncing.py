@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from blueprints.lines.phone import syncing
+from blueprints.lines.phone.choosing import stamp_of
 from blueprints.lines.phone.errors import NumberNotFound, ShownOtherwise
 from blueprints.lines.phone.syncing import NumberSyncing
 from blueprints.lines.syncing import PAUSES
@@ -127,7 +128,7 @@ def test_without_a_way_to_the_switch_staff_say_that_it_is_done(exchange: Exchang
     assert NumberSyncing(None)() == 0
     exchange.choose(Feature.CALLER_ID)
     assert NumberSyncing(None)() == 0
-    stamp = syncing.stamp_of(syncing.wanted_of(db.session(), exchange.number().id))
+    stamp = stamp_of(syncing.wanted_of(db.session(), exchange.number().id))
     assert syncing.confirm("alicephone", stamp, "/path", key(1)) == "/path"
     assert exchange.reached() == CALLER
     assert exchange.number().pending_at is None
@@ -135,7 +136,7 @@ def test_without_a_way_to_the_switch_staff_say_that_it_is_done(exchange: Exchang
 
 def test_staff_do_not_confirm_what_their_page_did_not_show(exchange: Exchange) -> None:
     exchange.choose(Feature.CALLER_ID)
-    stamp = syncing.stamp_of(syncing.wanted_of(db.session(), exchange.number().id))
+    stamp = stamp_of(syncing.wanted_of(db.session(), exchange.number().id))
     exchange.choose(Feature.VOICEMAIL)
     with pytest.raises(ShownOtherwise):
         syncing.confirm("alicephone", stamp, "/path", key(1))

@@ -21,6 +21,7 @@ RULES = Rules(
     "America/Los_Angeles",
     datetime(2025, 1, 1, tzinfo=UTC),
     datetime(2026, 6, 21, tzinfo=UTC),
+    100_000,
 )
 GOOD = "+15415550171,out,+44 20 7946 0958,2026-06-18T10:00:00-07:00,60,1.25,a1"
 
@@ -74,6 +75,9 @@ def test_columns_come_in_any_order_and_some_may_be_missing(ctx: Portal) -> None:
         (2, "sip:bob@example.net", "other"),
         (2, "9" * 41, "other"),
         (3, "yesterday", "started_at"),
+        (3, "2026-06-18", "started_at"),
+        (3, "20260618", "started_at"),
+        (3, "2026-06-18T10", "started_at"),
         (3, "2026-06-25T10:00:00Z", "started_at"),
         (3, "2024-06-25T10:00:00Z", "started_at"),
         (3, "9999-12-31T23:59:59-23:00", "started_at"),
