@@ -21,7 +21,7 @@ import phonenumbers
 from babel import Locale, UnknownLocaleError
 from babel.numbers import get_currency_precision, list_currencies
 from email_validator import EmailNotValidError, validate_email
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.dashboard.plans import kept_labels
@@ -772,7 +772,10 @@ def _check_prices(session: Session, catalog: Catalog) -> None:
         Subscription.plan_id == Plan.id,
         Subscription.price_minor.is_(None),
         Subscription.billed_price_minor.is_not(None),
-        Subscription.ended_on.is_(None),
+        or_(
+            Subscription.ended_on.is_(None),
+            Subscription.billed_until_on < Subscription.ended_on,
+        ),
     )
     rows = session.execute(select(Plan.code, Plan.price_minor, Plan.price_steps, is_billed))
     stored = {row[0]: row[1:] for row in rows}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, select
 
 from blueprints.billing.drafting import address_lines
 from blueprints.dashboard.plans import moving, offers
@@ -26,6 +26,7 @@ from models import (
     Plan,
     PlanChange,
     PlanKind,
+    Subscription,
 )
 
 ASKED_SHOWN = 200
@@ -41,7 +42,8 @@ class MovePage:
 
 @dataclass(frozen=True, slots=True)
 class MoveView:
-    """A move as it stands. `plan` is the one that it is to have there, where it is another."""
+    """A move as it stands. `plan` is the one that it is to have there, where it is another, at the
+    `price` that was agreed to."""
 
     public_id: str
     state: str
@@ -107,9 +109,10 @@ def find_page(account_id: int) -> MovePage:
 def get_move(account_id: int, public_id: str) -> MoveView:
     """The move of this account. Raises PlanNotFound."""
     row: Any = db.session.execute(
-        select(Move, Plan.name, Plan.price_minor)
+        select(Move, Plan.name, func.coalesce(Subscription.price_minor, Plan.price_minor))
         .outerjoin(PlanChange, PlanChange.id == Move.change_id)
         .outerjoin(Plan, Plan.id == PlanChange.to_plan_id)
+        .outerjoin(Subscription, Subscription.id == PlanChange.to_id)
         .where(Move.account_id == account_id, Move.public_id == public_id)
     ).one_or_none()
     if row is None:

@@ -113,7 +113,9 @@ class Situation:
     @property
     def price(self) -> Money | None:
         """What is paid a month meanwhile, before taxes."""
-        return Money(self.plan.price_minor, current_isp().currency) if self.plan else None
+        if self.plan is None:
+            return None
+        return Money(offers.list_price(self.plan, self.today), current_isp().currency)
 
     @property
     def first_on(self) -> date:
@@ -325,15 +327,16 @@ def _names(subscriptions: Sequence[InUse]) -> tuple[str, ...]:
 
 
 def _for_pause(plan: Plan | None, span: Span) -> BilledSubscription | None:
-    """What is paid for meanwhile, at the price that it has now."""
+    """What is paid for meanwhile, at the price that it has for who begins then."""
     if plan is None:
         return None
+    price_minor = offers.list_price(plan, span.from_on)
     return BilledSubscription(
         0,
         plan.name,
         plan.kind,
-        plan.price_minor,
-        plan.price_minor,
+        price_minor,
+        price_minor,
         span.until_on,
         started_on=span.from_on,
         ended_on=span.until_on,

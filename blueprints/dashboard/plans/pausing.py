@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from blueprints.billing.periods import Span, read_spans, write_spans
-from blueprints.dashboard.plans import pause_quoting, quoting
+from blueprints.dashboard.plans import offers, pause_quoting, quoting
 from blueprints.dashboard.plans.errors import NotUndoable, PauseOver, QuoteChanged
 from blueprints.dashboard.plans.pause_quoting import Situation
 from blueprints.lines import holding
@@ -187,6 +187,7 @@ def _rest(session: Session, found: Situation, span: Span) -> int | None:
     plan = found.plan
     if plan is None:
         return None
+    price_minor = offers.list_price(plan, span.from_on)
     begun = Subscription(
         public_id=ids.public_id(),
         account_id=found.contract.account_id,
@@ -194,8 +195,9 @@ def _rest(session: Session, found: Situation, span: Span) -> int | None:
         started_on=span.from_on,
         ended_on=span.until_on,
         # It costs what it cost when it was agreed to.
-        intro_price_minor=plan.price_minor,
+        intro_price_minor=price_minor,
         intro_until_on=span.until_on,
+        price_minor=price_minor,
     )
     session.add(begun)
     session.flush()

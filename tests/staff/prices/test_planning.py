@@ -510,9 +510,16 @@ def test_file_sets_a_price_until_a_bill_was_made_with_it_and_not_beside_the_page
         load(5900)
 
 
-def test_file_does_not_change_a_price_that_is_billed(shop: Shop, tmp_path: Any) -> None:
+@pytest.mark.parametrize("ended_on", [None, "2026-08-20"])
+def test_file_does_not_change_a_price_that_is_billed(
+    shop: Shop, tmp_path: Any, ended_on: str | None
+) -> None:
     portal = shop.portal
-    portal.execute("UPDATE subscriptions SET billed_price_minor = 6500 WHERE plan_id = 1")
+    portal.execute(
+        "UPDATE subscriptions SET billed_price_minor = 6500, ended_on = :ended_on"
+        " WHERE plan_id = 1",
+        ended_on=ended_on,
+    )
     path = tmp_path / "catalog.toml"
     path.write_text(
         '[isp]\nname = "Pinecrest Broadband"\ncurrency = "USD"\n'
@@ -580,3 +587,19 @@ def _check(portal: Portal, wish: Wish) -> None:
 
         with pytest.raises(Undone):
             unit_of_work(work, wish.account_id)
+
+
+def test_what_is_paid_while_paused_costs_what_it_costs_on_the_day(shop: Shop) -> None:
+    portal = shop.portal
+    shop.offer_pauses()
+    page = "/staff/prices/REST"
+    answer = plan(portal.visitor("ben"), "9.00", "2026-07-21", "day", page)
+    assert answer.status == 303, answer.text
+    alice = portal.visitor("alice")
+    rest = "pause?from_on=2026-08-01&until_on=2026-09-01"
+    assert "$9.00" in shop.preview(alice, rest).text
+    assert shop.press(alice, rest).status == 303
+    for month in (7, 8):
+        with at(2026, month, 1):
+            lines = bill(portal, date(2026, month, 1))
+    assert 900 in [amount for _name, amount in lines]
