@@ -29,6 +29,7 @@ from core.errors import NotFound
 from core.money import Money
 from core.phones import format_phone
 from models import (
+    MOVE_WAITS,
     PAUSE_STANDS,
     Account,
     Activity,
@@ -38,6 +39,7 @@ from models import (
     Device,
     Factor,
     Membership,
+    Move,
     Pause,
     PostalLetter,
     SignInSession,
@@ -97,6 +99,16 @@ class AccountPage:
     letter_asked_at: datetime | None
     verified_at: datetime | None
     pause: PauseView | None
+    move: WaitingMove | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingMove:
+    """A move that waits for staff, or for its day."""
+
+    public_id: str
+    state: str
+    on: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +224,9 @@ def look_at_account(public_id: str, role: StaffRole, reader: Reader) -> AccountP
         PauseView(account.pause_public_id, account.pause_state, account.from_on, account.until_on)
         if account.pause_public_id is not None
         else None,
+        WaitingMove(account.move_public_id, account.move_state, account.move_on)
+        if account.move_public_id is not None
+        else None,
     )
 
 
@@ -254,8 +269,12 @@ def _account_and_contacts(session: Session, account_id: int) -> list[Any]:
                 Pause.state.label("pause_state"),
                 Pause.from_on,
                 Pause.until_on,
+                Move.public_id.label("move_public_id"),
+                Move.state.label("move_state"),
+                func.coalesce(Move.move_on, Move.wished_on).label("move_on"),
             )
             .outerjoin(Pause, and_(Pause.account_id == Account.id, Pause.state.in_(PAUSE_STANDS)))
+            .outerjoin(Move, and_(Move.account_id == Account.id, Move.state.in_(MOVE_WAITS)))
             .outerjoin(Contact, and_(Contact.account_id == Account.id, Contact.ended_on.is_(None)))
             .where(Account.id == account_id)
             .order_by(Contact.kind, Contact.since_on, Contact.id)

@@ -74,6 +74,8 @@ class AskedMove:
     note: str
     answer: str
     created_at: datetime
+    move_on: date | None
+    can_refuse: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ def _asked(made: Move, account: Account) -> AskedMove:
         made.note,
         made.answer,
         made.created_at,
+        made.move_on,
+        moving.can_withdraw(made),
     )
 
 

@@ -220,12 +220,18 @@ def list_lacking(contract: offers.Contract, area_code: str) -> list[InUse]:
 
 
 def refuse(public_id: str, why: str, staff_id: int, key: ArrivedKey, path: str) -> str:
-    """Say no, and why; `path`. Raises PlanNotFound, DecidedMeanwhile."""
-    current_isp()
+    """Say no, and why, also after all where its day is still to come; `path`. Raises PlanNotFound,
+    ChangeRefused."""
+    language()
 
     def work(session: Session) -> str:
-        made = _take_asked(session, account_id, public_id)
+        made = get(session, account_id, public_id)
+        if not can_withdraw(made):
+            raise DecidedMeanwhile
         _end(made, MoveState.REFUSED)
+        session.flush()  # what comes back is had where the account is
+        if made.change_id is not None:
+            changing.take_back_of_move(session, session.get_one(PlanChange, made.change_id))
         made.answer = why
         made.decided_by_id = staff_id
         _note(session, made, "move_refused")

@@ -320,6 +320,30 @@ def test_staff_refuse_and_say_why(town: Shop) -> None:
     assert state(portal) == "refused"
 
 
+def test_staff_refuse_after_all_until_its_day(town: Shop) -> None:
+    portal = town.portal
+    account = f"/staff/accounts/{portal.world.public_ids['alice']}"
+    alice = portal.visitor("alice")
+    ask(town, alice)
+    sue = portal.visitor("sue", own_device="y")
+    assert "Wants to move" in sue.get(account).text
+    decide(town, "accept", on="2026-07-10", area="ALDR", plan="AIR-50")
+    page = sue.get(account)
+    assert "Moves on Jul 10, 2026" in page.text
+    [link] = [a for a in page.select("main a") if "/moves/" in a.get("href")]
+    desk = sue.get(link.get("href"))
+    assert not [form for form in desk.select("form") if form.get("action").endswith("/accept")]
+    assert sue.submit(desk, "/refuse", why="").status == 422
+    assert sue.submit(desk, "/refuse", why="The line was cut").status == 303
+    assert "The line was cut" in look(town, portal.visitor("alice")).text
+    assert (state(portal), town.states()) == ("refused", ["undone"])
+    assert town.in_use()[0] == ("FIBER-300", "2025-01-01", None)
+    assert town.letters("move") == ["accepted", "refused"]
+    assert "Moves on" not in sue.get(account).text
+    with at(2026, 7, 10):
+        assert work(portal) == 0
+
+
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
