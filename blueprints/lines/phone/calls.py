@@ -146,16 +146,20 @@ def _charge(session: Session, calls: Sequence[Call]) -> Mapping[str, int]:
         by_month[call.number_id, call.month_on].append(call)
     waiting = _find_waiting(session, list(by_month))
     charged: dict[str, int] = {}
+    begun: dict[str, _Pot] = {}
     names: Mapping[int, tuple[str, str]] | None = None
     for of_which, of_month in sorted(by_month.items()):
         for pot in _fill(waiting.get(of_which), of_month):
             if pot.charge_id is not None:
-                charge_id = pot.charge_id
-                _add_to(session, charge_id, pot)
+                _add_to(session, pot.charge_id, pot)
+                charged |= {call.key: pot.charge_id for call in pot.joined}
             else:
                 names = names or _names_of(session, [number_id for number_id, _ in by_month])
-                charge_id = _begin(session, pot, *names[of_which[0]])
-            charged |= {call.key: charge_id for call in pot.joined}
+                begun[_begin(session, pot, *names[of_which[0]])] = pot
+    if begun:
+        made = select(Charge.id, Charge.public_id).where(Charge.public_id.in_(begun))
+        for charge_id, public_id in session.execute(made):
+            charged |= {call.key: charge_id for call in begun[public_id].joined}
     return charged
 
 
@@ -208,7 +212,8 @@ def _names_of(session: Session, number_ids: Sequence[int]) -> Mapping[int, tuple
     return {row.id: (row.number, row.language) for row in rows}
 
 
-def _begin(session: Session, pot: _Pot, number: str, language: str) -> int:
+def _begin(session: Session, pot: _Pot, number: str, language: str) -> str:
+    """Make a charge of its calls; its public id."""
     first = pot.joined[0]
     with speaking(language):
         description = _(
@@ -224,8 +229,7 @@ def _begin(session: Session, pot: _Pot, number: str, language: str) -> int:
         PlanKind.PHONE.value,
         None,
     )
-    public_id = adjusting.add_charge(session, new)
-    return session.scalars(select(Charge.id).where(Charge.public_id == public_id)).one()
+    return adjusting.add_charge(session, new)
 
 
 def oldest_kept_at() -> datetime:

@@ -26,7 +26,7 @@ from core.isp import current_isp
 from core.phones import default_country
 from models import CallImport, CallRecord, PhoneNumber, Subscription
 
-AT_ONCE = 30
+AT_ONCE = 20
 """Calls in one unit of work: it holds up whoever changes something of their accounts."""
 
 
