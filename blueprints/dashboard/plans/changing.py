@@ -411,6 +411,8 @@ def _set_speed(session: Session, begun: Subscription) -> None:
 
 def _put_back(session: Session, made: PlanChange) -> None:
     """What began is over before it began, what was to end goes on, what it cost is given back."""
+    from blueprints.staff.prices import telling  # staff's pages import this module
+
     if made.to_id is not None:
         session.execute(
             update(Subscription)
@@ -418,12 +420,17 @@ def _put_back(session: Session, made: PlanChange) -> None:
             .values(ended_on=Subscription.started_on)
         )
     session.flush()
+    revived = select(Subscription.id, Subscription.ended_on).where(
+        Subscription.id.in_([subscription_id for subscription_id, _ended in made.ended])
+    )
+    ends = {row.id: row.ended_on for row in session.execute(revived)}
     for subscription_id, ended in made.ended:
         session.execute(
             update(Subscription)
             .where(Subscription.id == subscription_id)
             .values(ended_on=None if ended is None else date.fromisoformat(ended))
         )
+    telling.tell_revived(session, ends)
     numbers.end_over(session, [made.account_id])
     adjusting.take_back_charges(session, made.charges)
 

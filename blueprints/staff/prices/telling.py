@@ -7,9 +7,9 @@ among fifty thousand goes on where it was and nobody is told twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -104,6 +104,40 @@ def _tell(session: Session, change: PriceChange, plan: Plan) -> bool:
     if len(rows) < BATCH:
         change.told_at = clock.now()
     return len(rows) == BATCH
+
+
+def tell_revived(session: Session, ends: Mapping[int, date | None]) -> None:
+    """Tell those whose subscription goes on after all of a price that they were not told, since it
+    was to end on the day in `ends`; where that is too late for the notice they keep theirs. Within
+    a unit of work, after they are revived."""
+    rows = session.execute(
+        select(PriceChange, Plan, Subscription, Account.bill_day)
+        .join(Plan, Plan.id == PriceChange.plan_id)
+        .join(Subscription, Subscription.plan_id == Plan.id)
+        .join(Account, Account.id == Subscription.account_id)
+        .where(
+            Subscription.id.in_(ends),
+            PriceChange.state != PriceChangeState.WITHDRAWN.value,
+            PriceChange.existing != Existing.KEEP.value,
+        )
+        .order_by(PriceChange.from_on)
+        .with_for_update(of=PriceChange)  # a batch of those who are told may be under way
+        .execution_options(populate_existing=True)
+    ).all()
+    isp = current_isp()
+    noticed_on = clock.today(isp.timezone) + timedelta(days=isp.price_notice_days)
+    for change, plan, subscription, bill_day in rows:
+        end = ends[subscription.id]
+        is_passed = change.told_at is not None or subscription.id <= change.told_id
+        for each in _list_followers([(subscription, bill_day)], change, plan):
+            if not is_passed or end is None or each.on < end:
+                continue
+            if each.on < noticed_on:
+                subscription.price_minor = each.was_minor
+                subscription.priced_on = change.from_on
+            else:
+                told, _reached = _queue(session, change, plan, [each], is_off=False)
+                change.told_count += told
 
 
 def _tell_off(session: Session, change: PriceChange, plan: Plan) -> bool:

@@ -534,6 +534,33 @@ def test_file_does_not_change_a_price_that_is_billed(
         catalog.load(path)
 
 
+@pytest.mark.parametrize(
+    ("day", "told", "paid"), [(date(2026, 7, 12), True, 7500), (date(2026, 7, 20), False, 6500)]
+)
+def test_who_stays_after_all_is_told_the_price_or_keeps_theirs(
+    shop: Shop, day: date, told: bool, paid: int
+) -> None:
+    portal = shop.portal
+    plan(portal.visitor("ben"))
+    with at(2026, 7, 1):
+        bill(portal, date(2026, 7, 1))
+    with at(2026, 7, 5):
+        path = shop.press(portal.visitor("alice"), f"{FIBER}/change/FIBER-100?when=next").location
+    with at(2026, 7, 11):
+        work(portal)
+    assert "1001" not in [each["account_number"] for each in letters(portal)]
+    with at(day.year, day.month, day.day):
+        alice = portal.visitor("alice")
+        assert alice.submit(alice.get(path), "/undo").status == 303
+        work(portal)
+    of_alice = [each for each in letters(portal) if each["account_number"] == "1001"]
+    assert [each["from_on"] for each in of_alice] == ([AUGUST_11] if told else [])
+    for month in (8, 9):
+        with at(2026, month, 1):
+            lines = fiber(bill(portal, date(2026, month, 1)))
+    assert lines == [paid]
+
+
 # Property ----------------------------------------------------------------------------------------
 
 
