@@ -125,10 +125,14 @@ def clear_window(folder: Path) -> bool:
 # The file -------------------------------------------------------------------------------------
 
 
+_NOT_SHOWN = ("bank", "billing_rules", "dunning", "pause", "price_notice_days")
+"""What the pages that stay open say nothing of."""
+
+
 def _write(path: Path, view: IspView) -> None:
     facts = asdict(replace(view, maintenance=None))
-    # The pages that stay open show none of these.
-    del facts["billing_rules"], facts["dunning"]
+    for name in _NOT_SHOWN:
+        del facts[name]
     window = view.maintenance
     if window is not None:
         facts["maintenance"] = {

@@ -214,6 +214,21 @@ def test_closed_portal_shows_no_view_to_a_customer(portal: Portal) -> None:
     assert "session" in alice.cookies()
 
 
+def test_what_stays_open_is_shown_whatever_the_catalog_has(portal: Portal) -> None:
+    """A bank account, and rules of every kind: none of them is on a page that stays open."""
+    rules = {"pause": {"kinds": ["tv"]}, "dunning": {"hour": 8}, "prices": {"notice_days": 20}}
+    account = {"holder": "Pinecrest", "bank": "Bank", "routing": "123456780", "account": "1"}
+    portal.execute(
+        "UPDATE isp SET billing_rules = :rules, bank_account = :account, revision = revision + 1",
+        rules=json.dumps(rules),
+        account=json.dumps(account),
+    )
+    close(portal)
+    page = portal.visitor().get("/help")
+    assert page.status == 503
+    assert "Closed for maintenance" in page.text
+
+
 @pytest.mark.parametrize("engine_kind", ["sqlite"])
 @pytest.mark.parametrize("cookie", ["session", "flow-sign-in"])
 def test_node_closed_by_its_file_says_so_while_the_database_is_away(

@@ -47,6 +47,8 @@ FILLED = {
     "wifi_name": "Attic",
     "wifi_password": "amber violin thursday",
     "forward_to": "+1 541 416 6117",
+    "street": "2 Oak St",
+    "city": "Pinecrest",
 }
 """What is typed into fields that are empty at first."""
 CALLS = (
@@ -246,12 +248,18 @@ def find_forms(street: Street, name: str) -> list[Form]:
                     variants = [{"password": PASSWORD}]
                 elif filled := FILLED.keys() & values.keys():
                     variants = [{name: FILLED[name] for name in filled}]
-                    if page == "billing.disputes.dispute_new":
-                        variants[0]["line"] = form.cssselect("[name=line]")[0].get("value")
+                    variants[0] |= _also_typed(page, form)
                 for typed in variants:
                     about = (_without_ids(form.get("action")), *sorted((shown | typed).items()))
                     found.setdefault(about, Form(stage, page, place, tuple(typed.items())))
     return list(found.values())
+
+
+def _also_typed(page: str, form: Any) -> dict[str, str]:
+    """What is chosen on this page alone."""
+    if page == "billing.disputes.dispute_new":
+        return {"line": form.cssselect("[name=line]")[0].get("value")}
+    return {"on": f"{NOW.date() + timedelta(days=20)}"} if page == "plans.move" else {}
 
 
 def press(street: Street, name: str, form: Form, loss: Loss | None) -> tuple[Answer, int]:
