@@ -53,7 +53,10 @@ from models import (
     Nas,
     Payment,
     PhoneNumber,
+    Plan,
     PlannedPayment,
+    PriceChange,
+    PriceChangeState,
     UsageBlock,
     UsageSession,
     UsageSource,
@@ -111,6 +114,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("erasures", _erasures),
         ("bills", _bills),
         ("dunning", _dunning),
+        ("prices", _prices),
         ("proxy", _proxy),
         ("mail", _mail),
         ("texts", _texts),
@@ -449,6 +453,29 @@ def _dunning(settings: Settings) -> _Said:
         f"Steps about unpaid bills are taken each day at {hour}, "
         f"last {words_of_age(last.done_at)} ago."
     )
+
+
+def _prices(settings: Settings) -> _Said:
+    """Whether those who follow a change of price were told on the day for that."""
+    del settings
+    untold = db.session.scalars(
+        select(Plan.code)
+        .join(PriceChange, PriceChange.plan_id == Plan.id)
+        .where(
+            PriceChange.state != PriceChangeState.WITHDRAWN.value,
+            PriceChange.existing != "keep",
+            PriceChange.told_at.is_(None),
+            PriceChange.tell_on < clock.today(current_isp().timezone),
+        )
+        .distinct()
+        .order_by(Plan.code)
+    ).all()
+    if untold:
+        return _wrong(
+            f"Not all who follow the planned price of {', '.join(untold)} were told in time.",
+            "see that the worker runs; withdraw the price and plan it for a later day",
+        )
+    return _ok("Whoever follows a planned price was told in time.")
 
 
 # The world outside ---------------------------------------------------------------------------

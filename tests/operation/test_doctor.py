@@ -76,8 +76,8 @@ def test_healthy_portal_has_nothing_wrong(healthy: Portal) -> None:
     checks = [line.split()[1] for line in done.output.splitlines() if line[:1].strip()][:-1]
     assert checks == [
         *("mode", "secret", "permissions", "disk", "clock", "database", "schema", "worker"),
-        *("backup", "erasures", "bills", "dunning", "proxy", "mail", "texts", "payments"),
-        *("lines", "usage", "overage", "phone"),
+        *("backup", "erasures", "bills", "dunning", "prices", "proxy", "mail", "texts"),
+        *("payments", "lines", "usage", "overage", "phone"),
     ]
 
 

@@ -80,6 +80,7 @@ class ChangeView:
     told_count: int
     unreached_count: int
     can_withdraw: bool
+    is_untold: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +318,8 @@ def get_change(code: str, public_id: str) -> ChangeView:
 
 
 def _list_changes(which: ColumnElement[bool]) -> list[ChangeView]:
-    currency = current_isp().currency
+    isp = current_isp()
+    currency, today = isp.currency, clock.today(isp.timezone)
     return [
         ChangeView(
             change.public_id,
@@ -337,6 +339,10 @@ def _list_changes(which: ColumnElement[bool]) -> list[ChangeView]:
             change.told_count,
             change.unreached_count,
             can_withdraw(change),
+            change.state != PriceChangeState.WITHDRAWN
+            and change.existing != Existing.KEEP
+            and change.told_at is None
+            and change.tell_on < today,
         )
         for change, code, name, planner, withdrawer in db.session.execute(
             _CHANGES.where(which).limit(HISTORY_SHOWN)

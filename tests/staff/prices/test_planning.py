@@ -14,8 +14,9 @@ from blueprints.dashboard.plans.quoting import When, Wish
 from blueprints.staff import catalog
 from blueprints.staff.errors import CatalogInvalid
 from blueprints.staff.prices import telling
-from core import clock, isp, postman
+from core import clock, doctor, isp, postman
 from core.db import db, unit_of_work
+from core.findings import Level
 from models import Message, PlanChange
 from tests import world
 from tests.conftest import Portal, together
@@ -406,6 +407,27 @@ def test_worker_that_is_killed_among_many_goes_on_and_tells_nobody_twice(
         work(portal)
     told = [each["account_number"] for each in letters(portal)]
     assert len(told) == len(set(told)) == subscribers
+
+
+def test_worker_that_was_down_on_the_day_for_telling_is_warned_of(shop: Shop) -> None:
+    portal = shop.portal
+    ben = portal.visitor("ben")
+    plan(ben)
+
+    def prices_are_wrong() -> bool:
+        with portal.app.app_context():
+            [found] = [each for each in doctor.examine(portal.settings) if each.check == "prices"]
+        return found.level is Level.WRONG and "FIBER-300" in found.words
+
+    words = "Not everybody who follows was told in time"
+    with at(2026, 7, 11):
+        assert not prices_are_wrong()
+        assert words not in portal.visitor("ben").get(PAGE).text
+    with at(2026, 7, 12):
+        assert prices_are_wrong()
+        assert words in portal.visitor("ben").get(PAGE).text
+        work(portal)
+        assert not prices_are_wrong()
 
 
 def test_two_workers_tell_once(shop: Shop) -> None:
