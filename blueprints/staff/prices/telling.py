@@ -71,6 +71,8 @@ def _step(session: Session, change_id: int) -> bool:
     ).one()
     plan = session.get_one(Plan, change.plan_id, populate_existing=True)
     today = clock.today(current_isp().timezone)
+    if _is_untold_raise(change):
+        _put_off(change, plan, today)
     if change.state == PriceChangeState.WITHDRAWN:
         has_more = _tell_off(session, change, plan)
     elif change.state == PriceChangeState.PLANNED and change.from_on <= today:
@@ -83,6 +85,32 @@ def _step(session: Session, change_id: int) -> bool:
     change.claimed_until_at = None
     change.due_at = clock.now() if has_more else planning.next_due(change)
     return has_more
+
+
+def _is_untold_raise(change: PriceChange) -> bool:
+    """Whether nobody has been told yet of a raise that is planned for those who have the plan."""
+    return (
+        change.state == PriceChangeState.PLANNED
+        and change.existing != Existing.KEEP
+        and change.price_minor > change.was_minor
+        and change.told_at is None
+        and change.told_id == 0
+    )
+
+
+def _put_off(change: PriceChange, plan: Plan, today: date) -> None:
+    """Give those who follow the notice that they are owed, also where the worker was down on the
+    day for telling: the raise counts later, and what bills have charged of it is given back."""
+    on = today + timedelta(days=current_isp().price_notice_days)
+    if on <= change.from_on:
+        return
+    step = planning.step_of(change)
+    change.from_on = on
+    moved = planning.step_of(change).stored()
+    stored = step.stored()
+    plan.price_steps = [
+        moved if list(each) == stored else list(each) for each in plan.price_steps or []
+    ]
 
 
 def _begin(session: Session, change: PriceChange, plan: Plan) -> None:

@@ -430,6 +430,27 @@ def test_worker_that_was_down_on_the_day_for_telling_is_warned_of(shop: Shop) ->
         assert not prices_are_wrong()
 
 
+def test_raise_that_was_not_told_in_time_counts_later(shop: Shop) -> None:
+    portal = shop.portal
+    plan(portal.visitor("ben"))
+    with at(2026, 7, 1):
+        bill(portal, date(2026, 7, 1))
+    with at(2026, 8, 1):
+        assert fiber(bill(portal, date(2026, 8, 1))) == [2097, 5081]
+    with at(2026, 8, 20):
+        work(portal)
+        assert {each["from_on"] for each in letters(portal)} == {"2026-09-19"}
+        assert "$65.00" in price_today(portal)
+    with at(2026, 9, 1):
+        # 18 of 30 days at 65.00, 12 at 75.00; what August's bill had more comes back.
+        assert fiber(bill(portal, date(2026, 9, 1))) == [3900, 3000, -678]
+    with at(2026, 9, 19):
+        work(portal)
+        assert "$75.00" in price_today(portal)
+    with at(2026, 10, 1):
+        assert fiber(bill(portal, date(2026, 10, 1))) == [7500]
+
+
 def test_two_workers_tell_once(shop: Shop) -> None:
     portal = shop.portal
     plan(portal.visitor("ben"))
