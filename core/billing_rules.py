@@ -24,9 +24,10 @@ class BillingRules:
     `arrangement_after_days`: for accounts that are at least so old. `refund_limit_minor`,
     `adjustment_limit_minor`: above them a second member of staff approves. `overage_most_minor`:
     the most that is charged for a line's data beyond its plan in a bill period. `call_most_minor`:
-    what no single call costs more than; dearer ones are taken for mistakes. `expiring_days`:
-    how long before a card expires that is said. `journal_codes`: the bookkeeping's code of each
-    account of the books, for the export of the journal.
+    what no single call costs more than; dearer ones are taken for mistakes. `tv_free_day`:
+    a TV package can be given back for 24 hours as if it had never been (47 USC 562); elsewhere it
+    need not be so. `expiring_days`: how long before a card expires that is said. `journal_codes`:
+    the bookkeeping's code of each account of the books, for the export of the journal.
     """
 
     retry_days: tuple[int, ...] = (2, 4, 7)
@@ -44,6 +45,7 @@ class BillingRules:
     adjustment_limit_minor: int = 5_000
     overage_most_minor: int = 20_000
     call_most_minor: int = 100_000
+    tv_free_day: bool = True
     expiring_days: int = 30
     journal_codes: tuple[tuple[str, str], ...] = ()
 

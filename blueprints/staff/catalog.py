@@ -334,6 +334,7 @@ _BILLING = _Keys(
         "refund_limit_minor": _amount,
         "adjustment_limit_minor": _amount,
         "overage_most_minor": _whole(0, 10_000_000),
+        "tv_free_day": _flag,
         "call_most_minor": _whole(1, 10_000_000),
         "expiring_days": _whole(1, 120),
         "journal_codes": _codes,

@@ -1,7 +1,8 @@
 """What an account subscribes to, and what the catalog lets it change to.
 
 A plan names those it changes to (`changes_to`), the areas where it is had, and whether staff decide
-(`needs_staff`). Another technology means a visit, so staff decide about that too.
+(`needs_staff`). Another technology means a visit, and equipment is handed over, so staff decide
+about these too.
 """
 
 from __future__ import annotations
@@ -297,7 +298,10 @@ def _can_follow(old: Plan, new: Plan) -> bool:
 
 
 def _is_by_staff(old: Plan | None, new: Plan) -> bool:
-    return new.needs_staff or (old is not None and old.technology != new.technology)
+    # No rent for what nobody has been handed (47 USC 562 (c)): staff say from which day.
+    is_handed_over = new.kind == PlanKind.EQUIPMENT
+    is_other_technology = old is not None and old.technology != new.technology
+    return new.needs_staff or is_handed_over or is_other_technology
 
 
 def check(

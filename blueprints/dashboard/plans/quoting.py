@@ -252,7 +252,8 @@ def quote(session: Session, wish: Wish) -> Quote:
         term=term,
         paused=paused,
         can_begin_now=new is not None and not _is_paid_elsewhere(old),
-        is_free_for_a_day=new is not None
+        is_free_for_a_day=isp.billing_rules.tv_free_day
+        and new is not None
         and new.kind == PlanKind.TV
         and old is None
         and not past.was_given_back,

@@ -207,6 +207,32 @@ def test_package_is_added_with_all_it_costs_and_given_back_within_a_day(shop: Sh
         assert "Family" not in {name for name, _amount in next_bill(portal, date(2026, 7, 1))}
 
 
+def test_package_is_not_free_for_a_day_where_the_isp_says_so(shop: Shop) -> None:
+    shop.portal.execute(
+        "UPDATE isp SET billing_rules = :rules, revision = revision + 1",
+        rules=json.dumps({"tv_free_day": False}),
+    )
+    alice = shop.portal.visitor("alice", own_device="y")
+    assert "24 hours" not in shop.preview(alice, FAMILY).text
+    added = shop.change(alice, FAMILY)
+    assert not added.select("form[action$='/undo']")
+
+
+def test_rent_begins_when_staff_hand_the_equipment_over(shop: Shop) -> None:
+    """47 USC 562 (c)."""
+    shop.portal.execute("UPDATE plans SET kind = 'equipment' WHERE code = 'STATIC-IP'")
+    alice = shop.portal.visitor("alice")
+    assert "We look at whether it can be done" in shop.preview(alice, "add/STATIC-IP").text
+    shop.change(alice, "add/STATIC-IP")
+    assert shop.states() == ["asked"]
+    assert "STATIC-IP" not in {code for code, _from, _until in shop.in_use()}
+    public_id = shop.portal.one("SELECT public_id FROM plan_changes")
+    sue = shop.portal.visitor("sue")
+    page = sue.get(f"/staff/plan-changes/{public_id}")
+    assert sue.submit(page, "/accept", on="2026-06-25").status == 303
+    assert ("STATIC-IP", "2026-06-25", None) in shop.in_use()
+
+
 def test_channels_are_found_with_the_packages_that_have_them(shop: Shop) -> None:
     alice = shop.portal.visitor("alice")
     found = shop.preview(alice, "channels?q=THR")
