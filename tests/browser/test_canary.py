@@ -30,7 +30,9 @@ KEYS = {
     "public_id", "key", "state", "status", "kind", "role", "currency", "timezone", "language",
     "languages", "accent", "accent_dark", "logo_svg", "code", "area_code", "password_hash",
     "gateway", "channel", "sign_in_key", "email_key", "revision", "purpose", "plan_code", "unit",
-    "applies_to", "result", "subject", "version_num", "bill_on",
+    "applies_to", "result", "subject", "version_num", "bill_on", "price_steps",
+    "paused", "billed_paused", "billed_prices", "billed_edges", "later",
+    "quiet_from", "quiet_until", "forward_when",
 }  # fmt: skip
 
 
