@@ -770,5 +770,5 @@ def test_file_holds_what_the_page_needs_and_nothing_secret(portal: Portal) -> No
     close(portal)
     path = portal.settings.data / maintenance.FILE
     assert path.stat().st_mode & 0o777 == 0o600
-    rules = {"billing_rules", "dunning"}
-    assert set(json.loads(path.read_text())) == {each.name for each in fields(IspView)} - rules
+    not_shown = {"bank", "billing_rules", "dunning", "pause", "price_notice_days"}
+    assert set(json.loads(path.read_text())) == {each.name for each in fields(IspView)} - not_shown
