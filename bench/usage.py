@@ -12,7 +12,7 @@ import sqlite3
 import statistics
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from bench import dataset, serving
@@ -131,7 +131,7 @@ def _fill(database: Path) -> tuple[int, int, int]:
 
 def _kinds() -> Iterator[tuple[int, str, int, int, str | None]]:
     dice = random.Random(KINDS)
-    today = date.today()  # noqa: DTZ011 - the page shows the last days, whichever
+    today = datetime.now().astimezone().date()
     for kind in range(KINDS):
         for ago in range(DAYS):
             hours = [dice.randrange(2_000_000_000) >> dice.randrange(12) for _ in range(48)]
